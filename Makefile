@@ -1,0 +1,57 @@
+# Every target sets up .venv by itself from the locked dependencies; Python >= 3.11 and make are enough.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(BIN)/uv
+UV_PIP := VIRTUAL_ENV=$(CURDIR)/$(VENV) $(UV) pip
+# Tests wait more than they work. A file stays on one worker, in the order of the folders: the long ones are not the last.
+SIDE_BY_SIDE := -n 2 --dist loadfile --no-loadscope-reorder
+# Byte code is worth its few seconds: every service starts from it.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: help run test test-all chaos lint bench lock clean
+help:
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+run: $(VENV)/run.stamp ## bring the whole order system up, with customers who order
+	@$(BIN)/millstream up --with shoppers
+
+test: $(VENV)/dev.stamp ## the tests that need nothing but Python
+	@$(BIN)/pytest -m "not real and not long" $(SIDE_BY_SIDE) $(ARGS)
+
+test-all: $(VENV)/dev.stamp ## the tests against Apache Kafka and the rest that is real
+	@$(BIN)/pytest -m "real and not long" $(ARGS)
+
+chaos: $(VENV)/dev.stamp ## the orders under kill -9 of everything, at random
+	@$(BIN)/pytest -m long -s tests/chaos $(ARGS)
+
+lint: $(VENV)/dev.stamp ## ruff and pyright
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyright --warnings
+
+bench: $(VENV)/dev.stamp ## measure ours beside the baselines; prints and saves JSON
+	@$(BIN)/python -m bench $(ARGS)
+
+lock: $(VENV)/uv.stamp ## choose dependency versions anew
+	@$(UV) pip compile -q --universal --generate-hashes --upgrade --no-header --no-emit-package millstream \
+		--python-version 3.11 pyproject.toml apps/pyproject.toml requirements/build.in -o requirements/run.lock
+	@$(UV) pip compile -q --universal --generate-hashes --upgrade --no-header --no-emit-package millstream \
+		--python-version 3.11 --extra postgresql -c requirements/run.lock pyproject.toml apps/pyproject.toml \
+		requirements/build.in requirements/dev.in -o requirements/dev.lock
+
+$(VENV)/uv.stamp:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Millstream needs Python 3.11 or later; name one: make PYTHON=python3.12")'
+	@$(PYTHON) -m venv $(VENV) && $(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements/uv.lock
+	@touch $@
+
+# The dev set contains the run set, so whoever has the dev set needs no second pass.
+$(VENV)/run.stamp: $(VENV)/uv.stamp requirements/run.lock pyproject.toml apps/pyproject.toml
+	@$(UV_PIP) install -q --compile-bytecode --require-hashes -r requirements/run.lock
+	@$(UV_PIP) install -q --no-deps --no-build-isolation -e . -e apps
+	@touch $@
+
+$(VENV)/dev.stamp: $(VENV)/run.stamp requirements/dev.lock
+	@$(UV_PIP) install -q --compile-bytecode --require-hashes -r requirements/dev.lock
+	@touch $@
+
+clean: ## remove what was built and the local platform's data
+	rm -rf $(VENV) .millstream .pytest_cache .ruff_cache

@@ -1,0 +1,123 @@
+"""Every error that Millstream raises, in one tree.
+
+    MillstreamError
+    ├── DeclarationError        a declaration that cannot work; raised when it is made
+    ├── ConfigurationError      a setting that is missing or wrong
+    ├── ContractError
+    │   ├── EncodeError         an event that does not fit its schema
+    │   ├── DecodeError         bytes that are no event of their topic
+    │   └── IncompatibleSchema  the registry refused a schema
+    ├── RegistryUnavailable     the registry does not answer            (retriable)
+    ├── Rejected                a handler sets its event aside, with a reason
+    ├── Unsettled               an outside call has no outcome yet      (retriable)
+    ├── KafkaFault
+    │   ├── Unavailable         no broker answers                       (retriable)
+    │   ├── TransactionAborted  nothing of the transaction was written  (retriable)
+    │   ├── CommitUnknown       the commit's outcome is not known
+    │   ├── Fenced              a newer holder of this slot took over
+    │   └── TopicMissing        a topic that nobody created
+    └── SlotTaken               another process holds this slot
+
+`retriable` says whether the same call can succeed later without anybody changing anything.
+"""
+
+from typing import ClassVar
+
+
+class MillstreamError(Exception):
+    """The root: `except MillstreamError` catches whatever this package raises on purpose."""
+
+    retriable: ClassVar[bool] = False
+
+
+class DeclarationError(MillstreamError):
+    """A declaration that cannot work. The message names the place and the remedy."""
+
+
+class ConfigurationError(MillstreamError):
+    """A setting that is missing or wrong."""
+
+
+class ContractError(MillstreamError):
+    """Something does not keep to its schema."""
+
+
+class EncodeError(ContractError):
+    """An event that does not fit its schema; the message names the field."""
+
+
+class DecodeError(ContractError):
+    """Bytes that are no event of their topic.
+
+    `reason` is a short, stable code such as `"not_framed"`, `"unknown_schema"`, `"truncated"`; the
+    message adds the detail.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+class IncompatibleSchema(ContractError):
+    """The registry refused a schema because readers of the topic could not live with it."""
+
+
+class RegistryUnavailable(MillstreamError):
+    """The schema registry does not answer."""
+
+    retriable = True
+
+
+class Rejected(MillstreamError):
+    """Raised by a handler to set its event aside at once: retrying could not help.
+
+    The event becomes a dead letter with `reason`, a short stable code to group by, and `detail`.
+
+    >>> raise Rejected("temperature_out_of_range", "93.1 is outside -40..85 °C")
+    Traceback (most recent call last):
+    millstream.errors.Rejected: temperature_out_of_range: 93.1 is outside -40..85 °C
+    """
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason = reason
+        self.detail = detail
+
+
+class Unsettled(MillstreamError):
+    """Raised by a handler whose outside call has no outcome yet: ask again later, by the same key."""
+
+    retriable = True
+
+
+class KafkaFault(MillstreamError):
+    """Something between this process and the brokers went wrong."""
+
+
+class Unavailable(KafkaFault):
+    """No broker answers, or not in time."""
+
+    retriable = True
+
+
+class TransactionAborted(KafkaFault):
+    """Nothing of the transaction was written; it can be done again."""
+
+    retriable = True
+
+
+class CommitUnknown(KafkaFault):
+    """The commit was sent and its answer never came: the transaction is either whole or absent."""
+
+
+class Fenced(KafkaFault):
+    """A newer holder of this slot took over; this process must stop."""
+
+
+class TopicMissing(KafkaFault):
+    """A topic that nobody created."""
+
+
+class SlotTaken(MillstreamError):
+    """Another process holds this slot; the message names it."""
