@@ -1,0 +1,49 @@
+"""Declarations: pure, without I/O. What a system is made of, said once."""
+
+from millstream.declare.contract import Command, Contract, Event, Value, full_name, home_of, key_field, key_of
+from millstream.declare.durations import days, hours, minutes, seconds
+from millstream.declare.envelope import Call, Envelope
+from millstream.declare.failure import Backoff, OnFailure, Retry, dead_letter, exponential, stop
+from millstream.declare.handler import Handler, Kind, Need, Parameter
+from millstream.declare.scale import Scale
+from millstream.declare.service import Delivery, Service
+from millstream.declare.store import State, Store
+from millstream.declare.system import Sandbox, System, load
+from millstream.declare.topic import FOREVER, Topic
+
+__all__ = [
+    "FOREVER",
+    "Backoff",
+    "Call",
+    "Command",
+    "Contract",
+    "Delivery",
+    "Envelope",
+    "Event",
+    "Handler",
+    "Kind",
+    "Need",
+    "OnFailure",
+    "Parameter",
+    "Retry",
+    "Sandbox",
+    "Scale",
+    "Service",
+    "State",
+    "Store",
+    "System",
+    "Topic",
+    "Value",
+    "days",
+    "dead_letter",
+    "exponential",
+    "full_name",
+    "home_of",
+    "hours",
+    "key_field",
+    "key_of",
+    "load",
+    "minutes",
+    "seconds",
+    "stop",
+]

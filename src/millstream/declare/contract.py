@@ -1,0 +1,133 @@
+"""Events, commands and the values inside them: frozen, typed, keyword-only."""
+
+from typing import TYPE_CHECKING, Any, ClassVar, dataclass_transform
+
+import msgspec
+
+from millstream.errors import DeclarationError
+
+if TYPE_CHECKING:
+    from millstream.declare.topic import Topic
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(msgspec.field,))
+class ValueMeta(type(msgspec.Struct)):
+    """Makes every subclass frozen and keyword-only without repeating it, and takes `key=` and `namespace=`."""
+
+    def __new__(
+        mcls,
+        name: str,
+        bases: tuple[type, ...],
+        body: dict[str, Any],
+        *,
+        key: str | None = None,
+        namespace: str | None = None,
+        **options: Any,
+    ) -> Any:
+        options = {"frozen": True, "kw_only": True} | options
+        cls: Any = super().__new__(mcls, name, bases, body, **options)
+        if key is not None:
+            cls.__key_field__ = key
+        if namespace is not None:
+            cls.__namespace__ = namespace
+        cls.__home__ = None
+        return cls
+
+    def __init__(
+        cls,
+        name: str,
+        bases: tuple[type, ...],
+        body: dict[str, Any],
+        *,
+        key: str | None = None,
+        namespace: str | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(name, bases, body)
+
+
+class Value(msgspec.Struct, metaclass=ValueMeta):
+    """A frozen record: a part of an event, or what a store keeps.
+
+    >>> class OrderLine(Value):
+    ...     product: str
+    ...     quantity: int
+    >>> OrderLine(product="22465", quantity=12)
+    OrderLine(product='22465', quantity=12)
+    """
+
+    __key_field__: ClassVar[str | None] = None
+    __namespace__: ClassVar[str | None] = None
+    __home__: ClassVar[Any] = None  # the Topic; msgspec evaluates annotations, and topics import this module
+
+
+class Contract(Value):
+    """What travels on topics: an `Event` or a `Command`. Subclass those, not this."""
+
+
+class Event(Contract):
+    """An immutable fact, named in the past tense.
+
+    `key=` names the field that is the record's key: the business id. Subclasses inherit it.
+
+    >>> class OrderCreated(Event, key="order_id"):
+    ...     order_id: str
+    >>> key_of(OrderCreated(order_id="o-1"))
+    'o-1'
+    """
+
+
+class Command(Contract):
+    """A request to do something, named in the imperative. It may be refused.
+
+    >>> class CancelOrder(Command, key="order_id"):
+    ...     order_id: str
+    ...     reason: str
+    >>> CancelOrder(order_id="o-1", reason="changed my mind").reason
+    'changed my mind'
+    """
+
+
+def full_name(contract: type[Value]) -> str:
+    """The name in schemas and headers: the namespace (by default the top-level package) and the class.
+
+    >>> class Shipped(Event, key="order_id", namespace="orders"):
+    ...     order_id: str
+    >>> full_name(Shipped)
+    'orders.Shipped'
+    """
+    namespace = contract.__namespace__ or contract.__module__.partition(".")[0].strip("_")
+    return f"{namespace}.{contract.__name__}"
+
+
+def key_field(contract: type[Contract]) -> str:
+    """The field that is the record's key.
+
+    Raises `DeclarationError` where the class names none, or one that it does not have or that is no `str`.
+    """
+    name = contract.__key_field__
+    if name is None:
+        raise DeclarationError(
+            f"{contract.__name__} has no key: name the business id, "
+            f'as in class {contract.__name__}(Event, key="order_id")'
+        )
+    fields = {field.name: field.type for field in msgspec.structs.fields(contract)}
+    if name not in fields:
+        raise DeclarationError(f"{contract.__name__} names {name!r} as its key, but has no such field")
+    if fields[name] is not str:
+        raise DeclarationError(f"{contract.__name__}.{name} is the key and must be a str, not {fields[name]}")
+    return name
+
+
+def key_of(record: Contract) -> str:
+    """The business id of one event or command."""
+    return getattr(record, key_field(type(record)))
+
+
+def home_of(contract: type[Contract]) -> "Topic":
+    """The one topic that a class lives on. Raises `DeclarationError` where no topic lists it."""
+    if contract.__home__ is None:
+        raise DeclarationError(
+            f'{contract.__name__} lives on no topic: list it in one, as in Topic("orders.events", {contract.__name__})'
+        )
+    return contract.__home__

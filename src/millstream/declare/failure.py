@@ -1,0 +1,69 @@
+"""What happens when a handler raises: how often it is tried again, and what then."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import Enum
+
+from millstream.declare.durations import minutes
+from millstream.errors import DeclarationError, MillstreamError, Rejected
+
+Backoff = Callable[[int], float]
+"""From the number of failures so far (1, 2, …) to seconds of waiting."""
+
+
+def exponential(first: float, *, factor: float = 2.0, most: float = 30.0) -> Backoff:
+    """Waits of `first`, `first * factor`, … seconds, never above `most`.
+
+    >>> [exponential(0.2)(failures) for failures in (1, 2, 3)]
+    [0.2, 0.4, 0.8]
+    """
+    if first < 0 or factor < 1 or most < first:
+        raise DeclarationError(f"exponential({first}, factor={factor}, most={most}) does not grow from first to most")
+    return lambda failures: min(most, first * factor ** min(failures - 1, 64))
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Which errors are tried again, how often, and how long in all.
+
+    - `attempts`: calls in all, the first included; `None` for as many as `within` allows.
+    - `backoff`: seconds between them.
+    - `within`: no new attempt after this long.
+    - `on`: error classes that are worth it; by default those that say so themselves (`retriable`), and what databases
+      and sockets raise in passing (`OSError`, `TimeoutError`).
+    """
+
+    attempts: int | None = 3
+    backoff: Backoff = field(default_factory=lambda: exponential(0.2))
+    within: timedelta = minutes(1)
+    on: tuple[type[Exception], ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.attempts is not None and self.attempts < 1:
+            raise DeclarationError(f"Retry(attempts={self.attempts}) would never call the handler")
+
+    def allows(self, error: BaseException, failures: int, elapsed: float) -> bool:
+        """Whether to call again after `failures` failures and `elapsed` seconds, the last one with `error`."""
+        if isinstance(error, Rejected) or (self.attempts is not None and failures >= self.attempts):
+            return False
+        if elapsed + self.backoff(failures) > self.within.total_seconds():
+            return False
+        if self.on:
+            return isinstance(error, self.on)
+        if isinstance(error, MillstreamError):
+            return error.retriable
+        return isinstance(error, (OSError, TimeoutError)) or getattr(error, "retriable", False) is True
+
+
+class OnFailure(Enum):
+    """What to do with an event whose retries are used up."""
+
+    DEAD_LETTER = "dead_letter"
+    """Set it aside with its bytes and the reason; its key goes on."""
+    STOP = "stop"
+    """Stop the service, without moving past the event."""
+
+
+dead_letter = OnFailure.DEAD_LETTER
+stop = OnFailure.STOP

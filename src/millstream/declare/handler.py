@@ -1,0 +1,188 @@
+"""A handler's signature, read once: what it consumes, what it needs, what it produces."""
+
+import inspect
+from collections.abc import AsyncIterable, Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import Enum
+from types import NoneType, UnionType
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+
+from millstream.declare.contract import Command, Contract, Event, home_of
+from millstream.declare.durations import seconds
+from millstream.declare.envelope import Call, Envelope
+from millstream.declare.failure import OnFailure, Retry
+from millstream.declare.store import State, Store
+from millstream.declare.topic import Topic
+from millstream.errors import DeclarationError
+
+
+class Kind(Enum):
+    """Where a handler's state lives, which decides what commits together."""
+
+    KAFKA = "kafka"
+    SQL = "sql"
+    EFFECT = "effect"
+
+
+class Need(Enum):
+    """What a parameter of a handler is filled with."""
+
+    EVENT = "event"
+    STATE = "state"
+    SESSION = "session"
+    CONNECTION = "connection"
+    ENVELOPE = "envelope"
+    CALL = "call"
+    RESOURCE = "resource"
+
+
+_SQL = {"Session": Need.SESSION, "Connection": Need.CONNECTION}
+"""SQLAlchemy's classes that make a handler one with a database."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One parameter: its name, what fills it, and the store or resource class where there is one."""
+
+    name: str
+    need: Need
+    of: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Handler:
+    """One handler of a service, as the runtime sees it."""
+
+    name: str
+    kind: Kind
+    function: Callable[..., Any]
+    parameters: tuple[Parameter, ...]
+    consumes: tuple[type[Contract], ...]
+    produces: tuple[type[Contract], ...]
+    retry: Retry = field(default_factory=Retry)
+    on_failure: OnFailure = OnFailure.DEAD_LETTER
+    timeout: timedelta = seconds(30)
+    concurrency: int = 16
+
+    @property
+    def topics(self) -> tuple[Topic, ...]:
+        """The topics it reads, each once, in the order of its annotation."""
+        return tuple(dict.fromkeys(home_of(contract) for contract in self.consumes))
+
+    @property
+    def stores(self) -> tuple[Store[Any], ...]:
+        """The stores it asks for."""
+        return tuple(p.of for p in self.parameters if p.need is Need.STATE)
+
+
+def read_handler(
+    function: Callable[..., Any],
+    consumes: tuple[type[Contract], ...],
+    *,
+    effect: bool,
+    publishes: tuple[type[Contract], ...] | None,
+    retry: Retry,
+    on_failure: OnFailure,
+    timeout: timedelta,
+    concurrency: int,
+) -> Handler:
+    """Reads `function`'s signature. Raises `DeclarationError` naming function, parameter and remedy."""
+    name = function.__name__
+    try:
+        hints = get_type_hints(function, include_extras=True)
+    except NameError as error:
+        raise DeclarationError(f"{name}: {error}; annotations must resolve at import time") from error
+    parameters = tuple(
+        _parameter(name, position, parameter.name, hints.get(parameter.name))
+        for position, parameter in enumerate(inspect.signature(function).parameters.values())
+    )
+    if not parameters:
+        raise DeclarationError(f"{name} takes no parameter; the first one receives the event")
+    for contract in consumes:
+        home_of(contract)
+    needs = {parameter.need for parameter in parameters}
+    return Handler(
+        name=name,
+        kind=_kind(name, needs, effect=effect, is_async=inspect.iscoroutinefunction(function)),
+        function=function,
+        parameters=parameters,
+        consumes=consumes,
+        produces=publishes if publishes is not None else _outputs(name, hints.get("return", NoneType)),
+        retry=retry,
+        on_failure=on_failure,
+        timeout=timeout,
+        concurrency=concurrency,
+    )
+
+
+def _parameter(function: str, position: int, name: str, annotation: Any) -> Parameter:
+    if position == 0:
+        return Parameter(name, Need.EVENT)
+    if get_origin(annotation) is Annotated:
+        base, *extras = get_args(annotation)
+        for extra in extras:
+            if isinstance(extra, Store):
+                return Parameter(name, Need.STATE, extra)
+        annotation = base
+    if annotation is Envelope:
+        return Parameter(name, Need.ENVELOPE)
+    if annotation is Call:
+        return Parameter(name, Need.CALL)
+    if (get_origin(annotation) or annotation) is State:
+        raise DeclarationError(f"{function}: which store is {name!r}? Write {name}: Annotated[State[...], STORE]")
+    if not isinstance(annotation, type):
+        raise DeclarationError(f"{function}: parameter {name!r} needs a class as its annotation, not {annotation!r}")
+    # By name, so that a service without a database never imports SQLAlchemy.
+    if annotation.__module__.startswith("sqlalchemy.") and annotation.__name__ in _SQL:
+        return Parameter(name, _SQL[annotation.__name__])
+    return Parameter(name, Need.RESOURCE, annotation)
+
+
+def _kind(name: str, needs: set[Need], *, effect: bool, is_async: bool) -> Kind:
+    sql = not needs.isdisjoint(_SQL.values())
+    if effect:
+        if not is_async:
+            raise DeclarationError(f"{name} is an effect: write it as async def")
+        if Need.STATE in needs or sql:
+            raise DeclarationError(
+                f"{name} is an effect with state: split it into a handler that keeps the state and emits a command, "
+                "and an effect that carries the command out; no transaction stays open during a call"
+            )
+        return Kind.EFFECT
+    if is_async:
+        raise DeclarationError(f"{name} is async: outside calls belong in an effect (@service.effect)")
+    if Need.CALL in needs:
+        raise DeclarationError(f"{name} asks for a Call, which only effects have; ask for an Envelope")
+    if Need.STATE in needs and sql:
+        raise DeclarationError(f"{name} asks for a Store and a database: two kinds of state cannot commit together")
+    return Kind.SQL if sql else Kind.KAFKA
+
+
+def _outputs(name: str, annotation: Any) -> tuple[type[Contract], ...]:
+    found: dict[type[Contract], None] = {}
+    for part in _alternatives(annotation):
+        if not (isinstance(part, type) and issubclass(part, Contract)):
+            raise DeclarationError(f"{name} returns {part!r}: annotate the events it returns, or use publishes=")
+        if part in (Contract, Event, Command):
+            raise DeclarationError(
+                f"{name} returns a bare {part.__name__}: name the classes, as in -> Shipped | Refused"
+            )
+        home_of(part)
+        found[part] = None
+    return tuple(found)
+
+
+def _alternatives(annotation: Any) -> Iterable[Any]:
+    origin = get_origin(annotation)
+    if annotation in (None, NoneType):
+        return
+    if origin in (Union, UnionType):
+        for part in get_args(annotation):
+            yield from _alternatives(part)
+    elif isinstance(origin, type) and issubclass(origin, (Iterable, AsyncIterable)):
+        for part in get_args(annotation):
+            if part is not Ellipsis:
+                yield from _alternatives(part)
+    else:
+        yield annotation

@@ -1,0 +1,204 @@
+"""A service: a name and its handlers."""
+
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_type_hints
+
+from millstream.declare.contract import Contract, home_of
+from millstream.declare.durations import seconds
+from millstream.declare.failure import OnFailure, Retry, dead_letter
+from millstream.declare.handler import Handler, Kind, Need, read_handler
+from millstream.declare.store import Store
+from millstream.declare.topic import Topic
+from millstream.errors import DeclarationError
+
+if TYPE_CHECKING:
+    from sqlalchemy import MetaData
+
+Delivery = Literal["exactly_once", "at_least_once"]
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Service:
+    """Handlers that run together in one process, under one name.
+
+    - `name`: lower case; prefix of its consumer groups, transactional ids, changelogs and metrics.
+    - `delivery`: `"at_least_once"` for handlers that do not need more: offsets are committed after processing, and
+      nothing is transactional.
+    - `group`: the consumer group, where another name than `<service>.<kind>` is wanted (for one kind of handler only).
+    - `tables`: the SQLAlchemy metadata of its database; missing tables are created at start.
+    - `web`: `"module:function"` of a factory `(Web) -> ASGI application`, imported only by the process that serves it.
+    - `publishes`: what its web handlers publish, beside what the annotations of the handlers say.
+
+    >>> from millstream.declare.contract import Event
+    >>> class Paid(Event, key="order_id"):
+    ...     order_id: str
+    >>> class Shipped(Event, key="order_id"):
+    ...     order_id: str
+    >>> payments, parcels = Topic("p.events", Paid), Topic("s.events", Shipped)
+    >>> shipping = Service("shipping")
+    >>> @shipping.on(Paid)
+    ... def ship(paid: Paid) -> Shipped:
+    ...     return Shipped(order_id=paid.order_id)
+    >>> ship(Paid(order_id="o-1"))
+    Shipped(order_id='o-1')
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        delivery: Delivery = "exactly_once",
+        group: str | None = None,
+        tables: "MetaData | None" = None,
+        web: str | None = None,
+        publishes: Iterable[type[Contract]] = (),
+    ) -> None:
+        self.name = name
+        self.delivery: Delivery = delivery
+        self.tables = tables
+        self.web = web
+        self.publishes = tuple(publishes)
+        self.handlers: list[Handler] = []
+        self.providers: dict[type, Callable[..., Any]] = {}
+        self.background: list[Any] = []
+        self._group = group
+
+    def on(
+        self,
+        *consumes: type[Contract],
+        publishes: tuple[type[Contract], ...] | None = None,
+        retry: Retry | None = None,
+        on_failure: OnFailure = dead_letter,
+    ) -> Callable[[F], F]:
+        """Registers a synchronous handler: Kafka state or none, or SQL where it asks for a `Session` or `Connection`.
+
+        The function stays callable as it is. Raises `DeclarationError` for a signature that cannot work.
+        """
+        return self._register(consumes, effect=False, publishes=publishes, retry=retry, on_failure=on_failure)
+
+    def effect(
+        self,
+        *consumes: type[Contract],
+        publishes: tuple[type[Contract], ...] | None = None,
+        retry: Retry | None = None,
+        on_failure: OnFailure = dead_letter,
+        timeout: timedelta = seconds(30),
+        concurrency: int = 16,
+    ) -> Callable[[F], F]:
+        """Registers an asynchronous handler that acts on the outside world.
+
+        - `timeout`: of one attempt.
+        - `concurrency`: how many keys are served at once; one key is served in order.
+        """
+        return self._register(
+            consumes,
+            effect=True,
+            publishes=publishes,
+            retry=retry,
+            on_failure=on_failure,
+            timeout=timeout,
+            concurrency=concurrency,
+        )
+
+    def provides(self, factory: F) -> F:
+        """Registers how a resource of handlers is made: an async generator function `(Settings)` that yields it.
+
+        The class is read from the return annotation, `AsyncIterator[Gateway]`; what follows the `yield` closes it.
+        """
+        produced = get_args(get_type_hints(factory).get("return"))
+        if len(produced) != 1 or not isinstance(produced[0], type):
+            raise DeclarationError(f"{factory.__name__} must be annotated -> AsyncIterator[TheResource]")
+        self.providers[produced[0]] = factory
+        return factory
+
+    def add(self, handler: Handler) -> None:
+        """Registers a handler that a pattern made. Raises `DeclarationError` where two of one kind take one class."""
+        for other in self.handlers:
+            both = set(other.consumes) & set(handler.consumes)
+            if other.kind is handler.kind and both:
+                raise DeclarationError(
+                    f"{self.name}: {other.name} and {handler.name} both handle {both.pop().__name__}; make them one"
+                )
+            if other.name == handler.name:
+                raise DeclarationError(
+                    f"{self.name} has two handlers named {handler.name}; ids of their events would collide"
+                )
+        self.handlers.append(handler)
+
+    def group(self, kind: Kind) -> str:
+        """The consumer group of the handlers of one kind."""
+        return self._group or f"{self.name}.{kind.value}"
+
+    def kinds(self) -> tuple[Kind, ...]:
+        """The kinds of handler that it has."""
+        return tuple(dict.fromkeys(handler.kind for handler in self.handlers))
+
+    def of_kind(self, kind: Kind) -> tuple[Handler, ...]:
+        """Its handlers of one kind."""
+        return tuple(handler for handler in self.handlers if handler.kind is kind)
+
+    def consumed(self, kind: Kind | None = None) -> tuple[Topic, ...]:
+        """The topics it reads, each once."""
+        handlers = self.handlers if kind is None else self.of_kind(kind)
+        return tuple(dict.fromkeys(topic for handler in handlers for topic in handler.topics))
+
+    def produced(self) -> tuple[type[Contract], ...]:
+        """The classes it publishes, each once."""
+        classes = [contract for handler in self.handlers for contract in handler.produces]
+        return tuple(dict.fromkeys([*classes, *self.publishes]))
+
+    def stores(self) -> tuple[Store[Any], ...]:
+        """The stores of its handlers, each once."""
+        return tuple(dict.fromkeys(store for handler in self.handlers for store in handler.stores))
+
+    def check(self) -> None:
+        """Raises `DeclarationError` for what only the whole service shows: partition counts, groups, resources."""
+        if self._group is not None and len(self.kinds()) > 1:
+            raise DeclarationError(f"{self.name} has handlers of {len(self.kinds())} kinds: group= serves only one")
+        counts = {topic.name: topic.partitions for topic in self.consumed(Kind.KAFKA)}
+        if self.stores() and len(set(counts.values())) > 1:
+            raise DeclarationError(f"{self.name} keeps state over topics with unlike partition counts: {counts}")
+        for handler in self.handlers:
+            for parameter in handler.parameters:
+                if parameter.need is Need.RESOURCE and parameter.of not in self.providers:
+                    raise DeclarationError(
+                        f"{self.name}: {handler.name} asks for {parameter.name}: {parameter.of.__name__}, "
+                        f"and no @{self.name}.provides function yields one"
+                    )
+        for contract in self.publishes:
+            home_of(contract)
+
+    def _register(
+        self,
+        consumes: tuple[type[Contract], ...],
+        *,
+        effect: bool,
+        publishes: tuple[type[Contract], ...] | None,
+        retry: Retry | None,
+        on_failure: OnFailure,
+        timeout: timedelta = seconds(30),
+        concurrency: int = 16,
+    ) -> Callable[[F], F]:
+        if not consumes:
+            raise DeclarationError(f"@{self.name}.on() names no event class")
+
+        def register(function: F) -> F:
+            self.add(
+                read_handler(
+                    function,
+                    consumes,
+                    effect=effect,
+                    publishes=publishes,
+                    retry=retry or Retry(),
+                    on_failure=on_failure,
+                    timeout=timeout,
+                    concurrency=concurrency,
+                )
+            )
+            return function
+
+        return register
+
+    def __repr__(self) -> str:
+        return f"Service({self.name!r})"

@@ -1,0 +1,86 @@
+"""A system: services by name, so that a process imports only its own."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+from millstream.declare.service import Service
+from millstream.errors import DeclarationError
+
+
+@dataclass(frozen=True, slots=True)
+class Sandbox:
+    """A process that stands in for the world outside when the system runs on one machine.
+
+    - `name`, and `main`: `"module:function"` of a function `(Settings) -> None` that runs until it is told to stop.
+    - `optional`: started only where `millstream up --with NAME` asks for it.
+    - `public`: the one address that users open.
+    """
+
+    name: str
+    main: str
+    optional: bool = False
+    public: bool = False
+
+
+class System:
+    """The services of one system and what surrounds them on a laptop.
+
+    - `services`: `"module:attribute"` of each; the attribute, with `-` for `_`, is the service's name.
+    - `sandbox`: processes of the outside world, for `millstream up`.
+
+    >>> System("orders", services=["orders.order:order", "orders.read_model:read_model"]).names
+    ('order', 'read-model')
+    """
+
+    def __init__(self, name: str, services: Sequence[str], sandbox: Sequence[Sandbox] = ()) -> None:
+        self.name = name
+        self._places = {_name_in(place): place for place in services}
+        self.sandbox = {process.name: process for process in sandbox}
+        if len(self._places) != len(services):
+            raise DeclarationError(f"System {name!r} names a service twice: {', '.join(services)}")
+        if both := self._places.keys() & self.sandbox.keys():
+            raise DeclarationError(f"System {name!r}: {both.pop()} is both a service and a sandbox process")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the services, in the order of their declaration."""
+        return tuple(self._places)
+
+    def service(self, name: str) -> Service:
+        """Imports one service, and nothing of the others. Raises `DeclarationError` where there is none."""
+        if name not in self._places:
+            raise DeclarationError(f"{self.name} has no service {name!r}; it has {', '.join(self.names)}")
+        service = load(self._places[name], Service)
+        if service.name != name:
+            raise DeclarationError(f"{self._places[name]} is named {service.name!r}; it must be {name!r}")
+        service.check()
+        return service
+
+    def services(self) -> tuple[Service, ...]:
+        """Imports them all: for tools that look at the whole."""
+        return tuple(self.service(name) for name in self.names)
+
+    def main(self, name: str) -> Callable[..., Any]:
+        """Imports the function of one sandbox process."""
+        return load(self.sandbox[name].main, object)  # type: ignore[return-value] # any callable
+
+
+def load(place: str, kind: type[Any]) -> Any:
+    """The object at `"module:attribute"`. Raises `DeclarationError` where it is not there or of another class."""
+    module_name, separator, attribute = place.partition(":")
+    if not separator:
+        raise DeclarationError(f"{place!r} is no place: write it as module:attribute")
+    try:
+        module = import_module(module_name)
+    except ModuleNotFoundError as error:
+        raise DeclarationError(f"{place!r}: {error}; is the folder that holds it on the path?") from error
+    found = getattr(module, attribute, None)
+    if found is None or not isinstance(found, kind):
+        raise DeclarationError(f"{module_name} has no {kind.__name__} named {attribute!r}")
+    return found
+
+
+def _name_in(place: str) -> str:
+    return place.rpartition(":")[2].replace("_", "-")

@@ -1,0 +1,77 @@
+"""Topics: one per business concept, declared once with the classes that live on it."""
+
+from datetime import timedelta
+from typing import Final, Literal
+
+from millstream.declare.contract import Contract, key_field
+from millstream.declare.durations import days
+from millstream.errors import DeclarationError
+
+FOREVER: Final = timedelta.max
+"""Retention of a topic that is the truth: nothing is ever deleted."""
+
+Format = Literal["avro", "json"]
+
+
+class Topic:
+    """A topic and the classes that live on it. Nobody else types its name.
+
+    - `name`: dotted, lower case, such as `"orders.events"`.
+    - `contracts`: the event and command classes whose one home this is; they share one business key.
+    - `partitions`: how many; the same for all topics that one store reads.
+    - `retention`: how long records are kept; `FOREVER` for an event store.
+    - `compacted`: keep the newest record of each key instead (retention does not apply).
+    - `format`: `"avro"` with a schema registry, or `"json"` for foreign topics: plain JSON objects without headers,
+      all of one class.
+
+    Raises `DeclarationError` for a class that has a home already or no key.
+
+    >>> from millstream.declare.contract import Event
+    >>> class ParcelSent(Event, key="parcel_id"):
+    ...     parcel_id: str
+    >>> parcels = Topic("parcels.events", ParcelSent, retention=FOREVER)
+    >>> parcels.dead_letters
+    'parcels.events.dlq'
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *contracts: type[Contract],
+        partitions: int = 6,
+        retention: timedelta = days(7),
+        compacted: bool = False,
+        format: Format = "avro",
+    ) -> None:
+        if partitions < 1:
+            raise DeclarationError(f"Topic {name!r} asks for {partitions} partitions; it needs at least 1")
+        if format == "json" and len(contracts) != 1:
+            raise DeclarationError(f"Topic {name!r} is plain JSON, which names no class: list exactly one")
+        self.name = name
+        self.contracts = contracts
+        self.partitions = partitions
+        self.retention = retention
+        self.compacted = compacted
+        self.format: Format = format
+        for contract in contracts:
+            key_field(contract)
+            if contract.__home__ is not None:
+                raise DeclarationError(
+                    f"{contract.__name__} already lives on {contract.__home__.name!r}; an event has one home topic"
+                )
+            contract.__home__ = self
+
+    @property
+    def dead_letters(self) -> str:
+        """The topic that takes what consumers of this one could not handle."""
+        return f"{self.name}.dlq"
+
+    def config(self) -> dict[str, str]:
+        """The broker's topic configuration that this declaration means."""
+        if self.compacted:
+            return {"cleanup.policy": "compact"}
+        milliseconds = -1 if self.retention == FOREVER else int(self.retention / timedelta(milliseconds=1))
+        return {"cleanup.policy": "delete", "retention.ms": str(milliseconds)}
+
+    def __repr__(self) -> str:
+        return f"Topic({self.name!r})"

@@ -1,0 +1,71 @@
+"""The house: rooms import downwards only, and one room alone speaks to librdkafka."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parent.parent / "src" / "millstream"
+ROOMS = (
+    "operate",
+    "http",
+    "patterns",
+    "runtime",
+    "state",
+    "kafka",
+    "contracts",
+    "telemetry",
+    "declare",
+    "settings",
+    "errors",
+)
+APART = {"local", "testing"}
+FILES = sorted(SOURCE.rglob("*.py"))
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(SOURCE).parts[0].removesuffix(".py")
+
+
+def imports_of(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import; name the room"
+            yield node.module or ""
+
+
+def rooms_imported(path: Path) -> set[str]:
+    return {name.split(".")[1] for name in imports_of(path) if name.startswith("millstream.")}
+
+
+def test_every_room_is_in_the_plan():
+    rooms = {room_of(path) for path in FILES} - {"__init__"}
+    assert rooms <= {*ROOMS, *APART}, "a new room: give it its place in ROOMS and in the documentation"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_a_room_imports_only_rooms_below_it(path: Path):
+    room = room_of(path)
+    imported = rooms_imported(path) - {room}
+    if room == "__init__":
+        assert imported <= {"declare", "errors"}, "`import millstream` stays light: declarations only"
+    elif room in ROOMS:
+        below = set(ROOMS[ROOMS.index(room) + 1 :])
+        assert imported <= below, f"{room} may import {sorted(below)}"
+    else:
+        # They stand apart: what runs a service never needs them.
+        assert room in APART
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_only_the_kafka_room_imports_librdkafka(path: Path):
+    if room_of(path) != "kafka":
+        assert not [name for name in imports_of(path) if name.split(".")[0] == "confluent_kafka"]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_files_have_one_subject(path: Path):
+    assert len(path.read_text().splitlines()) <= 500, "past 500 lines there is a second subject in it"
