@@ -1,0 +1,40 @@
+"""Finds the words for what the generated code refused: slow, exact, and only run after a failure."""
+
+from collections.abc import Callable
+from typing import Any
+
+from millstream.contracts.misfit import misfit
+from millstream.contracts.schema import avro_schema
+from millstream.contracts.shape import Record
+from millstream.contracts.walk import Walker
+from millstream.errors import DecodeError, EncodeError
+
+
+def why_not_encoded(record: Record) -> Callable[[Any, Exception], EncodeError]:
+    """What the encoder of `record` calls with the object and what it ran into."""
+
+    def explain(value: Any, error: Exception) -> EncodeError:
+        try:
+            problem = misfit(record, value, record.python.__name__)
+        except RecursionError:
+            problem = f"{record.python.__name__}: nested too deep, or inside itself"
+        return EncodeError(problem or f"{record.python.__name__}: {error}")
+
+    return explain
+
+
+def why_not_decoded(record: Record) -> Callable[[bytes, Exception], DecodeError]:
+    """What the decoder of `record` calls with the message and what it ran into."""
+
+    def explain(message: bytes, error: Exception) -> DecodeError:
+        if isinstance(error, DecodeError):
+            return error
+        if isinstance(error, RecursionError):
+            return DecodeError("too_deep", f"{record.name} is nested too deep")
+        try:
+            Walker(avro_schema(record.python)).check(message, 5)
+        except DecodeError as found:
+            return found
+        return DecodeError("invalid", f"{record.name}: {error or type(error).__name__}")
+
+    return explain

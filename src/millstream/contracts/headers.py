@@ -1,0 +1,184 @@
+"""Event metadata in Kafka headers: the binary form of CloudEvents, and W3C trace context.
+
+Headers cost as much as everything else that a hot loop does with a message: writing shares constants, reading
+looks first where our own writer puts things.
+"""
+
+import re
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from functools import cache
+from typing import Protocol, TypeAlias
+
+from millstream.contracts.ids import position_id
+from millstream.declare.contract import Contract, full_name
+from millstream.declare.envelope import Envelope
+
+Headers: TypeAlias = "list[tuple[str, bytes]]"
+HeaderWriter: TypeAlias = "Callable[[str, str, str | None, bytes | None], Headers]"
+
+MOST_BYTES = 255
+"""A longer header value is not believed."""
+
+_TRACEPARENT = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+class Received(Protocol):
+    """A message as librdkafka hands it over."""
+
+    def headers(self) -> "Sequence[tuple[str, bytes | None]] | None": ...
+    def key(self) -> bytes | None: ...
+    def topic(self) -> str: ...
+    def partition(self) -> int: ...
+    def offset(self) -> int: ...
+    def timestamp(self) -> tuple[int, int]: ...
+
+
+@cache
+def header_writer(contract: type[Contract], source: str) -> HeaderWriter:
+    """A function that makes the headers of events of one class from `source`, a service.
+
+    It takes the event's id, its correlation id, and its causation id and traceparent or None; the time is now.
+
+    >>> from millstream.declare.contract import Event
+    >>> class ParcelLost(Event, key="parcel_id", namespace="shipping"):
+    ...     parcel_id: str
+    >>> write = header_writer(ParcelLost, "shipping")
+    >>> dict(write("id-2", "id-1", "id-1", None))["ce_type"]
+    b'shipping.ParcelLost'
+    """
+    kind = ("ce_type", full_name(contract).encode())
+    origin = ("ce_source", source.encode())
+    version = ("ce_specversion", b"1.0")
+    json = contract.__home__ is not None and contract.__home__.format == "json"
+    content = ("content-type", b"application/json" if json else b"application/avro")
+
+    def write(id: str, correlation_id: str, causation_id: str | None, traceparent: bytes | None) -> Headers:
+        headers = [
+            ("ce_id", id.encode()),
+            ("correlationid", correlation_id.encode()),
+            kind,
+            origin,
+            version,
+            content,
+            ("ce_time", _now()),
+        ]
+        if causation_id is not None:
+            headers.append(("causationid", causation_id.encode()))
+        if traceparent is not None:
+            headers.append(("traceparent", traceparent))
+        return headers
+
+    return write
+
+
+def headers_for(
+    contract: type[Contract],
+    source: str,
+    *,
+    id: str,
+    correlation_id: str,
+    causation_id: str | None = None,
+    traceparent: bytes | None = None,
+) -> Headers:
+    """The headers of one event. Where many events of one class follow each other, keep a `header_writer` instead."""
+    return header_writer(contract, source)(id, correlation_id, causation_id, traceparent)
+
+
+def identity(
+    headers: "Sequence[tuple[str, bytes | None]] | None", topic: str, partition: int, offset: int
+) -> tuple[str, str, bytes | None]:
+    """What a hot loop needs of an event: its id, its correlation id, and its traceparent or None.
+
+    Never raises: what a record lacks or makes no sense of is derived from its position, or left out.
+    """
+    if not headers:
+        id = position_id(topic, partition, offset)
+        return id, id, None
+    name, first = headers[0]
+    if name == "ce_id" and len(headers) > 2 and headers[1][0] == "correlationid":
+        second = headers[1][1]
+        name, trace = headers[-1]
+        if name != "traceparent":
+            trace = None
+    else:
+        found = dict(headers)
+        first, second, trace = found.get("ce_id"), found.get("correlationid"), found.get("traceparent")
+    id = _text(first) or position_id(topic, partition, offset)
+    return id, _text(second) or id, _trace(trace)
+
+
+def envelope_from(message: Received, contract: type[Contract] | None = None) -> Envelope:
+    """The whole metadata of a message. `contract` is what its value turned out to be.
+
+    Foreign records without headers get an id from their position, the full name of `contract` (or their topic) as their
+    type, their topic as the source, and the broker's time. Never raises for what headers hold.
+    """
+    headers = message.headers()
+    topic, partition, offset = message.topic(), message.partition(), message.offset()
+    found = dict(headers or ())
+    id, correlation_id, traceparent = identity(headers, topic, partition, offset)
+    return Envelope(
+        id=id,
+        type=_text(found.get("ce_type")) or (topic if contract is None else full_name(contract)),
+        source=_text(found.get("ce_source")) or topic,
+        time=_moment(_text(found.get("ce_time"))) or _timestamp(message.timestamp()),
+        key=_key(message.key()),
+        topic=topic,
+        partition=partition,
+        offset=offset,
+        correlation_id=correlation_id,
+        causation_id=_text(found.get("causationid")),
+        traceparent=None if traceparent is None else traceparent.decode(),
+    )
+
+
+def _text(raw: bytes | None) -> str | None:
+    if not raw or len(raw) > MOST_BYTES:
+        return None
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError:
+        return None
+    return text if text.isprintable() else None
+
+
+def _trace(raw: bytes | None) -> bytes | None:
+    return raw if raw is not None and _TRACEPARENT.fullmatch(raw) else None
+
+
+def _key(raw: bytes | None) -> str | None:
+    return None if raw is None else raw.decode(errors="replace")
+
+
+def _moment(text: str | None) -> datetime | None:
+    try:
+        moment = datetime.fromisoformat(text or "")
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _timestamp(stamp: tuple[int, int]) -> datetime:
+    _, milliseconds = stamp
+    try:
+        return datetime.fromtimestamp(max(milliseconds, 0) / 1000, UTC)
+    except (ValueError, OverflowError, OSError):
+        return datetime.fromtimestamp(0, UTC)
+
+
+_second = 0
+_second_text = b""
+
+
+def _now() -> bytes:
+    """RFC 3339 with microseconds; the text of the second is made once a second."""
+    global _second, _second_text
+    second, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
+    text = _second_text
+    if second != _second:
+        text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second)).encode()
+        _second_text = text  # text before number: another thread must not pair the new second with the old text
+        _second = second
+    return b"%b.%06dZ" % (text, nanoseconds // 1000)

@@ -1,0 +1,110 @@
+"""What a value has that its schema cannot hold, and where."""
+
+from datetime import datetime
+from decimal import Decimal
+from enum import Enum
+from typing import Any
+
+from millstream.contracts.shape import (
+    Decimals,
+    Entries,
+    Items,
+    OneOf,
+    Record,
+    Scalar,
+    Shape,
+    Symbols,
+    python_class,
+)
+
+
+def misfit(shape: Shape | None, value: Any, path: str) -> str | None:
+    """The first thing in `value` that its schema cannot hold, with the path to it."""
+    match shape:
+        case None:
+            return None if value is None else _wrong_class(type(None), value, path)
+        case OneOf(branches):
+            for branch in branches:
+                if type(value) is python_class(branch):
+                    return misfit(branch, value, path)
+            if len(branches) == 2 and None in branches:
+                return misfit(next(branch for branch in branches if branch), value, path)
+            return f"{path}: {_shown(value)} is none of {', '.join(python_class(b).__name__ for b in branches)}"
+        case Record(fields=fields) if type(value) is shape.python:
+            inside = (misfit(f.shape, getattr(value, f.attribute), f"{path}.{f.attribute}") for f in fields)
+        case Items(container, item) if type(value) is container:
+            inside = (misfit(item, part, f"{path}[{at}]") for at, part in enumerate(value))
+        case Entries(entry) if type(value) is dict:
+            inside = (
+                _text(key, f"{path}, a key") or misfit(entry, part, f"{path}[{key!r}]") for key, part in value.items()
+            )
+        case Scalar(python=python):
+            return _scalar(python, value, path)
+        case Symbols(members=members):
+            if isinstance(value, str | Enum) and value in members.values():
+                return None
+            return f"{path}: {_shown(value)} is none of {', '.join(members)}"
+        case Decimals():
+            return _decimal(shape, value, path)
+        case _:
+            return _wrong_class(python_class(shape), value, path)
+    return next((problem for problem in inside if problem), None)
+
+
+def _scalar(python: type, value: Any, path: str) -> str | None:
+    if python is str:
+        return _text(value, path)
+    if python is float and type(value) is int:
+        return None if abs(value) < 1 << 1023 else f"{path}: {_shown(value)} is too large for a float"
+    if python is datetime and isinstance(value, datetime):
+        if value.tzinfo is None:
+            return f"{path}: {_shown(value)} has no time zone; use datetime.now(UTC)"
+        return None
+    if type(value) is not python:
+        return _wrong_class(python, value, path)
+    if python is int and not -(1 << 63) <= value < 1 << 63:
+        return f"{path}: {_shown(value)} does not fit 64 bits"
+    return None
+
+
+def _text(value: Any, path: str) -> str | None:
+    if not isinstance(value, str):
+        return _wrong_class(str, value, path)
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        return f"{path}: {_shown(value)} has half a surrogate pair at {error.start}, which UTF-8 cannot hold"
+    return None
+
+
+def _decimal(shape: Decimals, value: Any, path: str) -> str | None:
+    if not isinstance(value, Decimal):
+        return _wrong_class(Decimal, value, path)
+    if not value.is_finite():
+        return f"{path}: {value} is no number"
+    _, digits, exponent = value.as_tuple()
+    assert isinstance(exponent, int)
+    while digits and digits[-1] == 0:
+        digits, exponent = digits[:-1], exponent + 1
+    if not digits:
+        return None
+    if -exponent > shape.scale:
+        return (
+            f"{path}: {_shown(value)} has {-exponent} digits after the point, and its scale is {shape.scale}; "
+            "round it with quantize()"
+        )
+    if len(digits) + exponent > shape.precision - shape.scale:
+        return f"{path}: {_shown(value)} has more than {shape.precision - shape.scale} digits before the point"
+    return None
+
+
+def _wrong_class(python: type, value: Any, path: str) -> str:
+    return f"{path}: {_shown(value)} is no {python.__name__}"
+
+
+def _shown(value: Any) -> str:
+    try:
+        text = repr(value)
+    except Exception:
+        text = f"<{type(value).__name__}>"
+    return text if len(text) <= 80 else f"{text[:77]}…"

@@ -1,0 +1,206 @@
+"""The client of a Confluent-compatible schema registry: what a service asks, bounded in time and size."""
+
+import base64
+import random
+import time
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import quote, unquote, urlsplit
+
+import msgspec
+
+from millstream.contracts.schema import Schema
+from millstream.errors import ConfigurationError, ContractError, DecodeError, IncompatibleSchema, RegistryUnavailable
+
+MOST_BYTES = 8 << 20
+"""An answer longer than this is nonsense."""
+
+_CONTENT_TYPE = "application/vnd.schemaregistry.v1+json"
+
+
+class Registry:
+    """Registers schemas and looks them up; remembers both for ever, since ids never change.
+
+    - `url`: `http(s)://[user:password@]host:port[/path]`, or several separated by commas.
+    - `timeout`: seconds for one request.
+    - `patience`: seconds for all attempts of one call; then `RegistryUnavailable`.
+
+    >>> registry = Registry("http://127.0.0.1:8081")
+    """
+
+    def __init__(self, url: str, *, timeout: float = 3.0, patience: float = 10.0) -> None:
+        self._hosts = [_Host(one.strip()) for one in url.split(",")]
+        self._timeout = timeout
+        self._patience = patience
+        self._ids: dict[tuple[str, str], int] = {}
+        self._schemas: dict[int, Schema] = {}
+
+    def register(self, subject: str, schema: str) -> int:
+        """The id of `schema` (its text) under `subject`, registered if it was not.
+
+        Raises `IncompatibleSchema` where the subject's compatibility level forbids it, `RegistryUnavailable`.
+        """
+        if (known := self._ids.get((subject, schema))) is not None:
+            return known
+        path = f"/subjects/{quote(subject, safe='')}/versions"
+        status, answer = self._ask("POST", path, {"schema": schema})
+        if status == HTTPStatus.CONFLICT:
+            raise IncompatibleSchema(
+                f"the registry refuses the schema of {subject}: {_message(answer)}; "
+                "give new fields a default, or put the new form in a class of its own"
+            )
+        if status != HTTPStatus.OK:
+            raise ContractError(f"the registry answers {status} to the schema of {subject}: {_message(answer)}")
+        schema_id = answer.get("id")
+        if type(schema_id) is not int:
+            raise RegistryUnavailable(f"{self} answers nonsense to a registration: {str(answer)[:200]}")
+        self._ids[subject, schema] = schema_id
+        return schema_id
+
+    def schema(self, schema_id: int) -> Schema | None:
+        """The Avro schema with this id, or None where the registry has none.
+
+        Raises `DecodeError` (`unreadable_schema`) for one that is not Avro, `RegistryUnavailable`.
+        """
+        if (known := self._schemas.get(schema_id)) is not None:
+            return known
+        if schema_id < 0:
+            return None
+        status, answer = self._ask("GET", f"/schemas/ids/{schema_id}")
+        if status == HTTPStatus.NOT_FOUND:
+            return None
+        text = answer.get("schema")
+        if status != HTTPStatus.OK or not isinstance(text, str):
+            raise RegistryUnavailable(f"{self} answers {status} to schema {schema_id}: {_message(answer)}")
+        if (kind := answer.get("schemaType", "AVRO")) != "AVRO" or answer.get("references"):
+            raise DecodeError(
+                "unreadable_schema", f"schema {schema_id} is {kind} or has references; expected plain Avro"
+            )
+        self._schemas[schema_id] = schema = _parsed(text, schema_id)
+        return schema
+
+    def subjects(self) -> list[str]:
+        """All subjects. Raises `RegistryUnavailable`."""
+        status, answer = self._ask("GET", "/subjects", kind=list)
+        if status != HTTPStatus.OK:
+            raise RegistryUnavailable(f"{self} answers {status}: {str(answer)[:200]}")
+        return [str(subject) for subject in answer]
+
+    def _ask(self, method: str, path: str, body: Any = None, kind: type = dict) -> tuple[int, Any]:
+        deadline = time.monotonic() + self._patience
+        pause = 0.05
+        problem = ""
+        while True:
+            for host in self._hosts:
+                try:
+                    status, answer = host.ask(method, path, body, min(time.monotonic() + self._timeout, deadline))
+                except _Unanswered as error:
+                    # Cut short by our own patience it says less than what was heard before.
+                    if not problem or time.monotonic() < deadline:
+                        problem = str(error)
+                    continue
+                if status >= 500 or status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.REQUEST_TIMEOUT):
+                    problem = f"it answers {status}: {_message(answer)}"
+                elif status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+                    raise ConfigurationError(
+                        f"the schema registry at {host} answers {status}: put user:password@ into its url"
+                    )
+                elif not isinstance(answer, kind if status == HTTPStatus.OK else dict):
+                    problem = f"it answers nonsense: {str(answer)[:200]}"
+                else:
+                    return status, answer
+            wait = pause * random.uniform(0.5, 1.0)  # noqa: S311 only spreads the load
+            if time.monotonic() + wait >= deadline:
+                raise RegistryUnavailable(f"no answer from {self} within {self._patience:g} s: {problem}")
+            time.sleep(wait)
+            pause = min(2 * pause, 1.0)
+
+    def __repr__(self) -> str:
+        return f"the schema registry at {', '.join(map(str, self._hosts))}"
+
+
+class _Unanswered(Exception):
+    """One request came to nothing."""
+
+
+class _Host:
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ConfigurationError(f"{url!r} is no registry url; write http://host:8081")
+        self._secure = parts.scheme == "https"
+        self._name = parts.hostname
+        self._port = parts.port
+        self._path = parts.path.rstrip("/")
+        self._headers = {"Accept": f"{_CONTENT_TYPE}, application/json", "Content-Type": _CONTENT_TYPE}
+        if parts.username:
+            secret = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+            self._headers["Authorization"] = f"Basic {base64.b64encode(secret.encode()).decode()}"
+
+    def ask(self, method: str, path: str, body: Any, deadline: float) -> tuple[int, Any]:
+        """Status and parsed answer. Raises `_Unanswered`."""
+        # A connection of its own: questions are rare, and none can go stale. httpx would cost every worker 12 MB more.
+        from http import client
+
+        connect = client.HTTPSConnection if self._secure else client.HTTPConnection
+        seconds = deadline - time.monotonic()
+        if seconds <= 0:
+            raise _Unanswered(f"{self} is too slow")
+        connection = connect(self._name, self._port, timeout=seconds)
+        try:
+            payload = None if body is None else msgspec.json.encode(body)
+            connection.request(method, self._path + path, payload, self._headers)
+            response = connection.getresponse()
+            return response.status, _json(_read(response, deadline))
+        except (OSError, client.HTTPException) as error:
+            raise _Unanswered(f"{self}: {error or type(error).__name__}") from error
+        finally:
+            connection.close()
+
+    def __str__(self) -> str:
+        return f"{self._name}:{self._port}" if self._port else self._name
+
+
+def _read(response: Any, deadline: float) -> bytes:
+    """The timeout of a socket is for one read: a server that sends drop by drop needs a bound in all."""
+    chunks: list[bytes] = []
+    size = 0
+    while chunk := response.read1(1 << 16):
+        chunks.append(chunk)
+        size += len(chunk)
+        if size > MOST_BYTES:
+            raise _Unanswered(f"an answer of more than {MOST_BYTES >> 20} MB")
+        if time.monotonic() > deadline:
+            raise _Unanswered("the answer takes too long")
+    return b"".join(chunks)
+
+
+def _json(raw: bytes) -> Any:
+    try:
+        return msgspec.json.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return raw[:200].decode(errors="replace")
+
+
+def _parsed(text: str, schema_id: int) -> Schema:
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError):
+        if text.strip('"').isidentifier():  # a primitive schema may come without its quotes
+            return text.strip('"')
+        raise DecodeError("unreadable_schema", f"schema {schema_id} is no JSON: {text[:200]}") from None
+
+
+def _message(answer: Any) -> str:
+    if isinstance(answer, dict):
+        return str(answer.get("message", answer))[:2000]
+    return str(answer)[:200]
+
+
+def subject_for(topic: str, full_name: str) -> str:
+    """TopicRecordNameStrategy: several classes live on one topic, and each evolves on its own.
+
+    >>> subject_for("orders.events", "orders.OrderCreated")
+    'orders.events-orders.OrderCreated'
+    """
+    return f"{topic}-{full_name}"

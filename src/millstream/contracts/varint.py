@@ -1,0 +1,56 @@
+"""Avro's numbers: zigzag varints, and days and microseconds since 1970."""
+
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+EPOCH_DAY = date(1970, 1, 1).toordinal()
+MICROSECOND = timedelta(microseconds=1)
+
+
+def long_bytes(number: int) -> bytes:
+    """A whole number as Avro writes it. Raises `OverflowError` beyond 64 bits.
+
+    >>> long_bytes(-65).hex()
+    '8101'
+    """
+    if not -0x8000000000000000 <= number <= 0x7FFFFFFFFFFFFFFF:
+        raise OverflowError(f"{number} does not fit 64 bits")
+    rest = (number << 1) ^ (number >> 63)
+    written = bytearray()
+    while rest > 127:
+        written.append(rest & 127 | 128)
+        rest >>= 7
+    written.append(rest)
+    return bytes(written)
+
+
+def read_long(data: Sequence[int], at: int) -> tuple[int, int]:
+    """The number at `at` and where it ends. Raises `IndexError` at the end, `OverflowError` beyond 64 bits."""
+    rest = data[at]
+    at += 1
+    if rest > 127:
+        rest &= 127
+        shift = 7
+        while True:
+            byte = data[at]
+            at += 1
+            rest |= (byte & 127) << shift
+            if byte < 128:
+                break
+            shift += 7
+            if shift > 63:
+                raise OverflowError("a number longer than 64 bits")
+        if rest >> 64:
+            raise OverflowError("a number longer than 64 bits")
+    return (rest >> 1) ^ -(rest & 1), at
+
+
+def micros_since_epoch(moment: datetime) -> int:
+    """Raises `TypeError` for a datetime without a time zone."""
+    return (moment - EPOCH) // MICROSECOND
+
+
+def days_since_epoch(day: date) -> int:
+    """Days since 1970-01-01; negative before."""
+    return day.toordinal() - EPOCH_DAY

@@ -1,0 +1,93 @@
+"""Values of the sample classes, and classes that nobody thought of."""
+
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from itertools import count
+from typing import Annotated, Any
+from uuid import UUID
+
+from hypothesis import strategies as st
+from tests.contracts.samples import Card, Colour, Everything, Invoice, Line, Tree
+
+from millstream.declare import Scale, Value
+from millstream.declare.contract import ValueMeta
+
+text = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+whole = st.integers(-(1 << 63), (1 << 63) - 1) | st.integers(-2000, 2000)
+money = st.integers(-(10**18) + 1, 10**18 - 1).map(lambda n: Decimal(n).scaleb(-4))
+moment = st.datetimes(timezones=st.just(UTC)) | st.datetimes(
+    datetime(1978, 1, 1), datetime(2113, 1, 1), timezones=st.just(UTC)
+)
+real = st.floats(allow_nan=False)
+line = st.builds(Line, product=text, quantity=whole, price=money)
+card = st.builds(Card, number=text)
+invoice = st.builds(Invoice, due=st.dates(), lines=st.lists(line, max_size=3).map(tuple))
+tree = st.recursive(
+    st.builds(Tree, label=text),
+    lambda inner: st.builds(Tree, label=text, left=st.none() | inner, right=st.none() | inner),
+    max_leaves=8,
+)
+everything = st.builds(
+    Everything,
+    id=text,
+    whole=whole,
+    truth=st.booleans(),
+    real=real,
+    raw=st.binary(max_size=100),
+    money=money,
+    moment=moment,
+    day=st.dates(),
+    uuid=st.uuids(),
+    colour=st.sampled_from(Colour),
+    kind=st.sampled_from(["small", "large"]),
+    maybe=st.none() | text,
+    maybe_when=st.none() | moment,
+    payment=card | invoice,
+    maybe_payment=st.none() | card | invoice,
+    scalar=st.none() | whole | text | st.booleans(),
+    lines=st.lists(line, max_size=70).map(tuple) | st.lists(line, max_size=3).map(tuple),
+    numbers=st.lists(whole, max_size=5),
+    grid=st.lists(st.lists(money, max_size=3).map(tuple), max_size=3).map(tuple),
+    labels=st.dictionaries(text, text, max_size=4),
+    boxes=st.dictionaries(text, st.lists(line, max_size=2).map(tuple), max_size=2),
+    tree=tree,
+)
+
+_SCALARS: list[tuple[Any, st.SearchStrategy[Any]]] = [
+    (str, text),
+    (int, whole),
+    (bool, st.booleans()),
+    (float, real),
+    (bytes, st.binary(max_size=10)),
+    (datetime, moment),
+    (date, st.dates()),
+    (UUID, st.uuids()),
+    (Colour, st.sampled_from(Colour)),
+    (Annotated[Decimal, Scale(7, 2)], st.integers(-(10**7) + 1, 10**7 - 1).map(lambda n: Decimal(n).scaleb(-2))),
+    (Line, line),
+    (Tree, tree),
+]
+_numbers = count()
+
+Typed = tuple[Any, st.SearchStrategy[Any]]
+
+
+def _record(fields: list[Typed]) -> Typed:
+    body = {"__annotations__": {f"f{n}": annotation for n, (annotation, _) in enumerate(fields)}}
+    cls: Any = ValueMeta(f"Made{next(_numbers)}", (Value,), body | {"__module__": __name__}, namespace="made")
+    return cls, st.builds(cls, **{f"f{n}": values for n, (_, values) in enumerate(fields)})
+
+
+def _containers(inner: st.SearchStrategy[Typed]) -> st.SearchStrategy[Typed]:
+    return (
+        inner.map(lambda t: (tuple[t[0], ...], st.lists(t[1], max_size=3).map(tuple)))
+        | inner.map(lambda t: (list[t[0]], st.lists(t[1], max_size=3)))
+        | inner.map(lambda t: (dict[str, t[0]], st.dictionaries(text, t[1], max_size=3)))
+        | inner.map(lambda t: (t[0] | None, st.none() | t[1]))
+        | st.lists(inner, min_size=1, max_size=4).map(_record)
+    )
+
+
+typed = st.recursive(st.sampled_from(_SCALARS), _containers, max_leaves=8)
+classes = st.lists(typed, min_size=1, max_size=5).map(_record)
+"""A class and a strategy for its values."""
