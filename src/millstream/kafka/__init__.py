@@ -1,0 +1,56 @@
+"""Kafka behind one small port; librdkafka is imported when a client is first made, not before."""
+
+from typing import TYPE_CHECKING
+
+from millstream.kafka.port import (
+    BEGINNING,
+    END,
+    Admin,
+    Committed,
+    Consumer,
+    Headers,
+    Isolation,
+    Kafka,
+    Message,
+    Offsets,
+    PartitionLag,
+    Producer,
+    TopicInfo,
+    TopicPartition,
+    TopicSpec,
+    TransactionalProducer,
+)
+
+if TYPE_CHECKING:
+    from millstream.settings import Settings
+
+
+def connect(settings: "Settings", client_id: str = "millstream") -> Kafka:
+    """The cluster that `settings` name. `client_id` says in brokers' logs and metrics who this is: `"inventory-0"`.
+
+    Nothing is sent before the first client made from it needs to.
+    """
+    from millstream.kafka.librdkafka import Librdkafka
+
+    return Librdkafka(settings, client_id)
+
+
+__all__ = [
+    "BEGINNING",
+    "END",
+    "Admin",
+    "Committed",
+    "Consumer",
+    "Headers",
+    "Isolation",
+    "Kafka",
+    "Message",
+    "Offsets",
+    "PartitionLag",
+    "Producer",
+    "TopicInfo",
+    "TopicPartition",
+    "TopicSpec",
+    "TransactionalProducer",
+    "connect",
+]

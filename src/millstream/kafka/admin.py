@@ -1,0 +1,223 @@
+"""Questions to the cluster, and topics made and deleted, on librdkafka."""
+
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._config import ConfigResource
+from confluent_kafka.admin._listoffsets import OffsetSpec
+from confluent_kafka.admin._metadata import ClusterMetadata
+from confluent_kafka.cimpl import KafkaError, KafkaException, NewTopic
+from confluent_kafka.cimpl import TopicPartition as Native
+
+from millstream.errors import ConfigurationError, TopicMissing, Unavailable
+from millstream.kafka import properties
+from millstream.kafka.faults import fault, kafka_error, made
+from millstream.kafka.port import (
+    Committed,
+    Isolation,
+    Offsets,
+    PartitionLag,
+    TopicInfo,
+    TopicPartition,
+    TopicSpec,
+)
+from millstream.kafka.read import read_to_end
+from millstream.kafka.settling import once_settled
+from millstream.settings import Settings
+
+T = TypeVar("T")
+
+SMALL_LAG = 100
+"""Up to here, lag is counted by reading: a transaction's marker takes an offset but is no record."""
+
+
+class ClusterAdmin:
+    """`millstream.kafka.port.Admin` over librdkafka; see there for the contract."""
+
+    def __init__(self, settings: Settings, client_id: str) -> None:
+        self._settings = settings
+        self._reading = properties.reader(settings, client_id, "read_committed")
+        # Kept for the whole life of this object: an AdminClient that is dropped takes its pending answers with it.
+        self._native = made(AdminClient, properties.client(settings, client_id) | settings.kafka)
+
+    def cluster_id(self, timeout: float = 10.0) -> str:
+        try:
+            return self._native.cluster_id(timeout=timeout)
+        except KafkaException as raised:
+            raise fault(raised, f"asking {self._settings.bootstrap_servers} for the cluster's id") from raised
+
+    def brokers(self, timeout: float = 10.0) -> list[str]:
+        found = self._metadata(timeout).brokers.values()
+        return [f"{broker.host}:{broker.port}" for broker in sorted(found, key=lambda broker: broker.id)]
+
+    def topics(self, timeout: float = 10.0) -> dict[str, TopicInfo]:
+        found = self._metadata(timeout).topics
+        return {
+            name: TopicInfo(
+                name, len(topic.partitions), max((len(p.replicas) for p in topic.partitions.values()), default=0)
+            )
+            for name, topic in sorted(found.items())
+            if topic.error is None
+        }
+
+    def topic_config(self, topic: str, timeout: float = 10.0) -> dict[str, str]:
+        resource = ConfigResource(ConfigResource.Type.TOPIC, topic)
+        futures = self._native.describe_configs([resource], request_timeout=timeout)
+        entries = self._answer(futures[resource], f"asking for the configuration of {topic!r}", timeout)
+        return {name: entry.value for name, entry in sorted(entries.items()) if entry.value is not None}
+
+    def ensure_topics(self, specs: Sequence[TopicSpec], timeout: float = 30.0) -> list[str]:
+        deadline = time.monotonic() + timeout
+        wanted = {spec.name: spec for spec in specs}
+        found = self._metadata(timeout)
+        missing = [spec for name, spec in wanted.items() if name not in found.topics]
+        made = self._create(missing, len(found.brokers), deadline)
+        while waiting := self._not_ready(wanted):
+            if time.monotonic() > deadline:
+                raise Unavailable(
+                    f"Topics without a leader after {timeout:g} s: {', '.join(waiting)}. Are brokers down?"
+                )
+            time.sleep(0.05)
+        return made
+
+    def _create(self, specs: Sequence[TopicSpec], brokers: int, deadline: float) -> list[str]:
+        copies = self._settings.replication_factor or min(3, brokers)
+        durable = {"min.insync.replicas": "2"} if copies >= 3 else {}
+        pending = {spec.name: spec for spec in specs}
+        made: list[str] = []
+        while pending:
+            left = max(1.0, deadline - time.monotonic())
+            new = [
+                NewTopic(spec.name, spec.partitions, copies, config={**durable, **spec.config})
+                for spec in pending.values()
+            ]
+            for name, future in self._native.create_topics(new, operation_timeout=left, request_timeout=left).items():
+                error = _error_of(future, left)
+                if error is None:
+                    made.append(name)
+                elif error.code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                    failure = fault(error, f"creating topic {name!r}")
+                    if not isinstance(failure, Unavailable) or time.monotonic() > deadline:
+                        raise failure
+                    continue
+                del pending[name]
+            if pending:
+                time.sleep(0.2)
+        return made
+
+    def _not_ready(self, wanted: Mapping[str, TopicSpec]) -> list[str]:
+        found = self._metadata(5.0).topics
+        waiting: list[str] = []
+        for name, spec in wanted.items():
+            topic = found.get(name)
+            if topic is None or topic.error is not None or not topic.partitions:
+                waiting.append(name)
+                continue
+            if len(topic.partitions) != spec.partitions:
+                raise ConfigurationError(
+                    f"Topic {name!r} has {len(topic.partitions)} partitions but is declared with {spec.partitions}. "
+                    "Partitions are not changed by themselves, because keys would move: "
+                    "declare the number there is, or migrate to a new topic."
+                )
+            if any(partition.leader < 0 for partition in topic.partitions.values()):
+                waiting.append(name)
+        return waiting
+
+    def delete_topics(self, names: Sequence[str], timeout: float = 30.0) -> None:
+        if not names:
+            return
+        futures = self._native.delete_topics(list(names), operation_timeout=timeout, request_timeout=timeout)
+        for name, future in futures.items():
+            self._answer(future, f"deleting topic {name!r}", timeout)
+
+    def groups(self, timeout: float = 10.0) -> list[str]:
+        future = self._native.list_consumer_groups(request_timeout=timeout)
+        listed = self._answer(future, "listing consumer groups", timeout)
+        return sorted(group.group_id for group in listed.valid)
+
+    def group_offsets(self, group: str, timeout: float = 10.0) -> dict[TopicPartition, Committed]:
+        futures = self._native.list_consumer_group_offsets(
+            [ConsumerGroupTopicPartitions(group)], require_stable=True, request_timeout=timeout
+        )
+        found = self._answer(futures[group], f"asking what group {group!r} has committed", timeout)
+        return {
+            (entry.topic, entry.partition): Committed(entry.offset if entry.offset >= 0 else None, entry.metadata or "")
+            for entry in found.topic_partitions or ()
+        }
+
+    def group_lag(self, group: str, topics: Sequence[str] = (), timeout: float = 10.0) -> list[PartitionLag]:
+        committed = self.group_offsets(group, timeout)
+        known = self.topics(timeout)
+        for topic in topics:
+            if topic not in known:
+                raise TopicMissing(f"Topic {topic!r} does not exist.")
+            for partition in range(known[topic].partitions):
+                committed.setdefault((topic, partition), Committed(None))
+        partitions = sorted(key for key in committed if key[0] in known)
+        ends = self.end_offsets(partitions, timeout=timeout)
+        lags = {key: max(0, ends[key] - (committed[key].offset or 0)) for key in partitions}
+        small = {key: committed[key].offset or 0 for key, lag in lags.items() if 0 < lag <= SMALL_LAG}
+        lags |= self._count(small, timeout)
+        return [PartitionLag(*key, committed[key].offset, ends[key], lags[key]) for key in partitions]
+
+    def _count(self, starts: Offsets, timeout: float) -> dict[TopicPartition, int]:
+        counts = dict.fromkeys(starts, 0)
+        for batch in read_to_end(self._reading, starts, timeout):
+            for message in batch:
+                counts[message.topic(), message.partition()] += 1
+        return counts
+
+    def end_offsets(
+        self, partitions: Sequence[TopicPartition], isolation: Isolation = "read_committed", timeout: float = 10.0
+    ) -> dict[TopicPartition, int]:
+        level = IsolationLevel.READ_COMMITTED if isolation == "read_committed" else IsolationLevel.READ_UNCOMMITTED
+        latest: Any = OffsetSpec.latest()
+        wanted = {Native(*key): latest for key in partitions}
+        if not wanted:
+            return {}
+        doing = "asking for the ends of partitions"
+
+        def ask(left: float) -> dict[TopicPartition, int]:
+            futures = self._native.list_offsets(wanted, isolation_level=level, request_timeout=left)
+            return {
+                (entry.topic, entry.partition): self._answer(future, doing, left).offset
+                for entry, future in futures.items()
+            }
+
+        return once_settled(ask, timeout)
+
+    def partitions(self, topic: str, timeout: float = 10.0) -> int:
+        """How many partitions `topic` has. Raises `TopicMissing`."""
+        found = self.topics(timeout).get(topic)
+        if found is None:
+            raise TopicMissing(f"Topic {topic!r} does not exist. Check its name and MILLSTREAM_BOOTSTRAP_SERVERS.")
+        return found.partitions
+
+    def close(self) -> None:
+        self._native.__exit__(None, None, None)
+
+    def _metadata(self, timeout: float) -> ClusterMetadata:
+        try:
+            return self._native.list_topics(timeout=timeout)
+        except KafkaException as raised:
+            raise fault(raised, f"asking {self._settings.bootstrap_servers} for its topics") from raised
+
+    @staticmethod
+    def _answer(future: "Future[T]", doing: str, timeout: float) -> T:
+        try:
+            # librdkafka keeps the bound; ours is for an answer that got lost on the way.
+            return future.result(timeout + 5.0)
+        except (KafkaException, TimeoutError) as raised:
+            raise fault(raised, doing) from raised
+
+
+def _error_of(future: "Future[Any]", timeout: float) -> KafkaError | None:
+    try:
+        future.result(timeout + 5.0)
+    except KafkaException as raised:
+        return kafka_error(raised)
+    return None

@@ -1,0 +1,292 @@
+"""A member of a consumer group, on librdkafka."""
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
+
+from confluent_kafka import Consumer as Librdkafka
+from confluent_kafka.cimpl import KafkaError, KafkaException
+from confluent_kafka.cimpl import TopicPartition as Native
+
+from millstream.errors import KafkaFault, TopicMissing, Unavailable
+from millstream.kafka.faults import MISSING, REBALANCING, REFUSED, fault, is_fatal, kafka_error, made
+from millstream.kafka.port import Committed, Message, Offsets, OnAssigned, OnTaken, TopicPartition
+from millstream.kafka.seldom import Seldom
+from millstream.kafka.settling import once_settled
+from millstream.telemetry import metrics
+from millstream.telemetry.logs import get_logger
+
+log = get_logger(__name__)
+
+MISSING_GRACE = 5.0
+"""Seconds that a topic may be unknown to a broker: a cluster takes a moment to tell all its brokers of a new one."""
+
+
+class GroupConsumer:
+    """`millstream.kafka.port.Consumer` over librdkafka; see there for the contract."""
+
+    def __init__(
+        self,
+        properties: dict[str, Any],
+        on_error: Callable[[KafkaFault], None] | None = None,
+        missing_grace: float = MISSING_GRACE,
+    ) -> None:
+        self.group: str = properties["group.id"]
+        self._on_error = on_error
+        self._missing_grace = missing_grace
+        self._ends: dict[TopicPartition, int] = {}
+        self._gone: set[TopicPartition] = set()
+        self._missing: dict[str, float] = {}
+        self._topics: list[str] = []
+        self._assigned: OnAssigned | None = None
+        self._revoked: OnTaken | None = None
+        self._lost: OnTaken | None = None
+        self._incremental = properties["partition.assignment.strategy"].startswith("cooperative")
+        self._closing = False
+        self._seldom = Seldom()
+        self._native = made(Librdkafka, properties | {"error_cb": self._trouble})
+
+    def subscribe(
+        self,
+        topics: Sequence[str],
+        *,
+        on_assigned: OnAssigned | None = None,
+        on_revoked: OnTaken | None = None,
+        on_lost: OnTaken | None = None,
+    ) -> None:
+        self._topics = list(topics)
+        self._assigned, self._revoked = on_assigned, on_revoked
+        self._lost = on_lost or on_revoked
+        self._native.subscribe(self._topics, on_assign=self._assign, on_revoke=self._revoke, on_lost=self._lose)
+
+    def poll_batch(self, max_records: int = 200, timeout: float = 0.1) -> list[Message]:
+        try:
+            # consume(n, timeout) waits for n records or the whole timeout, so wait for the first alone.
+            first = self._native.poll(timeout)
+            if first is None:
+                self._check_missing()
+                return []
+            batch = [first, *self._native.consume(max_records - 1, 0)] if max_records > 1 else [first]
+        except KafkaException as raised:
+            raise fault(raised, f"reading as group {self.group!r}") from raised
+        records = [message for message in batch if message.error() is None]
+        if len(records) < len(batch):
+            self._sort_out(batch)
+        if self._gone:
+            # A rebalance came between the first record and the rest: its records are somebody else's now.
+            gone, self._gone = self._gone, set()
+            records = [message for message in records if (message.topic(), message.partition()) not in gone]
+        return cast(list[Message], records)
+
+    def assignment(self) -> list[TopicPartition]:
+        return _plain(self._native.assignment())
+
+    def pause(self, partitions: Sequence[TopicPartition]) -> None:
+        self._native.pause(_native(partitions))
+
+    def resume(self, partitions: Sequence[TopicPartition]) -> None:
+        self._native.resume(_native(partitions))
+
+    def seek(self, offsets: Offsets) -> None:
+        for (topic, partition), offset in offsets.items():
+            self._ends.pop((topic, partition), None)
+            self._seek(Native(topic, partition, offset))
+
+    def _seek(self, target: Native) -> None:
+        deadline = time.monotonic() + 5.0
+        while True:
+            try:
+                return self._native.seek(target)
+            except KafkaException as raised:
+                # A partition that was assigned a moment ago refuses until its fetcher has started.
+                if kafka_error(raised).code() != KafkaError._STATE or time.monotonic() > deadline:
+                    raise fault(raised, f"seeking {target.topic}[{target.partition}] to {target.offset}") from raised
+                time.sleep(0.01)
+
+    def rewind(self, timeout: float = 10.0) -> None:
+        committed = self.committed(self.assignment(), timeout)
+        self.seek({partition: -2 if found.offset is None else found.offset for partition, found in committed.items()})
+
+    def position(self) -> dict[TopicPartition, int]:
+        positions = dict(self._ends)
+        for found in self._native.position(self._native.assignment()):
+            if found.offset >= 0:
+                key = (found.topic, found.partition)
+                positions[key] = max(found.offset, positions.get(key, 0))
+        return positions
+
+    def committed(self, partitions: Sequence[TopicPartition], timeout: float = 10.0) -> dict[TopicPartition, Committed]:
+        try:
+            found = self._native.committed(_native(partitions), timeout=timeout)
+        except KafkaException as raised:
+            raise fault(raised, f"asking what group {self.group!r} has committed") from raised
+        for entry in found:
+            if entry.error is not None:
+                raise fault(entry.error, f"asking what group {self.group!r} has committed for {entry.topic}")
+        return {
+            (entry.topic, entry.partition): Committed(entry.offset if entry.offset >= 0 else None, entry.metadata or "")
+            for entry in found
+        }
+
+    def watermarks(self, partition: TopicPartition, timeout: float = 10.0) -> tuple[int, int]:
+        return watermarks(self._native, partition, timeout)
+
+    def lag(self) -> dict[TopicPartition, int]:
+        positions = self.position()
+        behind: dict[TopicPartition, int] = {}
+        for key in self.assignment():
+            low, high = self._native.get_watermark_offsets(Native(*key), cached=True)
+            if high >= 0:
+                behind[key] = max(0, high - max(positions.get(key, low), low))
+        return behind
+
+    def commit(
+        self, offsets: Offsets, metadata: Mapping[TopicPartition, str] | None = None, timeout: float = 10.0
+    ) -> None:
+        if not offsets:
+            return
+        entries = native_offsets(offsets, metadata)
+        deadline = time.monotonic() + timeout
+        while True:
+            error = self._try_commit(entries)
+            if error is None:
+                return
+            failure = fault(error, f"committing offsets of group {self.group!r}")
+            # Only polling gets a rebalance forward.
+            hopeless = not isinstance(failure, Unavailable) or error.code() in REBALANCING
+            if hopeless or time.monotonic() > deadline:
+                raise failure
+            time.sleep(0.05)
+
+    def _try_commit(self, entries: list[Native]) -> KafkaError | None:
+        try:
+            answers = self._native.commit(offsets=entries, asynchronous=False)
+        except KafkaException as raised:
+            return kafka_error(raised)
+        return next((answer.error for answer in answers or () if answer.error is not None), None)
+
+    def group_metadata(self) -> Any:
+        return self._native.consumer_group_metadata()
+
+    def close(self, timeout: float = 5.0) -> None:
+        if self._closing:
+            return
+        try:
+            mine = self.assignment()
+            if mine and self._revoked is not None:
+                self._revoked(mine)
+        finally:
+            self._closing = True
+            # librdkafka's close has no bound of its own; callbacks are done with, so another thread may wait for it.
+            closer = threading.Thread(target=self._native.close, name="kafka-close", daemon=True)
+            closer.start()
+            closer.join(timeout)
+            if closer.is_alive():
+                log.warning("consumer did not close in time", group=self.group, seconds=timeout)
+
+    def _assign(self, native: Librdkafka, partitions: list[Native]) -> None:
+        if self._closing:
+            return
+        new = _plain(partitions)
+        metrics.REBALANCES.labels(self.group, "assigned").inc()
+        log.info("partitions assigned", group=self.group, partitions=_names(new))
+        starts = self._assigned(new) if self._assigned is not None else None
+        for entry in partitions:
+            if starts is not None and (offset := starts.get((entry.topic, entry.partition))) is not None:
+                entry.offset = offset
+        self._gone.difference_update(new)
+        if self._incremental:
+            native.incremental_assign(partitions)
+        else:
+            native.assign(partitions)
+
+    def _revoke(self, native: Librdkafka, partitions: list[Native]) -> None:
+        self._take("revoked", self._revoked, native, partitions)
+
+    def _lose(self, native: Librdkafka, partitions: list[Native]) -> None:
+        self._take("lost", self._lost, native, partitions)
+
+    def _take(self, how: str, told: OnTaken | None, native: Librdkafka, partitions: list[Native]) -> None:
+        if self._closing:
+            return
+        taken = _plain(partitions)
+        metrics.REBALANCES.labels(self.group, how).inc()
+        log.info(f"partitions {how}", group=self.group, partitions=_names(taken))
+        try:
+            if told is not None:
+                told(taken)
+        finally:
+            self._gone.update(taken)
+            for key in taken:
+                self._ends.pop(key, None)
+
+    def _sort_out(self, batch: Sequence[Any]) -> None:
+        for message in batch:
+            error: KafkaError | None = message.error()
+            if error is None:
+                continue
+            if error.code() == KafkaError._PARTITION_EOF:
+                self._ends[message.topic(), message.partition()] = message.offset()
+            elif error.code() in MISSING:
+                self._missing.setdefault(message.topic() or "?", time.monotonic() + self._missing_grace)
+            else:
+                self._trouble(error)
+
+    def _trouble(self, error: KafkaError) -> None:
+        """Raise what will not pass; count and log what will."""
+        failure = fault(error, f"reading {', '.join(self._topics)} as group {self.group!r}")
+        metrics.KAFKA_ERRORS.labels("consumer", error.name()).inc()
+        if is_fatal(error) or error.code() in REFUSED:
+            raise failure
+        if self._seldom(error.name()):
+            log.warning("kafka trouble", group=self.group, error=str(failure))
+        if self._on_error is not None and isinstance(failure, KafkaFault):
+            self._on_error(failure)
+
+    def _check_missing(self) -> None:
+        now = time.monotonic()
+        for topic, patience in list(self._missing.items()):
+            if now < patience:
+                continue
+            found = self._native.list_topics(topic, timeout=5.0).topics[topic]
+            if found.error is not None:
+                raise TopicMissing(
+                    f"Topic {topic!r} does not exist, and group {self.group!r} wants to read it. "
+                    "Services make their topics when they start: start one, or check MILLSTREAM_BOOTSTRAP_SERVERS."
+                )
+            del self._missing[topic]
+
+
+def watermarks(native: Librdkafka, partition: TopicPartition, timeout: float) -> tuple[int, int]:
+    """The first offset there is and the end."""
+
+    def ask(left: float) -> tuple[int, int]:
+        try:
+            return native.get_watermark_offsets(Native(*partition), timeout=left)
+        except KafkaException as raised:
+            raise fault(raised, f"asking for the end of {partition[0]}[{partition[1]}]") from raised
+
+    return once_settled(ask, timeout)
+
+
+def native_offsets(offsets: Offsets, metadata: Mapping[TopicPartition, str] | None) -> list[Native]:
+    """Offsets as librdkafka takes them."""
+    if metadata is None:
+        return [Native(topic, partition, offset) for (topic, partition), offset in offsets.items()]
+    return [
+        Native(topic, partition, offset, metadata.get((topic, partition), ""))
+        for (topic, partition), offset in offsets.items()
+    ]
+
+
+def _native(partitions: Sequence[TopicPartition]) -> list[Native]:
+    return [Native(topic, partition) for topic, partition in partitions]
+
+
+def _plain(partitions: Sequence[Native]) -> list[TopicPartition]:
+    return sorted((entry.topic, entry.partition) for entry in partitions)
+
+
+def _names(partitions: Sequence[TopicPartition]) -> list[str]:
+    return [f"{topic}[{partition}]" for topic, partition in partitions]

@@ -1,0 +1,62 @@
+"""The port on librdkafka: the one product path to Kafka."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from millstream.errors import KafkaFault
+from millstream.kafka import properties
+from millstream.kafka.consumer import GroupConsumer
+from millstream.kafka.port import BEGINNING, Isolation, Message, Offsets
+from millstream.kafka.producer import OnDelivery, PlainProducer
+from millstream.kafka.read import read_to_end
+from millstream.kafka.transactions import ExactlyOnceProducer
+from millstream.settings import Settings
+
+if TYPE_CHECKING:
+    from millstream.kafka.admin import ClusterAdmin
+
+
+class Librdkafka:
+    """`millstream.kafka.port.Kafka`: makes clients for the cluster that `settings` name."""
+
+    def __init__(self, settings: Settings, client_id: str) -> None:
+        self._settings = settings
+        self._client_id = client_id
+
+    def consumer(
+        self,
+        group: str,
+        *,
+        instance: str | None = None,
+        isolation: Isolation = "read_committed",
+        co_partitioned: bool = False,
+        on_error: Callable[[KafkaFault], None] | None = None,
+    ) -> GroupConsumer:
+        wanted = properties.consumer(self._settings, self._client_id, group, instance, isolation, co_partitioned)
+        return GroupConsumer(wanted, on_error)
+
+    def producer(self, on_delivery: OnDelivery | None = None) -> PlainProducer:
+        return PlainProducer(properties.producer(self._settings, self._client_id), on_delivery)
+
+    def transactional_producer(self, transactional_id: str) -> ExactlyOnceProducer:
+        wanted = properties.transactional_producer(self._settings, self._client_id, transactional_id)
+        return ExactlyOnceProducer(wanted)
+
+    def admin(self) -> "ClusterAdmin":
+        from millstream.kafka.admin import ClusterAdmin
+
+        return ClusterAdmin(self._settings, self._client_id)
+
+    def read_to_end(
+        self,
+        topic: str,
+        partitions: Sequence[int] | None = None,
+        *,
+        isolation: Isolation = "read_committed",
+        start: Offsets | None = None,
+        timeout: float = 60.0,
+    ) -> Iterator[list[Message]]:
+        if partitions is None:
+            partitions = range(self.admin().partitions(topic))
+        starts = {(topic, partition): BEGINNING for partition in partitions} | dict(start or {})
+        return read_to_end(properties.reader(self._settings, self._client_id, isolation), starts, timeout)

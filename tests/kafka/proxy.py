@@ -1,0 +1,87 @@
+"""A proxy for Kafka's protocol that loses answers, so that a test can have an outcome that nobody knows."""
+
+import contextlib
+import socket
+import struct
+import threading
+
+END_TXN = 26
+
+
+class Proxy:
+    """Stands before one broker and claims its address towards clients; `lose` says which answers never arrive."""
+
+    def __init__(self, bootstrap: str) -> None:
+        host, port = bootstrap.split(":")
+        self._target = (host, int(port))
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        own = self._listener.getsockname()[1]
+        self.bootstrap = f"127.0.0.1:{own}"
+        # Metadata names brokers as host and port, one after the other, whatever the version.
+        self._theirs, self._ours = (host.encode() + struct.pack(">i", n) for n in (int(port), own))
+        self._lost: set[int] = set()
+        self._once = False
+        self.hits = threading.Event()
+        self._sockets: list[socket.socket] = []
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def lose(self, *api_keys: int) -> None:
+        """From now on hang up instead of answering requests with these keys; the broker has carried them out."""
+        self.hits.clear()
+        self._lost = set(api_keys)
+
+    def lose_once(self, api_key: int) -> None:
+        """The same for the next one only."""
+        self._once = True
+        self.lose(api_key)
+
+    def heal(self) -> None:
+        """Lose nothing any more."""
+        self._lost = set()
+
+    def close(self) -> None:
+        for each in [self._listener, *self._sockets]:
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+            each.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client = self._listener.accept()[0]
+                broker = socket.create_connection(self._target)
+                self._sockets += [client, broker]
+                asked: dict[int, int] = {}
+                for work in (self._requests, self._answers):
+                    threading.Thread(target=work, args=(client, broker, asked), daemon=True).start()
+
+    def _requests(self, client: socket.socket, broker: socket.socket, asked: dict[int, int]) -> None:
+        with contextlib.suppress(OSError), client.makefile("rb") as stream:
+            while frame := _frame(stream):
+                api_key, _, correlation = struct.unpack_from(">hhi", frame)
+                asked[correlation] = api_key
+                broker.sendall(struct.pack(">i", len(frame)) + frame)
+        _hang_up(client, broker)
+
+    def _answers(self, client: socket.socket, broker: socket.socket, asked: dict[int, int]) -> None:
+        with contextlib.suppress(OSError), broker.makefile("rb") as stream:
+            while frame := _frame(stream):
+                if asked.pop(struct.unpack_from(">i", frame)[0], -1) in self._lost:
+                    self.hits.set()
+                    if self._once:
+                        self.heal()
+                    break
+                frame = frame.replace(self._theirs, self._ours)
+                client.sendall(struct.pack(">i", len(frame)) + frame)
+        _hang_up(client, broker)
+
+
+def _frame(stream) -> bytes:
+    size = stream.read(4)
+    return stream.read(struct.unpack(">i", size)[0]) if len(size) == 4 else b""
+
+
+def _hang_up(*sockets: socket.socket) -> None:
+    for each in sockets:
+        with contextlib.suppress(OSError):
+            each.shutdown(socket.SHUT_RDWR)

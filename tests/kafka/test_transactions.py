@@ -1,0 +1,246 @@
+import time
+
+import pytest
+
+from millstream.errors import (
+    CommitUnknown,
+    EncodeError,
+    Fenced,
+    KafkaFault,
+    TopicMissing,
+    TransactionAborted,
+    Unavailable,
+)
+from millstream.kafka import connect
+from millstream.settings import Settings
+from millstream.testing.child import wait_until
+
+from .conftest import take
+from .proxy import END_TXN, Proxy
+
+
+@pytest.fixture
+def proxy(broker):
+    proxy = Proxy(broker.bootstrap)
+    yield proxy
+    proxy.close()
+
+
+def test_what_is_committed_is_visible_and_what_is_aborted_is_not(broker, kafka):
+    topic = broker.topic(2)
+    producer = broker.closing(kafka.transactional_producer(broker.name("writer")))
+    producer.begin()
+    producer.produce(topic, b"kept", b"key", [("h", b"1")])
+    producer.commit()
+    producer.begin()
+    producer.produce(topic, b"dropped", b"key")
+    producer.abort()
+    producer.begin()
+    producer.produce(topic, b"kept too", b"key", partition=1, timestamp=1_700_000_000_000)
+    producer.commit()
+    records = [message for batch in kafka.read_to_end(topic) for message in batch]
+    assert sorted(message.value() for message in records) == [b"kept", b"kept too"]
+    by_value = {message.value(): message for message in records}
+    assert by_value[b"kept"].headers() == [("h", b"1")]
+    assert by_value[b"kept too"].partition() == 1
+    assert by_value[b"kept too"].timestamp()[1] == 1_700_000_000_000
+
+
+def test_keys_are_hashed_as_java_does(broker, kafka):
+    topic = broker.topic(6)
+    producer = broker.closing(kafka.transactional_producer(broker.name("writer")))
+    producer.begin()
+    for key in (b"21", b"foobar", b"a-little-bit-long-string"):
+        producer.produce(topic, b"", key)
+    producer.commit()
+    found = {message.key(): message.partition() for batch in kafka.read_to_end(topic) for message in batch}
+    # The hashes are those of the tests of Kafka's own Utils.murmur2.
+    known = {b"21": -973932308, b"foobar": -790332482, b"a-little-bit-long-string": -985981536}
+    assert found == {key: (number & 0x7FFFFFFF) % 6 for key, number in known.items()}
+
+
+def test_offsets_are_committed_with_the_records_and_only_with_them(broker, kafka):
+    source, target, group = broker.topic(), broker.topic(), broker.name("group")
+    broker.write(source, b"1", b"2")
+    consumer = broker.closing(kafka.consumer(group))
+    consumer.subscribe([source])
+    take(consumer, 2)
+    producer = broker.closing(kafka.transactional_producer(broker.name("copier")))
+    producer.begin()
+    producer.produce(target, b"1")
+    producer.send_offsets({(source, 0): 1}, consumer.group_metadata())
+    producer.abort()
+    assert consumer.committed([(source, 0)])[source, 0].offset is None
+    producer.begin()
+    producer.produce(target, b"2")
+    producer.send_offsets({(source, 0): 2}, consumer.group_metadata(), {(source, 0): "note"})
+    producer.commit()
+    assert consumer.committed([(source, 0)])[source, 0] == (2, "note")
+    assert broker.values(target) == [b"2"]
+
+
+def test_a_member_that_left_cannot_commit_and_its_transaction_is_aborted(broker, kafka):
+    source, target = broker.topic(), broker.topic()
+    consumer = kafka.consumer(broker.name("group"))
+    consumer.subscribe([source])
+    wait_until(lambda: not consumer.poll_batch() and bool(consumer.assignment()), seconds=20, what="an assignment")
+    membership = consumer.group_metadata()
+    consumer.close()
+    producer = broker.closing(kafka.transactional_producer(broker.name("copier")))
+    producer.begin()
+    producer.produce(target, b"stale")
+    with pytest.raises(TransactionAborted) as aborted:
+        producer.send_offsets({(source, 0): 1}, membership)
+    assert aborted.value.retriable
+    producer.begin()
+    producer.produce(target, b"fresh")
+    producer.commit()
+    assert broker.values(target) == [b"fresh"]
+
+
+def test_a_successor_fences_and_aborts_its_predecessor(broker, kafka):
+    topic, name = broker.topic(), broker.name("slot")
+    old = broker.closing(kafka.transactional_producer(name))
+    old.begin()
+    old.produce(topic, b"old")
+    new = broker.closing(kafka.transactional_producer(name))
+    new.begin()
+    with pytest.raises(Fenced, match="newer holder") as fenced:
+        old.commit()
+    assert not fenced.value.retriable
+    with pytest.raises(Fenced):
+        old.begin()
+    new.produce(topic, b"new")
+    new.commit()
+    assert broker.values(topic) == [b"new"]
+
+
+def test_a_fenced_producer_says_so_when_it_produces_and_sends_offsets(broker, kafka):
+    topic, name = broker.topic(), broker.name("slot")
+    old = broker.closing(kafka.transactional_producer(name))
+    old.begin()
+    broker.closing(kafka.transactional_producer(name)).init()
+    with pytest.raises(Fenced):
+        wait_until(lambda: old.produce(topic, b"old") is not None, seconds=20, what="Fenced")
+    assert broker.values(topic) == []
+
+
+def test_a_lost_answer_leaves_a_whole_transaction_and_the_next_stands_alone(broker, proxy):
+    topic, name = broker.topic(), broker.name("slot")
+    kafka = connect(broker.settings.model_copy(update={"bootstrap_servers": proxy.bootstrap}), "test")
+    producer = broker.closing(kafka.transactional_producer(name))
+    producer.begin()
+    producer.produce(topic, b"first")
+    proxy.lose(END_TXN)
+    started = time.monotonic()
+    with pytest.raises(CommitUnknown):
+        producer.commit(timeout=1.5)
+    assert time.monotonic() - started < 5
+    assert proxy.hits.is_set()
+    proxy.heal()
+    producer.begin()
+    assert broker.values(topic) == [b"first"]
+    producer.produce(topic, b"second")
+    producer.abort()
+    producer.begin()
+    producer.produce(topic, b"third")
+    producer.commit()
+    assert broker.values(topic) == [b"first", b"third"]
+
+
+def test_a_commit_whose_answer_is_lost_once_is_resumed(broker, proxy):
+    topic = broker.topic()
+    kafka = connect(broker.settings.model_copy(update={"bootstrap_servers": proxy.bootstrap}), "test")
+    producer = broker.closing(kafka.transactional_producer(broker.name("slot")))
+    producer.begin()
+    producer.produce(topic, b"once")
+    proxy.lose_once(END_TXN)
+    producer.commit()
+    assert proxy.hits.is_set()
+    assert broker.values(topic) == [b"once"]
+
+
+def test_without_a_broker_nothing_hangs_and_afterwards_it_works_again(broker, kafka):
+    topic = broker.topic()
+    producer = broker.closing(kafka.transactional_producer(broker.name("slot")))
+    producer.begin()
+    producer.produce(topic, b"lost")
+    broker.kill()
+    try:
+        started = time.monotonic()
+        with pytest.raises((CommitUnknown, TransactionAborted)):
+            producer.commit(timeout=1.0)
+        with pytest.raises(Unavailable):
+            producer.begin(timeout=1.0)
+        assert time.monotonic() - started < 10
+    finally:
+        broker.restart()
+    producer.begin(timeout=30)
+    producer.produce(topic, b"kept")
+    producer.commit()
+    assert broker.values(topic) == [b"kept"]
+
+
+def test_a_record_too_large_is_left_out_alone(broker, kafka):
+    topic = broker.topic()
+    producer = broker.closing(kafka.transactional_producer(broker.name("slot")))
+    producer.begin()
+    producer.produce(topic, b"small")
+    with pytest.raises(EncodeError, match="too large"):
+        producer.produce(topic, bytes(2_000_000))
+    producer.commit()
+    assert broker.values(topic) == [b"small"]
+
+
+def test_a_topic_that_does_not_exist_aborts_the_transaction_and_is_named(broker):
+    settings = broker.settings.model_copy(update={"kafka": {"topic.metadata.propagation.max.ms": "500"}})
+    producer = broker.closing(connect(settings, "test").transactional_producer(broker.name("slot")))
+    topic = broker.topic()
+    producer.begin()
+    producer.produce(topic, b"dropped")
+    producer.produce("nobody.made.this", b"dropped")
+    with pytest.raises(TopicMissing, match=r"nobody\.made\.this"):
+        producer.commit()
+    producer.begin()
+    producer.produce(topic, b"kept")
+    producer.commit()
+    assert broker.values(topic) == [b"kept"]
+
+
+def test_a_transaction_that_stays_open_too_long_says_so(broker):
+    settings = broker.settings.model_copy(update={"transaction_timeout_ms": 2_000})
+    producer = broker.closing(connect(settings, "test").transactional_producer(broker.name("slot")))
+    topic = broker.topic()
+    producer.begin()
+    producer.produce(topic, b"too late")
+    admin = broker.kafka.admin()
+
+    # The broker's abort marker after the record is what ends the transaction.
+    wait_until(
+        lambda: admin.end_offsets([(topic, 0)])[topic, 0] == 2, seconds=30, what="the broker to abort it", every=0.1
+    )
+    with pytest.raises(Fenced, match="open for"):
+        producer.commit()
+    assert broker.values(topic) == []
+
+
+def test_a_full_queue_makes_produce_wait(broker):
+    settings = broker.settings.model_copy(update={"kafka": {"queue.buffering.max.messages": "10"}})
+    producer = broker.closing(connect(settings, "test").transactional_producer(broker.name("slot")))
+    topic = broker.topic()
+    producer.begin()
+    for n in range(500):
+        producer.produce(topic, b"%d" % n)
+    producer.commit()
+    assert len(broker.values(topic)) == 500
+
+
+def test_without_a_transaction_nothing_can_be_written():
+    producer = connect(Settings(bootstrap_servers="127.0.0.1:1")).transactional_producer("slot-0")
+    with pytest.raises(KafkaFault, match=r"call begin\(\) first"):
+        producer.produce("topic", b"")
+    with pytest.raises(KafkaFault, match=r"call begin\(\) first"):
+        producer.commit()
+    producer.abort()
+    assert producer.open_seconds == 0
+    producer.close()
