@@ -1,0 +1,124 @@
+"""Every metric of Millstream's, in one place.
+
+A hot loop records once a batch, never once an event: it takes its labelled children when it starts
+(`EVENTS.labels(...)`) and calls `inc(n)` and `observe_many(mean, n)`.
+"""
+
+import platform
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from threading import Lock
+
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import HistogramMetricFamily
+
+SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+COUNTS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000)
+
+
+class WeightedHistogram:
+    """A histogram that takes many observations in one call; prometheus-client's own takes one.
+
+    >>> seconds = WeightedHistogram("doctest_seconds", "How long.", ["handler"], (0.1, 1.0), register=False)
+    >>> seconds.labels("reserve").observe_many(0.05, 200)
+    >>> [sample.value for sample in next(iter(seconds.collect())).samples]
+    [200.0, 200.0, 200.0, 200.0, 10.0]
+    """
+
+    def __init__(
+        self, name: str, help: str, labels: Sequence[str], buckets: Sequence[float], *, register: bool = True
+    ) -> None:
+        self._name, self._help, self._label_names, self._bounds = name, help, tuple(labels), tuple(buckets)
+        self._children: dict[tuple[str, ...], WeightedChild] = {}
+        self._lock = Lock()
+        if register:
+            REGISTRY.register(self)
+
+    def labels(self, *values: str) -> "WeightedChild":
+        """The series with these label values, in the order that the labels were declared."""
+        if len(values) != len(self._label_names):
+            raise ValueError(f"{self._name} has the labels {', '.join(self._label_names)}; got {values}")
+        with self._lock:
+            return self._children.setdefault(values, WeightedChild(self._bounds))
+
+    def collect(self) -> Iterable[HistogramMetricFamily]:
+        """What prometheus-client calls at each scrape."""
+        family = HistogramMetricFamily(self._name, self._help, labels=self._label_names)
+        for values, child in list(self._children.items()):
+            buckets, total = child.snapshot()
+            family.add_metric(values, buckets, total)
+        yield family
+
+    def describe(self) -> Iterable[HistogramMetricFamily]:
+        """Names without values, asked for at registration."""
+        yield HistogramMetricFamily(self._name, self._help, labels=self._label_names)
+
+
+class WeightedChild:
+    """One labelled series of a `WeightedHistogram`."""
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self._bounds = bounds
+        self._counts = [0] * (len(bounds) + 1)
+        self._sum = 0.0
+        self._lock = Lock()
+
+    def observe_many(self, mean: float, count: int) -> None:
+        """`count` observations whose mean is `mean`."""
+        with self._lock:
+            self._counts[bisect_left(self._bounds, mean)] += count
+            self._sum += mean * count
+
+    def snapshot(self) -> tuple[list[tuple[str, float]], float]:
+        """Cumulative buckets and the sum of all observations."""
+        with self._lock:
+            counts, total = list(self._counts), self._sum
+        cumulative, buckets = 0, []
+        for bound, count in zip((*map(str, map(float, self._bounds)), "+Inf"), counts, strict=True):
+            cumulative += count
+            buckets.append((bound, float(cumulative)))
+        return buckets, total
+
+
+EVENTS = Counter("millstream_events", "Events that a handler is done with.", ["service", "handler", "topic", "outcome"])
+HANDLER_SECONDS = WeightedHistogram(
+    "millstream_handler_seconds", "Time in a handler per event.", ["service", "handler"], SECONDS
+)
+BATCH_SIZE = Histogram("millstream_batch_size", "Events polled at once.", ["service"], buckets=COUNTS)
+TRANSACTION_SECONDS = Histogram(
+    "millstream_transaction_seconds", "From begin to its end.", ["service", "outcome"], buckets=SECONDS
+)
+DEAD_LETTERS = Counter("millstream_dead_letters", "Events set aside.", ["service", "topic", "reason"])
+CONSUMER_LAG = Gauge("millstream_consumer_lag", "Records still to be read.", ["service", "group", "topic", "partition"])
+REBALANCES = Counter("millstream_rebalances", "Partitions given and taken.", ["group", "kind"])
+KAFKA_ERRORS = Counter("millstream_kafka_errors", "Troubles that librdkafka told of.", ["client", "error"])
+OUTBOX_PENDING = Gauge("millstream_outbox_pending", "Outbox rows that are not published yet.", ["service"])
+RESTORE_SECONDS = Gauge(
+    "millstream_restore_seconds", "How long the last restore of a store took.", ["service", "store"]
+)
+PUBLISHER_EVENTS = Counter("millstream_publisher_events", "Events published.", ["service", "topic", "outcome"])
+PUBLISHER_BATCH_SIZE = Histogram(
+    "millstream_publisher_batch_size", "Requests in one publishing transaction.", ["service"], buckets=COUNTS
+)
+PUBLISHER_SECONDS = Histogram(
+    "millstream_publisher_seconds", "From joining a publishing transaction to its end.", ["service"], buckets=SECONDS
+)
+PUBLISHER_PENDING = Gauge("millstream_publisher_pending", "Requests waiting to be published.", ["service"])
+BUILD_INFO = Gauge(
+    "millstream_build_info", "Always 1; the labels tell what runs.", ["version", "python", "service", "slot"]
+)
+
+
+def describe_build(service: str, slot: int) -> None:
+    """Let `millstream_build_info` say what runs here."""
+    try:
+        release = version("millstream")
+    except PackageNotFoundError:
+        release = "unknown"
+    BUILD_INFO.labels(release, platform.python_version(), service, str(slot)).set(1)
+
+
+def render() -> tuple[bytes, str]:
+    """All metrics in Prometheus's text format, and its content type."""
+    return generate_latest(REGISTRY), CONTENT_TYPE_LATEST
