@@ -1,0 +1,148 @@
+"""The stores of a service, for the partitions that this instance holds."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
+
+from millstream.contracts.catalogue import Contracts
+from millstream.declare import Service, Store
+from millstream.errors import Unavailable
+from millstream.kafka.port import Admin, Kafka
+from millstream.state.memory import MemoryStore
+from millstream.telemetry import get_logger, metrics
+
+log = get_logger(__name__)
+
+Progress = Callable[[str, int, float], None]
+"""Told of a restore as it goes: the changelog, how many records so far, and seconds since it began."""
+
+_LOOK_AGAIN = 0.02
+
+
+class Change(NamedTuple):
+    """One record for a changelog; no `value`: the key was deleted."""
+
+    topic: str
+    partition: int
+    key: bytes
+    value: bytes | None
+
+
+class StatePartitions:
+    """All partitions of all stores of one worker. Used by its thread alone.
+
+    Partition n of a store belongs to partition n of the topics that its handlers read, and to partition n of its
+    changelog.
+
+    - `patience`: seconds that a restore waits for a transaction that somebody else left open.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        contracts: Contracts,
+        kafka: Kafka,
+        *,
+        patience: float = 60.0,
+        progress: Progress | None = None,
+    ) -> None:
+        self._service = service.name
+        self._kafka = kafka
+        self._patience = patience
+        self._progress = progress
+        self._changelogs = {store: store.changelog(service.name) for store in service.stores()}
+        self._ways = {store: contracts.values(topic, store.value) for store, topic in self._changelogs.items()}
+        self._held: dict[int, dict[Store[Any], MemoryStore[Any]]] = {}
+
+    @property
+    def held(self) -> set[int]:
+        """The partitions that are here."""
+        return set(self._held)
+
+    def stores(self, partition: int) -> dict[Store[Any], MemoryStore[Any]]:
+        """The stores of one partition, as handlers are given them. Raises `KeyError` for one that is not here."""
+        return self._held[partition]
+
+    def restore(self, partitions: Iterable[int]) -> None:
+        """Rebuild what was committed for these partitions; those that are here already stay as they are.
+
+        Everybody who wrote to them must have stopped: a former holder has committed, died or been fenced. Raises
+        `Unavailable` if brokers do not answer, or a transaction of a dead holder stays open for too long.
+        """
+        new = sorted(set(partitions) - self._held.keys())
+        if not new:
+            return
+        fresh = {
+            partition: {store: MemoryStore(store, way.encode, way.decode) for store, way in self._ways.items()}
+            for partition in new
+        }
+        if self._changelogs:
+            self._wait_until_settled(new)
+        for store, topic in self._changelogs.items():
+            self._read(store, topic, {partition: fresh[partition][store] for partition in new})
+        self._held |= fresh
+
+    def drop(self, partitions: Iterable[int]) -> None:
+        """Forget partitions that somebody else holds from now on."""
+        for partition in partitions:
+            self._held.pop(partition, None)
+
+    def changes(self) -> Iterator[Change]:
+        """What the current transaction changed, for the changelogs."""
+        for partition, stores in self._held.items():
+            for store, state in stores.items():
+                if changed := state.changes():
+                    topic = self._changelogs[store]
+                    for key, value in changed.items():
+                        yield Change(topic, partition, key.encode(), value)
+
+    def commit(self) -> None:
+        """The transaction with the changes has been committed."""
+        for state in self._all():
+            state.commit()
+
+    def rollback(self) -> None:
+        """The transaction was aborted: back to what was committed last."""
+        for state in self._all():
+            state.rollback()
+
+    def _all(self) -> Iterator[MemoryStore[Any]]:
+        for stores in self._held.values():
+            yield from stores.values()
+
+    def _wait_until_settled(self, partitions: list[int]) -> None:
+        """Wait until no transaction is open on the changelogs.
+
+        A committed transaction becomes readable when its marker arrives, which can be after its holder was told that it
+        is committed: up to then read_committed would end short of it.
+        """
+        keys = [(topic, partition) for topic in self._changelogs.values() for partition in partitions]
+        admin: Admin = self._kafka.admin()
+        try:
+            ends = admin.end_offsets(keys, "read_uncommitted")
+            deadline = time.monotonic() + self._patience
+            while any(end < ends[key] for key, end in admin.end_offsets(keys, "read_committed").items()):
+                if time.monotonic() > deadline:
+                    raise Unavailable(
+                        f"A transaction on a changelog of {self._service} has been open for {self._patience:g} s. "
+                        "Its holder may hang; it ends when transaction.timeout.ms has passed."
+                    )
+                time.sleep(_LOOK_AGAIN)
+        finally:
+            admin.close()
+
+    def _read(self, store: Store[Any], topic: str, states: dict[int, MemoryStore[Any]]) -> None:
+        began, count = time.monotonic(), 0
+        restores = {partition: state.restore for partition, state in states.items()}
+        for batch in self._kafka.read_to_end(topic, list(states)):
+            for message in batch:
+                key = message.key()
+                if key is not None:
+                    # Bytes that somebody else wrote here must not keep the rest from coming back.
+                    restores[message.partition()](key.decode(errors="surrogateescape"), message.value())
+            count += len(batch)
+            if self._progress is not None:
+                self._progress(topic, count, time.monotonic() - began)
+        took = time.monotonic() - began
+        metrics.RESTORE_SECONDS.labels(self._service, store.name).set(took)
+        log.info("store restored", topic=topic, partitions=list(states), records=count, seconds=round(took, 3))
