@@ -1,0 +1,89 @@
+"""ListOffsets, OffsetForLeaderEpoch, DeleteRecords: offsets within the logs."""
+
+from typing import Any
+
+from kio.schema.errors import ErrorCode
+
+from millstream.local.broker.api.context import Context
+from millstream.local.broker.core import Broker
+from millstream.local.broker.errors import Refused
+from millstream.local.broker.partition import Partition
+from millstream.local.broker.wire.control import Response
+
+
+def list_offsets(context: Context, request: Any) -> Response:
+    committed = getattr(request, "isolation_level", 0) == 1
+
+    def answer(topic: str, wanted: Any) -> dict[str, Any]:
+        partition = _partition(context.broker, topic, wanted.partition_index)
+        offset, timestamp = _find_offset(partition, wanted.timestamp, committed)
+        return {"offset": offset, "timestamp": timestamp, "leader_epoch": 0 if offset >= 0 else -1}
+
+    return {"topics": [_each(topic.name, topic.partitions, answer) for topic in request.topics]}
+
+
+def offset_for_leader_epoch(context: Context, request: Any) -> Response:
+    def answer(topic: str, wanted: Any) -> dict[str, Any]:
+        partition = _partition(context.broker, topic, wanted.partition)
+        if wanted.current_leader_epoch > 0:
+            raise Refused(ErrorCode.unknown_leader_epoch)
+        if wanted.leader_epoch != 0:
+            return {"leader_epoch": -1, "end_offset": -1}
+        return {"leader_epoch": 0, "end_offset": partition.log.end_offset}
+
+    topics = [{"topic": t.topic, **_each(t.topic, t.partitions, answer)} for t in request.topics]
+    return {"topics": topics}
+
+
+def delete_records(context: Context, request: Any) -> Response:
+    def answer(topic: str, wanted: Any) -> dict[str, Any]:
+        partition = _partition(context.broker, topic, wanted.partition_index)
+        log = partition.log
+        offset = log.end_offset if wanted.offset == -1 else wanted.offset
+        if not 0 <= offset <= log.end_offset:
+            raise Refused(ErrorCode.offset_out_of_range)
+        log.advance_start(offset)
+        return {"low_watermark": log.start_offset}
+
+    topics = [_each(topic.name, topic.partitions, answer) for topic in request.topics]
+    context.broker.checkpoint()
+    return {"topics": topics}
+
+
+def _find_offset(partition: Partition, timestamp: int, committed: bool) -> tuple[int, int]:
+    log = partition.log
+    limit = partition.stable_offset if committed else log.end_offset
+    match timestamp:
+        case -1:
+            return limit, -1
+        case -2 | -4:
+            return log.start_offset, -1
+        case -3:
+            highest = max((segment.max_timestamp for segment in log.segments), default=-1)
+            found = log.first_since(highest) if highest >= 0 else None
+        case _ if timestamp < 0:
+            raise Refused(ErrorCode.unsupported_version, f"no meaning for the timestamp {timestamp}")
+        case _:
+            found = log.first_since(timestamp)
+    return found if found is not None and found[0] < limit else (-1, -1)
+
+
+def _partition(broker: Broker, topic: str, index: int) -> Partition:
+    partition = broker.topics.partition(topic, index)
+    if partition is None:
+        raise Refused(ErrorCode.unknown_topic_or_partition)
+    return partition
+
+
+def _each(topic: str, wanted: Any, answer: Any) -> dict[str, Any]:
+    """One entry for each wanted partition: what `answer` says, or why it refused."""
+    entries = []
+    for partition in wanted:
+        index = getattr(partition, "partition_index", getattr(partition, "partition", -1))
+        entry = {"partition_index": index, "partition": index, "error_code": ErrorCode.none}
+        try:
+            entry |= answer(topic, partition)
+        except Refused as refused:
+            entry |= {"error_code": refused.code, "low_watermark": -1}
+        entries.append(entry)
+    return {"name": topic, "partitions": entries}

@@ -1,0 +1,105 @@
+"""InitProducerId, AddPartitionsToTxn, AddOffsetsToTxn, TxnOffsetCommit, EndTxn."""
+
+from typing import Any
+
+from kio.schema.errors import ErrorCode
+
+from millstream.local.broker.api.commits import commit_each
+from millstream.local.broker.api.context import Context
+from millstream.local.broker.errors import Refused
+from millstream.local.broker.wire.control import Response, millis
+
+
+def init_producer_id(context: Context, request: Any) -> Response:
+    transactions = context.broker.transactions
+    try:
+        if request.transactional_id is None:
+            producer_id, epoch = transactions.new_producer_id(), 0
+        else:
+            producer_id, epoch = transactions.init(
+                request.transactional_id,
+                millis(request.transaction_timeout),
+                getattr(request, "producer_id", -1),
+                getattr(request, "producer_epoch", -1),
+            )
+    except Refused as refused:
+        return {"error_code": _in_words_of(refused.code, context.version >= 4), "producer_id": -1, "producer_epoch": -1}
+    return {"producer_id": producer_id, "producer_epoch": epoch}
+
+
+def add_partitions_to_txn(context: Context, request: Any) -> Response:
+    topics = request.v3_and_below_topics
+    places = [(topic.name, index) for topic in topics for index in topic.partitions]
+    errors = {
+        place: ErrorCode.unknown_topic_or_partition
+        for place in places
+        if context.broker.topics.partition(*place) is None
+    }
+    if errors:  # all of them or none
+        errors = {place: errors.get(place, ErrorCode.operation_not_attempted) for place in places}
+    else:
+        try:
+            context.broker.transactions.add_partitions(
+                request.v3_and_below_transactional_id,
+                request.v3_and_below_producer_id,
+                request.v3_and_below_producer_epoch,
+                places,
+            )
+        except Refused as refused:
+            errors = dict.fromkeys(places, _in_words_of(refused.code, context.version >= 2))
+    results = [
+        {
+            "name": topic.name,
+            "results_by_partition": [
+                {
+                    "partition_index": index,
+                    "partition_error_code": errors.get((topic.name, index), ErrorCode.none),
+                }
+                for index in topic.partitions
+            ],
+        }
+        for topic in topics
+    ]
+    return {"results_by_topic_v3_and_below": results}
+
+
+def add_offsets_to_txn(context: Context, request: Any) -> Response:
+    try:
+        context.broker.transactions.add_group(
+            request.transactional_id, request.producer_id, request.producer_epoch, request.group_id
+        )
+    except Refused as refused:
+        return {"error_code": _in_words_of(refused.code, context.version >= 2)}
+    return {"error_code": ErrorCode.none}
+
+
+def txn_offset_commit(context: Context, request: Any) -> Response:
+    broker = context.broker
+    error = broker.groups.check_transactional_commit(
+        request.group_id,
+        getattr(request, "generation_id", -1),
+        getattr(request, "member_id", ""),
+        getattr(request, "group_instance_id", None),
+    )
+
+    def commit(offsets: Any) -> None:
+        broker.transactions.commit_offsets(
+            request.transactional_id, request.producer_id, request.producer_epoch, request.group_id, offsets
+        )
+
+    return {"topics": commit_each(broker, request.topics, error, commit)}
+
+
+def end_txn(context: Context, request: Any) -> Response:
+    try:
+        context.broker.transactions.end(
+            request.transactional_id, request.producer_id, request.producer_epoch, commit=request.committed
+        )
+    except Refused as refused:
+        return {"error_code": _in_words_of(refused.code, context.version >= 2)}
+    return {"error_code": ErrorCode.none}
+
+
+def _in_words_of(code: ErrorCode, knows_fenced: bool) -> ErrorCode:
+    """Versions from before KIP-588 know one word for every kind of old producer."""
+    return code if knows_fenced or code is not ErrorCode.producer_fenced else ErrorCode.invalid_producer_epoch

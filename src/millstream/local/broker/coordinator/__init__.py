@@ -1,0 +1,1 @@
+"""Consumer groups, their offsets, and transactions, kept in one journal."""

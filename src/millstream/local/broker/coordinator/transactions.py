@@ -1,0 +1,313 @@
+"""The transaction coordinator: who holds a transactional id, what its transaction touched, and how it ends.
+
+A transaction ends in four steps: PREPARE is journalled, the markers are written, the offsets take effect, COMPLETE is
+journalled. The first decides; after a crash whatever is prepared is carried through, and each step does nothing when
+it has been done before.
+"""
+
+import logging
+from collections.abc import Iterable, Iterator
+from enum import StrEnum
+from typing import Protocol
+
+from kio.schema.errors import ErrorCode
+
+from millstream.local.broker.coordinator.journal import Entry, Journal
+from millstream.local.broker.coordinator.offsets import Committed, Offsets, TopicPartition
+from millstream.local.broker.errors import Refused
+from millstream.local.broker.timers import Timer, Timers
+
+log = logging.getLogger(__name__)
+
+MAX_TIMEOUT_MS = 15 * 60 * 1000
+RETRY_MS = 1000
+_MAX_EPOCH = 0x7FFF - 1
+_ID_BLOCK = 1000
+
+
+class State(StrEnum):
+    EMPTY = "Empty"
+    ONGOING = "Ongoing"
+    PREPARE_COMMIT = "PrepareCommit"
+    PREPARE_ABORT = "PrepareAbort"
+    COMPLETE_COMMIT = "CompleteCommit"
+    COMPLETE_ABORT = "CompleteAbort"
+
+
+class Transaction:
+    """What is known of one transactional id. Times are milliseconds since 1970."""
+
+    def __init__(self, transactional_id: str, producer_id: int, epoch: int, timeout: int) -> None:
+        self.id = transactional_id
+        self.producer_id = producer_id
+        self.epoch = epoch
+        self.timeout = timeout
+        self.state = State.EMPTY
+        self.started_at = -1
+        self.partitions: dict[TopicPartition, None] = {}
+        self.groups: dict[str, None] = {}
+        self.replaced: tuple[int, int] | None = None
+        """The producer id and epoch whose holder was last given the present ones: it may have missed the answer."""
+        self.timer: Timer | None = None
+
+    def entry(self) -> Entry:
+        done = self.state in (State.COMPLETE_COMMIT, State.COMPLETE_ABORT)
+        partitions = [] if done else [list(partition) for partition in self.partitions]
+        return [
+            "transaction", self.id, self.producer_id, self.epoch, self.timeout, self.state, self.started_at,
+            partitions, [] if done else list(self.groups), self.replaced,
+        ]  # fmt: skip
+
+    @classmethod
+    def read(cls, entry: Entry) -> "Transaction":
+        _, transactional_id, producer_id, epoch, timeout, state, started_at, partitions, groups, replaced = entry
+        transaction = cls(transactional_id, producer_id, epoch, timeout)
+        transaction.state = State(state)
+        transaction.started_at = started_at
+        transaction.partitions = dict.fromkeys((topic, index) for topic, index in partitions)
+        transaction.groups = dict.fromkeys(groups)
+        transaction.replaced = tuple(replaced) if replaced else None
+        return transaction
+
+
+class Markers(Protocol):
+    """Writes the marker that ends a transaction in one partition; does nothing if it stands there already or the
+    topic is gone."""
+
+    def __call__(self, partition: TopicPartition, producer_id: int, epoch: int, *, commit: bool) -> None: ...
+
+
+class Transactions:
+    def __init__(self, journal: Journal, offsets: Offsets, timers: Timers, markers: Markers) -> None:
+        self.by_id: dict[str, Transaction] = {}
+        self._by_producer: dict[int, Transaction] = {}
+        self._journal = journal
+        self._offsets = offsets
+        self._timers = timers
+        self._write_marker = markers
+        self._next_producer_id = 0
+        self._reserved_until = 0
+
+    # What clients ask for
+
+    def new_producer_id(self) -> int:
+        """An id that no producer ever had, nor will have."""
+        if self._next_producer_id >= self._reserved_until:
+            self._record(["producer_ids", self._next_producer_id + _ID_BLOCK])
+        self._next_producer_id += 1
+        return self._next_producer_id - 1
+
+    def init(self, transactional_id: str, timeout: int, producer_id: int = -1, epoch: int = -1) -> tuple[int, int]:
+        """Give the id to a new holder: the old holder is fenced and its transaction aborted. Returns (producer id,
+        epoch).
+
+        With a `producer_id` the holder itself asks for its next epoch. Raises Refused.
+        """
+        if not 0 < timeout <= MAX_TIMEOUT_MS:
+            raise Refused(ErrorCode.invalid_transaction_timeout, f"a timeout is 1 to {MAX_TIMEOUT_MS} ms")
+        if not transactional_id:
+            raise Refused(ErrorCode.invalid_request, "an empty transactional id")
+        transaction = self.by_id.get(transactional_id)
+        if transaction is None:
+            transaction = Transaction(transactional_id, self.new_producer_id(), 0, timeout)
+            self._save(transaction)
+            self._remember(transaction)
+            return transaction.producer_id, transaction.epoch
+        if producer_id >= 0 and (producer_id, epoch) != (transaction.producer_id, transaction.epoch):
+            if (producer_id, epoch) == transaction.replaced and transaction.state is State.EMPTY:
+                return transaction.producer_id, transaction.epoch
+            raise Refused(ErrorCode.producer_fenced, f"{transactional_id} has a newer holder")
+        if transaction.state is State.ONGOING:
+            self._fence_and_abort(transaction)
+        elif transaction.state in (State.PREPARE_COMMIT, State.PREPARE_ABORT):
+            self._complete(transaction)
+        transaction.replaced = (producer_id, epoch) if producer_id >= 0 else None
+        self._next_epoch(transaction)
+        transaction.timeout = timeout
+        transaction.state = State.EMPTY
+        self._save(transaction)
+        return transaction.producer_id, transaction.epoch
+
+    def add_partitions(
+        self, transactional_id: str, producer_id: int, epoch: int, partitions: Iterable[TopicPartition]
+    ) -> None:
+        """Take partitions into the transaction, which begins with the first. Raises Refused."""
+        transaction = self._held(transactional_id, producer_id, epoch)
+        self._extend(transaction, partitions, ())
+
+    def add_group(self, transactional_id: str, producer_id: int, epoch: int, group: str) -> None:
+        """Take a group's offsets into the transaction. Raises Refused."""
+        transaction = self._held(transactional_id, producer_id, epoch)
+        self._extend(transaction, (), (group,))
+
+    def commit_offsets(
+        self, transactional_id: str, producer_id: int, epoch: int, group: str, offsets: dict[TopicPartition, Committed]
+    ) -> None:
+        """Let `offsets` take effect if the transaction commits. Raises Refused unless the group was added to it."""
+        transaction = self._held(transactional_id, producer_id, epoch, fenced=ErrorCode.invalid_producer_epoch)
+        if transaction.state is not State.ONGOING or group not in transaction.groups:
+            raise Refused(
+                ErrorCode.invalid_txn_state, f"group {group} is not part of a transaction of {transaction.id}"
+            )
+        self._offsets.commit_in_transaction(producer_id, group, offsets)
+
+    def end(self, transactional_id: str, producer_id: int, epoch: int, *, commit: bool) -> None:
+        """Commit or abort. To say the same once more is no error. Raises Refused."""
+        transaction = self._held(transactional_id, producer_id, epoch)
+        match transaction.state, commit:
+            case (State.ONGOING, _):
+                self._prepare(transaction, commit=commit)
+                self._complete(transaction)
+            case (State.COMPLETE_COMMIT, True) | (State.COMPLETE_ABORT, False):
+                return
+            case (State.PREPARE_COMMIT, True) | (State.PREPARE_ABORT, False):
+                self._complete(transaction)
+            case _:
+                wish = "commit" if commit else "abort"
+                raise Refused(ErrorCode.invalid_txn_state, f"cannot {wish} {transaction.id}: it is {transaction.state}")
+
+    def check_write(self, partition: TopicPartition, producer_id: int, epoch: int) -> None:
+        """Raise Refused unless a transactional batch may be written to `partition` now: otherwise nothing would ever
+        end it."""
+        transaction = self._by_producer.get(producer_id)
+        if transaction is None:
+            raise Refused(ErrorCode.invalid_producer_id_mapping, f"no transactional id has producer {producer_id}")
+        if epoch != transaction.epoch:
+            raise Refused(ErrorCode.invalid_producer_epoch, f"{transaction.id} has epoch {transaction.epoch}")
+        if transaction.state is not State.ONGOING or partition not in transaction.partitions:
+            raise Refused(ErrorCode.invalid_txn_state, f"{partition[0]}-{partition[1]} is not in a transaction")
+
+    # Recovery
+
+    def apply(self, entry: Entry) -> bool:
+        """Take one journal entry into the state; False if it is not about transactions."""
+        match entry:
+            case ["transaction", *_]:
+                self._remember(Transaction.read(entry))
+            case ["producer_ids", reserved_until]:
+                # The rest of the block before it is not used again: that keeps ids unique without a write for each.
+                self._next_producer_id = max(self._next_producer_id, self._reserved_until)
+                self._reserved_until = reserved_until
+            case _:
+                return False
+        return True
+
+    def recover(self) -> None:
+        """After the journal was applied: end what is prepared, and let what is open time out."""
+        self._next_producer_id = self._reserved_until
+        for transaction in self.by_id.values():
+            match transaction.state:
+                case State.PREPARE_COMMIT | State.PREPARE_ABORT:
+                    log.warning("ending transaction %s, found as %s", transaction.id, transaction.state)
+                    self._complete(transaction)
+                case State.ONGOING:
+                    self._watch(transaction)
+
+    def snapshot(self) -> Iterator[Entry]:
+        yield ["producer_ids", self._reserved_until]
+        for transaction in self.by_id.values():
+            yield transaction.entry()
+
+    # How it is done
+
+    def _held(
+        self, transactional_id: str, producer_id: int, epoch: int, fenced: ErrorCode = ErrorCode.producer_fenced
+    ) -> Transaction:
+        transaction = self.by_id.get(transactional_id)
+        if transaction is None or transaction.producer_id != producer_id:
+            raise Refused(ErrorCode.invalid_producer_id_mapping, f"{transactional_id} has another producer")
+        if transaction.epoch != epoch:
+            raise Refused(fenced, f"{transactional_id} has epoch {transaction.epoch}, not {epoch}")
+        return transaction
+
+    def _extend(self, transaction: Transaction, partitions: Iterable[TopicPartition], groups: Iterable[str]) -> None:
+        if transaction.state in (State.PREPARE_COMMIT, State.PREPARE_ABORT):
+            raise Refused(ErrorCode.concurrent_transactions, f"{transaction.id} has not ended its last transaction")
+        begins = transaction.state is not State.ONGOING
+        if begins:
+            transaction.state = State.ONGOING
+            transaction.started_at = self._timers.clock()
+            transaction.partitions = {}
+            transaction.groups = {}
+        before = len(transaction.partitions) + len(transaction.groups)
+        transaction.partitions.update(dict.fromkeys(partitions))
+        transaction.groups.update(dict.fromkeys(groups))
+        if begins or before < len(transaction.partitions) + len(transaction.groups):
+            self._save(transaction)
+        if begins:
+            self._watch(transaction)
+
+    def _prepare(self, transaction: Transaction, *, commit: bool) -> None:
+        before = transaction.state
+        transaction.state = State.PREPARE_COMMIT if commit else State.PREPARE_ABORT
+        try:
+            self._save(transaction)
+        except Refused:
+            transaction.state = before
+            raise
+        if transaction.timer is not None:
+            transaction.timer.cancel()
+
+    def _complete(self, transaction: Transaction) -> None:
+        commit = transaction.state is State.PREPARE_COMMIT
+        try:
+            for partition in transaction.partitions:
+                self._write_marker(partition, transaction.producer_id, transaction.epoch, commit=commit)
+            self._offsets.end_transaction(transaction.producer_id, commit=commit)
+            transaction.state = State.COMPLETE_COMMIT if commit else State.COMPLETE_ABORT
+            self._save(transaction)
+            transaction.partitions = {}
+            transaction.groups = {}
+        except Refused as refused:
+            transaction.state = State.PREPARE_COMMIT if commit else State.PREPARE_ABORT
+            log.warning("transaction %s is decided but cannot end yet: %s", transaction.id, refused)
+            transaction.timer = self._timers.after(RETRY_MS, lambda: self._complete_later(transaction))
+            raise Refused(ErrorCode.coordinator_not_available, str(refused)) from refused
+
+    def _complete_later(self, transaction: Transaction) -> None:
+        if transaction.state in (State.PREPARE_COMMIT, State.PREPARE_ABORT):
+            try:
+                self._complete(transaction)
+            except Refused:
+                return  # a new attempt has been set
+
+    def _fence_and_abort(self, transaction: Transaction) -> None:
+        self._next_epoch(transaction)
+        self._prepare(transaction, commit=False)
+        self._complete(transaction)
+
+    def _next_epoch(self, transaction: Transaction) -> None:
+        if transaction.epoch < _MAX_EPOCH or transaction.state is State.ONGOING:
+            transaction.epoch += 1
+            return
+        del self._by_producer[transaction.producer_id]
+        transaction.producer_id, transaction.epoch = self.new_producer_id(), 0
+        self._by_producer[transaction.producer_id] = transaction
+
+    def _watch(self, transaction: Transaction) -> None:
+        left = max(transaction.started_at + transaction.timeout - self._timers.clock(), 0)
+        transaction.timer = self._timers.after(left, lambda: self._time_out(transaction))
+
+    def _time_out(self, transaction: Transaction) -> None:
+        if transaction.state is State.ONGOING:
+            log.warning("transaction %s was open for %d ms and is aborted", transaction.id, transaction.timeout)
+            try:
+                self._fence_and_abort(transaction)
+            except Refused as refused:
+                log.warning("cannot abort transaction %s yet: %s", transaction.id, refused)
+                if transaction.state is State.ONGOING:
+                    transaction.timer = self._timers.after(RETRY_MS, lambda: self._time_out(transaction))
+
+    def _remember(self, transaction: Transaction) -> None:
+        before = self.by_id.get(transaction.id)
+        if before is not None:
+            self._by_producer.pop(before.producer_id, None)
+        self.by_id[transaction.id] = transaction
+        self._by_producer[transaction.producer_id] = transaction
+
+    def _save(self, transaction: Transaction) -> None:
+        self._journal.add(transaction.entry())
+
+    def _record(self, entry: Entry) -> None:
+        self._journal.add(entry)
+        self.apply(entry)

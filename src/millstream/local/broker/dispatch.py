@@ -1,0 +1,137 @@
+"""From the bytes of one request to the bytes of its answer."""
+
+import struct
+from collections.abc import Callable
+from typing import NamedTuple
+
+from kio.schema.errors import ErrorCode
+
+from millstream.local.broker.api.context import Context
+from millstream.local.broker.api.fetch import PendingFetch
+from millstream.local.broker.api.produce import produce
+from millstream.local.broker.api.table import API_VERSIONS, APIS, FETCH, PRODUCE
+from millstream.local.broker.core import Broker
+from millstream.local.broker.wire import fetch as fetch_wire
+from millstream.local.broker.wire import produce as produce_wire
+from millstream.local.broker.wire.buffer import Malformed, Reader
+from millstream.local.broker.wire.control import Response, is_flexible, read_request, write_response
+
+_HEAD = struct.Struct(">hhih")
+_CORRELATION = struct.Struct(">ii")
+
+Reply = Callable[[bytes], None]
+
+
+class _LastFetch(NamedTuple):
+    body: bytes
+    request: fetch_wire.FetchRequest
+
+
+class Session:
+    """What the broker keeps of one client while it is connected.
+
+    `handle` takes one request at a time; its `reply` is called once with the whole frame to send, or with nothing to
+    send.
+    """
+
+    def __init__(self, broker: Broker, client_host: str) -> None:
+        self._broker = broker
+        self._client_host = client_host
+        self._waiting: PendingFetch | None = None
+        self._last_fetch: _LastFetch | None = None
+
+    def handle(self, frame: memoryview, reply: Reply) -> None:
+        """Carry out the request in `frame` (without its length). Raises Malformed: then the connection must be
+        closed."""
+        if len(frame) < _HEAD.size:
+            raise Malformed("a request shorter than its header")
+        key, version, correlation, client_size = _HEAD.unpack_from(frame)
+        api = APIS.get(key)
+        if api is None:
+            raise Malformed(f"API key {key} is not spoken here")
+        if not api.lowest <= version <= api.highest or (key == PRODUCE and version < 3):
+            if key != API_VERSIONS:
+                raise Malformed(f"API key {key} is not spoken in version {version}")
+            reply(_frame(correlation, False, _api_versions(0, ErrorCode.unsupported_version)))
+            return
+        body_at = _HEAD.size + max(client_size, 0)
+        if body_at > len(frame):
+            raise Malformed("the client id is longer than the request")
+        if key == PRODUCE:
+            self._produce(version, correlation, frame[_skip_tags(frame, body_at, version >= 9) :], reply)
+        elif key == FETCH:
+            self._fetch(version, correlation, frame[_skip_tags(frame, body_at, version >= 12) :], reply)
+        elif key == API_VERSIONS:
+            reply(_frame(correlation, False, _api_versions(version, ErrorCode.none)))
+        else:
+            client_id = bytes(frame[_HEAD.size : body_at]).decode(errors="replace")
+            flexible = is_flexible(key, version)
+            body = bytes(frame[_skip_tags(frame, body_at, flexible) :])
+            context = Context(self._broker, version, client_id, self._client_host)
+            self._control(key, correlation, flexible, body, context, reply)
+
+    def close(self) -> None:
+        """The client is gone: nobody waits any more."""
+        if self._waiting is not None:
+            self._waiting.cancel()
+            self._waiting = None
+
+    def _produce(self, version: int, correlation: int, body: memoryview, reply: Reply) -> None:
+        request = produce_wire.read_produce(version, body)
+        results = produce(self._broker, request)
+        if request.acks == 0:
+            reply(b"")
+            return
+        reply(_frame(correlation, version >= produce_wire.FIRST_FLEXIBLE, produce_wire.write_produce(version, results)))
+
+    def _fetch(self, version: int, correlation: int, body: memoryview, reply: Reply) -> None:
+        # A reader that found nothing asks again with the same bytes: then there is nothing to read anew.
+        last = self._last_fetch
+        if last is None or last.body != body:
+            last = self._last_fetch = _LastFetch(bytes(body), fetch_wire.read_fetch(version, body))
+        request = last.request
+        flexible = version >= fetch_wire.FIRST_FLEXIBLE
+        if request.session_id:
+            lost = fetch_wire.FetchAnswer(version, 0, ErrorCode.fetch_session_id_not_found)
+            reply(_frame(correlation, flexible, lost.finish()))
+            return
+
+        def answer(body: bytes) -> None:
+            self._waiting = None
+            reply(_frame(correlation, flexible, body))
+
+        self._waiting = fetch = PendingFetch(self._broker, version, request, answer)
+        fetch.start()
+
+    def _control(self, key: int, correlation: int, flexible: bool, body: bytes, context: Context, reply: Reply) -> None:
+        request = read_request(key, context.version, body)
+
+        def answer(response: Response) -> None:
+            reply(_frame(correlation, flexible, write_response(key, context.version, response)))
+
+        api = APIS[key]
+        if api.handle is not None:
+            answer(api.handle(context, request))
+        elif api.handle_later is not None:
+            api.handle_later(context, request, answer)
+
+
+def _skip_tags(frame: memoryview, at: int, flexible: bool) -> int:
+    if not flexible:
+        return at
+    if at < len(frame) and frame[at] == 0:
+        return at + 1
+    reader = Reader(frame, flexible, at)
+    reader.tags()
+    return reader.at
+
+
+def _frame(correlation: int, flexible: bool, body: bytes) -> bytes:
+    if flexible:
+        return _CORRELATION.pack(len(body) + 5, correlation) + b"\0" + body
+    return _CORRELATION.pack(len(body) + 4, correlation) + body
+
+
+def _api_versions(version: int, error: ErrorCode) -> bytes:
+    keys = [{"api_key": key, "min_version": api.lowest, "max_version": api.highest} for key, api in APIS.items()]
+    return write_response(API_VERSIONS, version, {"error_code": error, "api_keys": keys})

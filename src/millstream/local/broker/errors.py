@@ -1,0 +1,17 @@
+"""How the broker refuses: with one of Kafka's own error codes."""
+
+from kio.schema.errors import ErrorCode
+
+
+class Refused(Exception):
+    """A request, or its part for one partition, is answered with `code`; `message` reaches the client where there is
+    room."""
+
+    def __init__(self, code: ErrorCode, message: str | None = None) -> None:
+        super().__init__(message or code.name)
+        self.code = code
+        self.message = message
+
+
+class DataError(Exception):
+    """The data directory cannot be used: another broker has it, or a file in it is damaged. The message says which."""

@@ -1,0 +1,1 @@
+"""What lies on disk: record batches, segments, and the log of one partition."""

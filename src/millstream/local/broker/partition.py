@@ -1,0 +1,217 @@
+"""One partition: its log, its producers, its transactions, and the readers that wait for it."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from kio.schema.errors import ErrorCode
+
+from millstream.local.broker.errors import Refused
+from millstream.local.broker.log.aborted import Aborted, AbortedIndex
+from millstream.local.broker.log.batch import (
+    BadBatch,
+    BatchHeader,
+    build_marker,
+    can_be_read,
+    check_batch,
+    has_record_without_key,
+    marker_commits,
+    stamp,
+)
+from millstream.local.broker.log.files import Files
+from millstream.local.broker.log.partition_log import PartitionLog
+from millstream.local.broker.log.producers import Producers
+from millstream.local.broker.log.segment import Segment
+
+
+class Appended(NamedTuple):
+    base_offset: int
+    timestamp: int
+    """When the log took the batch, if the topic keeps that time, or wrote what is repeated; else -1."""
+
+
+class Rules(NamedTuple):
+    """What a topic's configuration demands of a batch."""
+
+    max_bytes: int = 2**31 - 1
+    roll_at: int = 2**30
+    keys_required: bool = False
+    read_here: bool = False
+    """Somebody in this process reads the topic: what cannot be read must not get in."""
+    append_time: bool = False
+
+
+class Waiter(Protocol):
+    def grown(self, partition: "Partition", size: int) -> None:
+        """`partition` has `size` more bytes, or, with 0, a higher last stable offset."""
+        ...
+
+
+class Partition:
+    """Appends what passes the checks and wakes the readers.
+
+    `on_append(bytes)` is told of every write; `guard(header)` may refuse a transactional batch.
+    """
+
+    __slots__ = ("_open_at", "aborted", "guard", "index", "log", "on_append", "producers", "topic", "waiters")
+
+    def __init__(self, topic: str, index: int, log: PartitionLog, aborted: AbortedIndex) -> None:
+        self.topic = topic
+        self.index = index
+        self.log = log
+        self.aborted = aborted
+        self.producers = Producers()
+        self.waiters: set[Waiter] = set()
+        self.on_append: Callable[[int], None] = lambda size: None
+        self.guard: Callable[[Partition, BatchHeader], None] = lambda partition, header: None
+        self._open_at: dict[int, tuple[Segment, int]] = {}
+
+    @classmethod
+    def create(cls, topic: str, index: int, files: Files, folder: Path) -> "Partition":
+        return cls(topic, index, PartitionLog.create(files, folder), AbortedIndex(files, folder))
+
+    @classmethod
+    def load(cls, topic: str, index: int, files: Files, folder: Path, checkpoint: dict[str, Any] | None) -> "Partition":
+        """Read the partition back and go through what the checkpoint has not seen. Raises DataError on damage."""
+        log = PartitionLog.load(files, folder, checkpoint)
+        partition = cls(topic, index, log, AbortedIndex(files, folder))
+        partition.aborted.load(log.end_offset)
+        if checkpoint is not None and log.end_offset == checkpoint["end"]:
+            partition.producers.restore(checkpoint["producers"])
+            partition._open_at = {first: log.locate(first) for first in partition.producers.open.values()}
+        for header, segment, position, batch in log.recover():
+            ended = partition._note(header, segment, position)
+            if ended is not None and not marker_commits(batch):
+                partition.aborted.add(Aborted(header.producer_id, ended, header.base_offset))
+        log.start_offset = min(log.start_offset, log.end_offset)
+        return partition
+
+    def checkpoint(self) -> dict[str, Any]:
+        return {**self.log.checkpoint(), "producers": self.producers.checkpoint()}
+
+    @property
+    def stable_offset(self) -> int:
+        """The last stable offset: where the oldest open transaction begins, or the end."""
+        for first in self.producers.open.values():
+            return first
+        return self.log.end_offset
+
+    def append(self, batch: bytearray | memoryview, rules: Rules, now: int) -> Appended:
+        """Write the one batch that a client sent; `batch` is changed in place.
+
+        Raises Refused: damaged, too large or not to be read where it must be, out of sequence, from an old epoch,
+        outside a transaction, or the disk failed.
+        """
+        try:
+            header = check_batch(memoryview(batch))
+        except BadBatch as bad:
+            raise Refused(ErrorCode.corrupt_message, str(bad)) from bad
+        if header.size != len(batch):
+            raise Refused(ErrorCode.invalid_record, "exactly one batch is taken for each partition")
+        if header.records <= 0 or header.last_offset_delta != header.records - 1 or header.is_control:
+            raise Refused(ErrorCode.invalid_record, "a batch from a client holds records, numbered without gaps")
+        if header.size > rules.max_bytes:
+            reason = f"{header.size} bytes in a batch, max.message.bytes is {rules.max_bytes}"
+            raise Refused(ErrorCode.message_too_large, reason)
+        if rules.keys_required or rules.read_here:
+            self._check_records(batch, header, rules)
+        if header.producer_id >= 0:
+            written = self.producers.check(header)
+            if written is not None:
+                return Appended(written.base_offset, written.timestamp)
+            if header.is_transactional:
+                self.guard(self, header)
+        base_offset = self.log.end_offset
+        if rules.append_time:
+            header = stamp(batch, now)
+        self._write(batch, header, rules)
+        return Appended(base_offset, now if rules.append_time else -1)
+
+    def _check_records(self, batch: bytearray | memoryview, header: BatchHeader, rules: Rules) -> None:
+        if not can_be_read(header):
+            if rules.read_here:
+                reason = f"{self.topic} is read by the registry in this process: compress with gzip, or not at all"
+                raise Refused(ErrorCode.unsupported_compression_type, reason)
+            return
+        try:
+            keyless = has_record_without_key(batch)
+        except BadBatch as bad:
+            raise Refused(ErrorCode.invalid_record, str(bad)) from bad
+        if keyless and rules.keys_required:
+            raise Refused(ErrorCode.invalid_record, "a compacted topic takes no record without a key")
+
+    def end_transaction(self, producer_id: int, epoch: int, *, commit: bool, now: int, rules: Rules) -> None:
+        """Write the marker, unless this producer has nothing open here: then it has been written before."""
+        first = self.producers.open.get(producer_id)
+        if first is None:
+            return
+        marker = build_marker(producer_id, epoch, commit, now)
+        header = check_batch(memoryview(marker))
+        if commit:
+            self._write(marker, header, rules)
+            return
+        # Known as aborted before the marker stands: the other order could show aborted records after a failed write.
+        with self._storage_errors():
+            self.aborted.add(Aborted(producer_id, first, self.log.end_offset))
+        try:
+            self._write(marker, header, rules)
+        except Refused:
+            self.aborted.drop_last()
+            raise
+
+    def _write(self, batch: bytearray | memoryview, header: BatchHeader, rules: Rules) -> None:
+        stable = self.stable_offset
+        base_offset = self.log.end_offset
+        with self._storage_errors():
+            segment, position = self.log.append(batch, header, rules.roll_at)
+        self._note(header._replace(base_offset=base_offset), segment, position)
+        self.on_append(len(batch))
+        if self.waiters:
+            moved = self.stable_offset > stable
+            for waiter in tuple(self.waiters):
+                waiter.grown(self, len(batch))
+                if moved:
+                    waiter.grown(self, 0)
+
+    def _note(self, header: BatchHeader, segment: Segment, position: int) -> int | None:
+        """Take a written batch into the producers' state; the first offset of the transaction it ends, if any."""
+        if header.producer_id < 0:
+            return None
+        if not header.is_control:
+            self.producers.note(header)
+            if header.is_transactional and self.producers.open.get(header.producer_id) == header.base_offset:
+                self._open_at[header.base_offset] = (segment, position)
+            return None
+        first = self.producers.end(header)
+        if first is not None:
+            del self._open_at[first]
+        return first
+
+    @contextmanager
+    def _storage_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            where = f"cannot write {self.topic}-{self.index}: {error.strerror}"
+            raise Refused(ErrorCode.kafka_storage_error, where) from error
+
+    def read(self, offset: int, max_bytes: int, *, committed: bool) -> bytes:
+        """Batches from `offset` on, for a committed reader only up to the last stable offset.
+
+        Raises Refused if the offset is not within the log.
+        """
+        if not self.log.start_offset <= offset <= self.log.end_offset:
+            raise Refused(ErrorCode.offset_out_of_range)
+        until = None
+        if committed:
+            stable = self.stable_offset
+            if offset >= stable:
+                return b""
+            until = self._open_at.get(stable)
+        elif offset == self.log.end_offset:
+            return b""
+        return self.log.read(offset, max_bytes, until)
+
+    def aborted_between(self, from_offset: int) -> list[Aborted]:
+        return self.aborted.between(from_offset, self.stable_offset) if self.aborted else []

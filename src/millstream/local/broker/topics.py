@@ -1,0 +1,173 @@
+"""The topics: their ids, configurations and partitions; what is created stays created."""
+
+import json
+import logging
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+from kio.schema.errors import ErrorCode
+
+from millstream.local.broker.configs import TOPIC_CONFIGS, check_config
+from millstream.local.broker.errors import Refused
+from millstream.local.broker.log.files import Files, replace_file
+from millstream.local.broker.partition import Partition, Rules
+
+log = logging.getLogger(__name__)
+
+MAX_PARTITIONS = 10_000
+READ_HERE = frozenset({"_schemas"})
+"""Topics that the registry beside the broker reads: a record that it cannot read would lock it out for ever."""
+_LEGAL_NAME = re.compile(r"[A-Za-z0-9._-]{1,249}")
+
+
+class Topic:
+    """A topic and its partitions; `rules` is its configuration, ready for the hot path."""
+
+    def __init__(self, name: str, topic_id: UUID, configs: dict[str, str]) -> None:
+        self.name = name
+        self.id = topic_id
+        self.configs = configs
+        self.partitions: list[Partition] = []
+        self.configure(configs)
+
+    def configure(self, configs: dict[str, str]) -> None:
+        self.configs = configs
+        self.rules = Rules(
+            max_bytes=int(self.config("max.message.bytes")),
+            roll_at=int(self.config("segment.bytes")),
+            keys_required="compact" in self.config("cleanup.policy"),
+            read_here=self.name in READ_HERE,
+            append_time=self.config("message.timestamp.type") == "LogAppendTime",
+        )
+
+    def config(self, name: str) -> str:
+        return self.configs.get(name, TOPIC_CONFIGS[name].default)
+
+
+class Topics:
+    """Every topic by name and by id, under `folder`.
+
+    `prepare(partition)` is called for each partition before its first use.
+    """
+
+    def __init__(self, folder: Path, files: Files, prepare: Callable[[Partition], None]) -> None:
+        self.by_name: dict[str, Topic] = {}
+        self.by_id: dict[UUID, Topic] = {}
+        self.on_delete: Callable[[Topic], None] = lambda topic: None
+        self._folder = folder
+        self._files = files
+        self._prepare = prepare
+        self._list = folder / "topics.json"
+
+    def load(self, checkpoints: Mapping[str, Any]) -> None:
+        """Read all topics back; folders that belong to none are left from an interrupted creation or deletion and
+        go."""
+        entries = json.loads(self._list.read_bytes()) if self._list.exists() else []
+        known = {f"{entry['name']}-{index}" for entry in entries for index in range(entry["partitions"])}
+        with os.scandir(self._folder) as found:
+            for stray in [item.path for item in found if item.is_dir() and item.name not in known]:
+                shutil.rmtree(stray)
+        for entry in entries:
+            topic = Topic(entry["name"], UUID(entry["id"]), entry["configs"])
+            for index in range(entry["partitions"]):
+                checkpoint = checkpoints.get(f"{topic.id}-{index}")
+                folder = self._folder_of(topic.name, index)
+                self._add_partition(topic, Partition.load(topic.name, index, self._files, folder, checkpoint))
+            self._add(topic)
+
+    def create(
+        self, name: str, partitions: int, configs: Mapping[str, str | None], *, validate_only: bool = False
+    ) -> Topic | None:
+        """Create a topic; None if only asked whether it could be. Raises Refused for a bad name, count or
+        configuration."""
+        if not _LEGAL_NAME.fullmatch(name) or name in (".", ".."):
+            raise Refused(ErrorCode.invalid_topic_exception, "a topic name has 1 to 249 of a-z A-Z 0-9 . _ -")
+        if name in self.by_name:
+            raise Refused(ErrorCode.topic_already_exists, f"topic {name} exists")
+        if not 1 <= partitions <= MAX_PARTITIONS:
+            raise Refused(ErrorCode.invalid_partitions, f"a topic has 1 to {MAX_PARTITIONS} partitions")
+        checked = {key: check_config(key, value) for key, value in configs.items()}
+        if validate_only:
+            return None
+        topic = Topic(name, uuid4(), checked)
+        for index in range(partitions):
+            self._add_partition(topic, self._new_partition(name, index))
+        self._add(topic)
+        self._save()
+        return topic
+
+    def add_partitions(self, name: str, count: int, *, validate_only: bool = False) -> None:
+        """Let the topic have `count` partitions. Raises Refused if it has as many already or does not exist."""
+        topic = self.get(name)
+        if not len(topic.partitions) < count <= MAX_PARTITIONS:
+            raise Refused(
+                ErrorCode.invalid_partitions,
+                f"topic {name} has {len(topic.partitions)} partitions, not fewer than {count}",
+            )
+        if validate_only:
+            return
+        for index in range(len(topic.partitions), count):
+            self._add_partition(topic, self._new_partition(name, index))
+        self._save()
+
+    def configure(self, name: str, configs: dict[str, str]) -> None:
+        """Replace the configuration of a topic by one that was checked."""
+        self.get(name).configure(configs)
+        self._save()
+
+    def delete(self, name: str) -> None:
+        """Delete a topic and its records. Raises Refused if there is none."""
+        topic = self.get(name)
+        del self.by_name[name], self.by_id[topic.id]
+        self._save()
+        self.on_delete(topic)
+        for partition in topic.partitions:
+            partition.log.close()
+            shutil.rmtree(partition.log.folder, ignore_errors=True)
+            for waiter in tuple(partition.waiters):
+                waiter.grown(partition, 0)
+
+    def get(self, name: str) -> Topic:
+        topic = self.by_name.get(name)
+        if topic is None:
+            raise Refused(ErrorCode.unknown_topic_or_partition, f"no topic {name}")
+        return topic
+
+    def partition(self, name: str, index: int) -> Partition | None:
+        topic = self.by_name.get(name)
+        if topic is None or not 0 <= index < len(topic.partitions):
+            return None
+        return topic.partitions[index]
+
+    def partitions(self) -> Iterator[tuple[Topic, Partition]]:
+        for topic in self.by_name.values():
+            for partition in topic.partitions:
+                yield topic, partition
+
+    def _new_partition(self, name: str, index: int) -> Partition:
+        folder = self._folder_of(name, index)
+        shutil.rmtree(folder, ignore_errors=True)  # an earlier creation that was interrupted
+        return Partition.create(name, index, self._files, folder)
+
+    def _add_partition(self, topic: Topic, partition: Partition) -> None:
+        self._prepare(partition)
+        topic.partitions.append(partition)
+
+    def _add(self, topic: Topic) -> None:
+        self.by_name[topic.name] = topic
+        self.by_id[topic.id] = topic
+
+    def _folder_of(self, name: str, index: int) -> Path:
+        return self._folder / f"{name}-{index}"
+
+    def _save(self) -> None:
+        entries = [
+            {"name": t.name, "id": str(t.id), "partitions": len(t.partitions), "configs": t.configs}
+            for t in self.by_name.values()
+        ]
+        replace_file(self._list, json.dumps(entries).encode())
