@@ -1,0 +1,1 @@
+"""Brokers for tests: `local.LocalKafka`, `apache.ApacheKafka`, and a pytest plugin with both as fixtures."""

@@ -1,0 +1,28 @@
+"""Apache Kafka with three nodes of which one is lost."""
+
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from millstream.testing.apache import ApacheKafka
+
+pytestmark = pytest.mark.real
+
+
+def test_writing_goes_on_without_one_of_three_nodes(tmp_path: Path):
+    with ApacheKafka(tmp_path, nodes=3) as kafka:
+        config = {"bootstrap.servers": kafka.bootstrap, "log_level": 2}
+        admin = AdminClient(config)
+        admin.create_topics([NewTopic("t", 3)])["t"].result(30)
+        assert {len(p.replicas) for p in admin.list_topics("t", 30).topics["t"].partitions.values()} == {3}
+        kafka.kill(2)
+        producer = Producer({**config, "acks": "all"})
+        failures: list[object] = []
+        for partition in range(3):
+            producer.produce("t", b"v", partition=partition, on_delivery=lambda error, _: failures.append(error))
+        assert producer.flush(60) == 0
+        assert failures == [None, None, None]
+        kafka.restart(2)
+        assert len(admin.list_topics(timeout=30).brokers) == 3

@@ -1,0 +1,74 @@
+"""The handle on the local broker that tests are given."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from millstream.testing.child import StartFailed
+from millstream.testing.local import LocalKafka
+
+SCHEMA = {"schema": '"string"'}
+
+
+def produce(bootstrap: str, topic: str, value: str) -> None:
+    producer = Producer({"bootstrap.servers": bootstrap, "log_level": 2})
+    producer.produce(topic, value)
+    assert producer.flush(20) == 0
+
+
+def read(bootstrap: str, topic: str, count: int) -> list[bytes]:
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "g", "log_level": 2})
+    consumer.assign([TopicPartition(topic, 0, 0)])
+    found = [message.value() for message in consumer.consume(count, 20)]
+    consumer.close()
+    return found
+
+
+def test_data_and_ports_outlive_a_kill(kafka: LocalKafka):
+    bootstrap, registry, pid = kafka.bootstrap, kafka.registry, kafka.pid
+    admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 2})
+    admin.create_topics([NewTopic("t", 1)])["t"].result(20)
+    produce(bootstrap, "t", "before")
+    assert httpx.post(f"{registry}/subjects/s/versions", json=SCHEMA).json() == {"id": 1}
+    kafka.kill()
+    with pytest.raises(httpx.TransportError):
+        httpx.get(f"{registry}/subjects")
+    kafka.restart()
+    assert (kafka.bootstrap, kafka.registry) == (bootstrap, registry)
+    assert kafka.pid != pid
+    produce(bootstrap, "t", "after")
+    assert read(bootstrap, "t", 2) == [b"before", b"after"]
+    assert httpx.get(f"{registry}/subjects").json() == ["s"]
+
+
+def test_a_stopped_broker_has_no_process(tmp_path: Path):
+    kafka = LocalKafka(tmp_path)
+    kafka.stop()
+    kafka.stop()
+    with pytest.raises(RuntimeError, match="restart"):
+        _ = kafka.pid
+
+
+def test_a_broker_that_cannot_start_says_why(kafka: LocalKafka, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    taken = [int(kafka.bootstrap.rpartition(":")[2]), int(kafka.registry.rpartition(":")[2])]
+    monkeypatch.setattr("millstream.testing.local.free_ports", lambda count: taken)
+    with pytest.raises(StartFailed, match="address already in use"):
+        LocalKafka(tmp_path / "second")
+
+
+def test_the_plugin_imports_nothing_heavy():
+    heavy = "{'confluent_kafka', 'kio', 'httpx', 'starlette', 'uvicorn', 'avro', 'fastapi', 'millstream.testing.wire'}"
+    code = f"import sys, json, millstream.testing.plugin; print(json.dumps(sorted({heavy} & set(sys.modules))))"
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True).stdout
+    assert json.loads(printed) == []
+
+
+def test_tests_that_share_a_broker_get_the_same_one(shared_kafka: LocalKafka, request: Any):
+    assert request.getfixturevalue("shared_kafka") is shared_kafka
