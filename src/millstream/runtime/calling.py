@@ -1,0 +1,104 @@
+"""Calling handlers: filling their parameters, and trying again."""
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from millstream.declare import Call, Handler, Need, Parameter, State, Store
+from millstream.runtime.inbound import Meta
+
+T = TypeVar("T")
+
+Caller = Callable[[Any, Meta, "Given"], Any]
+"""Calls a handler with an event, its metadata, and the other things that the worker has for it."""
+
+
+@dataclass(slots=True)
+class Given:
+    """What a worker has for its handlers: each is asked for only where a signature names it."""
+
+    states: Mapping[Store[Any], State[Any]] = field(default_factory=dict)
+    session: Any = None
+    connection: Any = None
+    call: Call | None = None
+    resources: Mapping[type, Any] = field(default_factory=dict)
+
+
+class GaveUp(Exception):
+    """A handler failed for the last time; `error` is what it raised then, `attempts` how often it was called."""
+
+    def __init__(self, error: Exception, attempts: int) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.attempts = attempts
+
+
+class Stopping(Exception):
+    """The process was told to stop while a handler waited for its next attempt; the event is not done."""
+
+
+def caller(handler: Handler) -> Caller:
+    """The way to call `handler`, worked out once: `caller(handler)(event, meta, given)` answers what it returns.
+
+    For an effect that is a coroutine.
+    """
+    function, others = handler.function, handler.parameters[1:]
+    if not others:
+        return lambda event, meta, given: function(event)
+    fillers = [_filler(parameter) for parameter in others]
+    if len(fillers) == 1:
+        fill = fillers[0]
+        return lambda event, meta, given: function(event, fill(meta, given))
+    return lambda event, meta, given: function(event, *[fill(meta, given) for fill in fillers])
+
+
+def _filler(parameter: Parameter) -> Callable[[Meta, Given], Any]:
+    of = parameter.of
+    match parameter.need:
+        case Need.STATE:
+            return lambda meta, given: given.states[of]
+        case Need.SESSION:
+            return lambda meta, given: given.session
+        case Need.CONNECTION:
+            return lambda meta, given: given.connection
+        case Need.ENVELOPE:
+            return lambda meta, given: meta.envelope()
+        case Need.CALL:
+            return lambda meta, given: given.call
+        case _:
+            return lambda meta, given: given.resources[of]
+
+
+def persist(
+    handler: Handler,
+    attempt: Callable[[], T],
+    *,
+    stop: threading.Event,
+    failed: Exception | None = None,
+    before_wait: Callable[[], None] | None = None,
+) -> T:
+    """Calls `attempt` until it succeeds or the handler's `Retry` says that it is enough.
+
+    - `attempt`: one whole call of a synchronous handler; it must leave nothing behind when it raises.
+    - `failed`: the error of a first attempt that was made already.
+    - `before_wait`: called before each wait, such as to commit what earlier events did.
+
+    Raises `GaveUp`, or `Stopping` if `stop` is set during a wait.
+    """
+    began, failures = time.monotonic(), 0
+    while True:
+        if failed is None:
+            try:
+                return attempt()
+            except Exception as error:
+                failed = error
+        failures += 1
+        if not handler.retry.allows(failed, failures, time.monotonic() - began):
+            raise GaveUp(failed, failures) from failed
+        if before_wait is not None:
+            before_wait()
+        if stop.wait(handler.retry.backoff(failures)):
+            raise Stopping
+        failed = None

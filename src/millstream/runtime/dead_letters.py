@@ -1,0 +1,69 @@
+"""Dead letters: an event that could not be handled, byte for byte as it came, and why."""
+
+import traceback
+from datetime import UTC, datetime
+from typing import TypeAlias
+
+from millstream.errors import DecodeError, Rejected
+from millstream.kafka.port import Headers, Message
+
+Record: TypeAlias = tuple[str, bytes | None, bytes | None, Headers]
+"""Topic, key, value, headers."""
+
+PREFIX = "millstream-dlq-"
+"""What the names of the headers begin with that say where a dead letter comes from and why."""
+
+_MESSAGE_BYTES = 1_000
+_STACK_BYTES = 8_000
+
+
+def dead_letter(message: Message, *, service: str, handler: str | None, error: BaseException, attempts: int) -> Record:
+    """The record for `<topic>.dlq`: the original key, value and headers, and beside them what happened.
+
+    - `handler`: its name, or `None` where the event was never understood far enough to find one.
+    - `attempts`: how often the handler was called for it.
+
+    Example, where `message` is a record as it came from Kafka:
+
+        topic, key, value, headers = dead_letter(message, service="payment", handler="charge", error=error, attempts=3)
+        assert dict(headers)["millstream-dlq-reason"] == b"card_unreadable"
+    """
+    said = {
+        "topic": message.topic(),
+        "partition": str(message.partition()),
+        "offset": str(message.offset()),
+        "timestamp": str(message.timestamp()[1]),
+        "service": service,
+        "handler": handler,
+        "reason": reason_of(error),
+        "error": f"{type(error).__module__}.{type(error).__qualname__}",
+        "message": _text_of(error),
+        "attempts": str(attempts),
+        "failed-at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "stacktrace": _stack_of(error),
+    }
+    # A dead letter that was handed back and failed again tells of its last failure only.
+    original = [header for header in message.headers() or () if not header[0].startswith(PREFIX)]
+    added = [(PREFIX + name, text.encode(errors="replace")) for name, text in said.items() if text]
+    return f"{message.topic()}.dlq", message.key(), message.value(), [*original, *added]
+
+
+def reason_of(error: BaseException) -> str:
+    """The short, stable code to group dead letters by.
+
+    >>> reason_of(Rejected("too_heavy", "90 kg")), reason_of(ZeroDivisionError())
+    ('too_heavy', 'ZeroDivisionError')
+    """
+    return error.reason if isinstance(error, (DecodeError, Rejected)) else type(error).__name__
+
+
+def _text_of(error: BaseException) -> str:
+    return str(error).encode(errors="replace")[:_MESSAGE_BYTES].decode(errors="ignore")
+
+
+def _stack_of(error: BaseException) -> str:
+    if isinstance(error, (DecodeError, Rejected)):
+        return ""
+    # The end of a traceback is the part that says where.
+    text = "".join(traceback.format_exception(error, limit=-12))
+    return text.encode(errors="replace")[-_STACK_BYTES:].decode(errors="ignore")

@@ -1,0 +1,304 @@
+"""The worker of effects: outside calls side by side, their outcomes and the consumed positions committed together.
+
+Two threads and a helper. This one polls, decodes and hands events over; an event loop of its own carries the calls out;
+a helper thread of the loop's commits what is finished, so that neither polling nor calling ever waits for a commit.
+"""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from concurrent.futures import CancelledError, Future, wait
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from typing import Any
+
+from millstream.contracts.catalogue import Contracts
+from millstream.declare import Kind, Need, Service
+from millstream.errors import DecodeError, KafkaFault, RegistryUnavailable, Unavailable
+from millstream.kafka.port import BEGINNING, Committed, Kafka, Message, Offsets, TopicPartition
+from millstream.runtime.calling import Stopping
+from millstream.runtime.effect_calls import Calls, Partition, Work
+from millstream.runtime.effect_commits import Commits
+from millstream.runtime.inbound import Inbox
+from millstream.runtime.lent_member import LentMember
+from millstream.runtime.outbound import Outbound
+from millstream.runtime.signs import Signs
+from millstream.runtime.tally import Tally
+from millstream.runtime.transaction import AtLeastOnce, ExactlyOnce, Transaction
+from millstream.runtime.watermark import Watermark
+from millstream.settings import Settings
+from millstream.telemetry import Health, Tracer, get_logger
+
+log = get_logger(__name__)
+
+CHUNK = 100
+IDLE_WAIT = 0.1
+PAUSED_WAIT = 0.01
+"""Seconds of waiting for a record: when nothing is held back, and when a pause may end any moment."""
+MOST_IN_HAND = 500
+"""Events of one partition received and not settled; past it the partition is paused. Also keeps its metadata short."""
+FINISH_SECONDS = 3.0
+"""How long calls under way may take when their partition goes, or the process."""
+SETTLE_SECONDS = 5.0
+"""How long their outcomes may take to commit then."""
+SERVE_SECONDS = 0.005
+"""How often this thread helps those it waits for."""
+OPEN_SECONDS = 30.0
+"""How long resources may take to open."""
+SIGN_OF_LIFE = 120.0
+PATIENCE = 60.0
+"""Seconds that brokers or the registry may be silent before the worker gives up, and its process starts anew."""
+
+
+class EffectWorker:
+    """Runs the effects of a service.
+
+    Events of one key are carried out in order, and up to a handler's `concurrency` keys at once. Outcomes, dead letters
+    and positions commit in one Kafka transaction; positions say which events beyond them are finished, so that a crash
+    repeats only calls whose outcome nobody has seen, and those with the same `Call.key`. With
+    `delivery="at_least_once"` outcomes are flushed before positions are committed.
+
+    - `contracts`: with the schemas of all that is consumed and produced registered.
+
+    `run` raises `Fenced` when a newer holder of the slot took over, the handler's own error where its policy is `stop`,
+    what a resource raises when it is opened, and `KafkaFault` for what nobody but a person can mend.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        settings: Settings,
+        contracts: Contracts,
+        kafka: Kafka,
+        *,
+        tracer: Tracer | None = None,
+        health: Health | None = None,
+    ) -> None:
+        kind = Kind.EFFECT
+        self.name = f"{service.name}.{kind.value}"
+        self._service = service
+        self._settings = settings
+        self._handlers = service.of_kind(kind)
+        self._topics = [topic.name for topic in service.consumed(kind)]
+        self._group = service.group(kind)
+        self._tracer = tracer or Tracer()
+        self._consumer = kafka.consumer(self._group, instance=f"{self._group}-{settings.slot}")
+        self._member = LentMember(self._consumer)
+        self._kafka = kafka
+        self._transaction: Transaction = (
+            ExactlyOnce(kafka, f"{self.name}.{settings.slot}")
+            if service.delivery == "exactly_once"
+            else AtLeastOnce(kafka)
+        )
+        self._inbox = Inbox(service, kind, contracts)
+        self._outbound = Outbound(service, contracts)
+        self._tally = Tally(service.name, self._group)
+        self._signs = Signs(health, self.name, SIGN_OF_LIFE)
+
+        self._stop = threading.Event()
+        self._partitions: dict[TopicPartition, Partition] = {}
+        self._paused: set[TopicPartition] = set()
+        self._failure: BaseException | None = None
+        self._looping = threading.Thread(target=self._loop_forever, name=f"{self.name}.loop", daemon=True)
+        self._ready: Future[None] = Future()
+        self._loop: asyncio.AbstractEventLoop
+        self._calls: Calls
+        self._commits: Commits
+
+    def run(self, stop: threading.Event) -> None:
+        """Carries out effects until `stop` is set; then lets calls under way finish for some seconds."""
+        self._stop = stop
+        self._looping.start()
+        try:
+            self._wait_for_resources()
+            self._insist(self._transaction.start)
+            self._consumer.subscribe(
+                self._topics, on_assigned=self._assigned, on_revoked=self._revoked, on_lost=self._lost
+            )
+            while not stop.is_set():
+                self._turn()
+            self._release(list(self._partitions.values()))
+        except Stopping:
+            pass
+        finally:
+            self._consumer.close()
+            self._leave()
+        if self._failure is not None:
+            raise self._failure
+
+    # The thread that polls
+
+    def _wait_for_resources(self) -> None:
+        try:
+            self._ready.result(OPEN_SECONDS)
+        except TimeoutError:
+            raise Unavailable(f"What {self.name} needs was not open within {OPEN_SECONDS:g} s.") from None
+
+    def _leave(self) -> None:
+        """Let the loop end, its resources closed."""
+        if self._ready.done() and self._looping.is_alive():
+            self._tell_loop(self._commits.leave)
+            self._looping.join(SETTLE_SECONDS)
+
+    def _turn(self) -> None:
+        self._signs.beat()
+        if self._failure is not None:
+            raise self._failure
+        self._hold_back()
+        batch = self._consumer.poll_batch(CHUNK, PAUSED_WAIT if self._paused else IDLE_WAIT)
+        self._member.serve()
+        if batch:
+            works = [self._read(message) for message in batch]
+            self._tell_loop(self._calls.take, works)
+        self._tally.lag(self._consumer)
+
+    def _read(self, message: Message) -> Work:
+        partition = self._partitions[message.topic(), message.partition()]
+        partition.received += 1
+        work = Work(partition, message)
+        deadline, pause = time.monotonic() + PATIENCE, 0.05
+        while True:
+            try:
+                work.handler, work.event, work.meta = self._inbox.read(message)
+            except DecodeError as error:
+                self._calls.set_aside(work, error)
+            except RegistryUnavailable as error:
+                if time.monotonic() > deadline:
+                    raise
+                log.warning("the registry does not answer", worker=self.name, error=str(error))
+                if self._stop.wait(pause):
+                    raise Stopping from None
+                pause = min(2.0, 2 * pause)
+                continue
+            return work
+
+    def _hold_back(self) -> None:
+        """Pauses partitions with much in hand, and resumes them at half of it."""
+        full = {at for at, held in self._partitions.items() if held.in_hand >= MOST_IN_HAND} - self._paused
+        room = {at for at in self._paused if self._partitions[at].in_hand <= MOST_IN_HAND // 2}
+        if full:
+            self._consumer.pause(list(full))
+        if room:
+            self._consumer.resume(list(room))
+        if full or room:
+            self._paused = (self._paused | full) - room
+
+    def _assigned(self, partitions: list[TopicPartition]) -> Offsets | None:
+        committed = self._consumer.committed(partitions)
+        for at, (offset, metadata) in committed.items():
+            self._partitions[at] = Partition(at, Watermark(offset, metadata))
+        self._signs.assigned()
+        return {at: BEGINNING if found.offset is None else found.offset for at, found in committed.items()}
+
+    def _revoked(self, partitions: list[TopicPartition]) -> None:
+        self._release([self._partitions[at] for at in partitions if at in self._partitions])
+        self._forget(partitions)
+
+    def _lost(self, partitions: list[TopicPartition]) -> None:
+        lost = [self._partitions[at] for at in partitions if at in self._partitions]
+        for partition in lost:
+            partition.gone = True
+        self._in_loop(self._calls.close(lost, 0), 2.0)
+        self._forget(partitions)
+
+    def _release(self, partitions: list[Partition]) -> None:
+        """Finish what is under way, commit it, and be done with these partitions."""
+        if partitions and self._looping.is_alive():
+            self._in_loop(self._finish(partitions), FINISH_SECONDS + SETTLE_SECONDS)
+        for partition in partitions:
+            partition.gone = True
+
+    def _forget(self, partitions: list[TopicPartition]) -> None:
+        for at in partitions:
+            self._partitions.pop(at, None)
+            self._paused.discard(at)
+
+    def _tell_loop(self, what: Callable[..., None], *arguments: Any) -> None:
+        # A loop that just ended has left its reason in _failure.
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(what, *arguments)
+
+    def _in_loop(self, work: Coroutine[Any, Any, None], seconds: float) -> None:
+        try:
+            future = asyncio.run_coroutine_threadsafe(work, self._loop)
+            deadline = time.monotonic() + seconds
+            while not wait([future], timeout=SERVE_SECONDS).done:
+                # What is to be committed meanwhile needs this thread.
+                self._member.serve()
+                if time.monotonic() > deadline:
+                    log.warning("going on without what is not finished", worker=self.name, seconds=seconds)
+                    return
+            future.result()
+        except KafkaFault as fault:
+            self._fail(fault)
+        except (RuntimeError, CancelledError):
+            work.close()
+
+    def _insist(self, step: Callable[[], object]) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                step()
+                return
+            except Unavailable as error:
+                if time.monotonic() > deadline:
+                    raise
+                log.warning("brokers do not answer", worker=self.name, error=str(error))
+            if self._stop.wait(0.5):
+                raise Stopping
+
+    # The event loop
+
+    def _loop_forever(self) -> None:
+        try:
+            asyncio.run(self._live())
+        except BaseException as error:
+            self._fail(error)
+
+    async def _live(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        resources: dict[type, Any] = {}
+        async with AsyncExitStack() as opened:
+            for wanted in self._wanted_resources():
+                factory = asynccontextmanager(self._service.providers[wanted])
+                resources[wanted] = await opened.enter_async_context(factory(self._settings))
+            self._calls = Calls(
+                self._service,
+                self._handlers,
+                self._group,
+                self._outbound,
+                self._tracer,
+                resources=resources,
+                finished=lambda work: self._commits.add(work),
+                failed=self._fail,
+            )
+            self._commits = Commits(
+                self._transaction, self._member, self._committed, self._tally, self._calls.set_aside
+            )
+            self._ready.set_result(None)
+            try:
+                await self._commits.run()
+            finally:
+                await self._commits.close()
+
+    def _committed(self) -> Mapping[TopicPartition, Committed]:
+        admin = self._kafka.admin()
+        try:
+            return admin.group_offsets(self._group)
+        finally:
+            admin.close()
+
+    def _wanted_resources(self) -> list[type]:
+        parameters = [parameter for handler in self._handlers for parameter in handler.parameters]
+        return list(dict.fromkeys(parameter.of for parameter in parameters if parameter.need is Need.RESOURCE))
+
+    async def _finish(self, partitions: list[Partition]) -> None:
+        await self._calls.close(partitions, FINISH_SECONDS)
+        await self._commits.commit_all()
+
+    def _fail(self, error: BaseException) -> None:
+        """The worker must stop; its other thread sees why within a tenth of a second."""
+        if self._failure is None:
+            self._failure = error
+        if not self._ready.done():
+            self._ready.set_exception(error)

@@ -1,0 +1,56 @@
+"""From a record to a handler and its event."""
+
+from typing import Any
+
+from millstream.contracts.catalogue import Contracts
+from millstream.contracts.headers import envelope_from, identity
+from millstream.declare import Contract, Envelope, Handler, Kind, Service
+from millstream.kafka.port import Message
+
+
+class Meta:
+    """Who an event is and what story it belongs to.
+
+    - `id`: a foreign record, which has none, gets one made of where it lies.
+    - `correlation_id`: the id of the first event of the story.
+    - `traceparent`: may be replaced, by that of the span in which the event is handled.
+    """
+
+    __slots__ = ("_contract", "_envelope", "correlation_id", "id", "message", "traceparent")
+
+    def __init__(self, message: Message, contract: type[Contract]) -> None:
+        self.message = message
+        self._contract = contract
+        self._envelope: Envelope | None = None
+        self.id, self.correlation_id, self.traceparent = identity(
+            message.headers(), message.topic(), message.partition(), message.offset()
+        )
+
+    def envelope(self) -> Envelope:
+        """All of the metadata, as handlers see it."""
+        if self._envelope is None:
+            self._envelope = envelope_from(self.message, self._contract)
+        return self._envelope
+
+
+class Inbox:
+    """Reads the records of the topics that a service's handlers of one kind consume.
+
+    `decode` by topic and `handlers` by class are what `read` puts together; a hot loop takes them apart.
+    """
+
+    def __init__(self, service: Service, kind: Kind, contracts: Contracts) -> None:
+        self.handlers: dict[type[Contract], Handler] = {
+            contract: handler for handler in service.of_kind(kind) for contract in handler.consumes
+        }
+        self.decode = {topic.name: contracts.decoder([topic]).decode for topic in service.consumed(kind)}
+
+    def read(self, message: Message) -> tuple[Handler | None, Any, Meta]:
+        """The handler of a record, its event, and its metadata. No handler: it is of no concern here; go on.
+
+        Raises `DecodeError` for bytes that are no event of their topic, and `RegistryUnavailable` where only the
+        registry knows.
+        """
+        event = self.decode[message.topic()](message.value())
+        contract = type(event)
+        return self.handlers.get(contract), event, Meta(message, contract)

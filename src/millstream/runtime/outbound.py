@@ -1,0 +1,64 @@
+"""From what a handler returns to records."""
+
+from collections.abc import Iterable
+from typing import Any, TypeAlias
+
+from millstream.contracts.catalogue import Contracts
+from millstream.contracts.ids import derived_id
+from millstream.declare import Contract, Service
+from millstream.errors import DeclarationError
+from millstream.runtime.dead_letters import Record
+from millstream.runtime.inbound import Meta
+from millstream.runtime.way import Way
+
+Outputs: TypeAlias = Contract | Iterable[Contract] | None
+"""What a synchronous handler may return; a generator too."""
+
+
+class Outbound:
+    """Encodes the outputs of a service's handlers, with the headers that tie them to what they came from.
+
+    Ids are made of the input's id, the handler (`service.handler`) and the output's ordinal: doing an event again makes
+    the same events again.
+    """
+
+    def __init__(self, service: Service, contracts: Contracts) -> None:
+        self._service = service.name
+        ways = {contract: Way(contract, service.name, contracts) for contract in service.produced()}
+        self._handlers = {
+            handler.name: (
+                f"{service.name}.{handler.name}",
+                dict[type, Way]({contract: ways[contract] for contract in handler.produces}),
+            )
+            for handler in service.handlers
+        }
+
+    def records(self, handler: str, meta: Meta, outputs: Outputs) -> list[Record]:
+        """The records for what `handler` returned for the event that `meta` describes.
+
+        Raises whatever a generator raises, `EncodeError` for an event that does not fit its schema, and
+        `DeclarationError` for one that the handler does not declare.
+        """
+        maker, ways = self._handlers[handler]
+        if (way := ways.get(type(outputs))) is not None:
+            return [_record(way, outputs, 0, maker, meta)]
+        if outputs is None:
+            return []
+        records: list[Record] = []
+        for ordinal, output in enumerate((outputs,) if isinstance(outputs, Contract) else outputs):
+            if (way := ways.get(type(output))) is None:
+                raise DeclarationError(self._undeclared(handler, output))
+            records.append(_record(way, output, ordinal, maker, meta))
+        return records
+
+    def _undeclared(self, handler: str, output: Any) -> str:
+        declared = ", ".join(contract.__name__ for contract in self._handlers[handler][1]) or "nothing"
+        return (
+            f"{self._service}: {handler} returned {type(output).__name__}, but declares {declared}. "
+            "Add it to the return annotation, or to publishes="
+        )
+
+
+def _record(way: Way, output: Any, ordinal: int, maker: str, meta: Meta) -> Record:
+    headers = way.headers(derived_id(meta.id, maker, ordinal), meta.correlation_id, meta.id, meta.traceparent)
+    return way.topic, way.key(output).encode(), way.encode(output), headers

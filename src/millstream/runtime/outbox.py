@@ -1,0 +1,99 @@
+"""The outbox: records that commit with a database transaction and are published after it, in the order of commits."""
+
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+from uuid import uuid4
+
+import msgspec
+from sqlalchemy import Connection, Engine, func, select, text
+
+from millstream.kafka.port import Headers
+from millstream.runtime.dead_letters import Record
+from millstream.runtime.tables import identity_table, outbox_table
+from millstream.runtime.upsert import insert_into
+
+OUTBOX_LOCK = 0x6D696C6C_00000002
+"""PostgreSQL advisory lock from a transaction's first outbox row to its commit."""
+
+_encode_headers = msgspec.msgpack.Encoder().encode
+_decode_headers = msgspec.msgpack.Decoder(list[tuple[str, bytes]]).decode
+
+
+class OutboxRow(NamedTuple):
+    """A record that waits to be published."""
+
+    id: int
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+
+
+class Outbox:
+    """The rows of one service in the outbox of its database.
+
+    with engine.begin() as connection:
+        outbox.append(connection, [("orders.events", b"o-1", b"...", [])])
+    """
+
+    def __init__(self, service: str) -> None:
+        self._service = service
+        self._mine = outbox_table.c.service == service
+
+    def append(self, connection: Connection, records: Sequence[Record]) -> None:
+        """Adds records; call it last, right before the commit.
+
+        On PostgreSQL ids are drawn before the commit, so a transaction with lower ids could become visible after one
+        with higher ids was published, and would be passed over. Writers therefore hold one lock from here to their
+        commit. It is taken after every other lock: held briefly, and never part of a circle of waiting transactions.
+        """
+        if not records:
+            return
+        if connection.dialect.name == "postgresql":
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": OUTBOX_LOCK})
+        now = time.time()
+        connection.execute(
+            outbox_table.insert(),
+            [
+                {
+                    "service": self._service,
+                    "topic": topic,
+                    "key": key,
+                    "value": value,
+                    "headers": _encode_headers(headers or []),
+                    "created_at": now,
+                }
+                for topic, key, value, headers in records
+            ],
+        )
+
+    def rows_from(self, connection: Connection, first: int, limit: int) -> list[OutboxRow]:
+        """Up to `limit` rows with ids of `first` or more, in the order of commits."""
+        row = outbox_table.c
+        found = connection.execute(
+            select(row.id, row.topic, row.key, row.value, row.headers)
+            .where(row.id >= first, self._mine)
+            .order_by(row.id)
+            .limit(limit)
+        )
+        return [OutboxRow(id, topic, key, value, _decode_headers(headers)) for id, topic, key, value, headers in found]
+
+    def waiting(self, connection: Connection, first: int) -> tuple[int, float]:
+        """How many rows have ids of `first` or more, and for how many seconds the oldest of them has waited."""
+        count, oldest = connection.execute(
+            select(func.count(), func.min(outbox_table.c.created_at)).where(outbox_table.c.id >= first, self._mine)
+        ).one()
+        return count, max(0.0, time.time() - oldest) if oldest is not None else 0.0
+
+    def delete_before(self, connection: Connection, first: int) -> int:
+        """Deletes the rows with ids below `first`, which are published, and says how many."""
+        return connection.execute(outbox_table.delete().where(outbox_table.c.id < first, self._mine)).rowcount
+
+
+def identity(engine: Engine) -> str:
+    """What tells this database from one made anew in its place, whose outbox counts from 1 again."""
+    first = insert_into(identity_table, engine.dialect.name).values(id=1, identity=uuid4().hex)
+    with engine.begin() as connection:
+        connection.execute(first.on_conflict_do_nothing())
+        return connection.execute(select(identity_table.c.identity)).scalar_one()

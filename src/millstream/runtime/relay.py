@@ -1,0 +1,176 @@
+"""The relay: publishes a service's outbox, in the order of commits, each row once.
+
+Its position, the id of the next row, is committed as an offset in the same Kafka transaction as the records. So whether
+a transaction happened is always known afterwards, and published rows can be deleted later, many at a time.
+"""
+
+import threading
+import time
+
+from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
+
+from millstream.declare import Kind, Service
+from millstream.errors import CommitUnknown, Fenced, MillstreamError
+from millstream.kafka import Kafka, TopicPartition
+from millstream.runtime.database import READ_ONLY, passing
+from millstream.runtime.outbox import Outbox, OutboxRow, identity
+from millstream.runtime.relay_lock import relay_lock
+from millstream.telemetry import metrics
+from millstream.telemetry.logs import get_logger
+
+log = get_logger(__name__)
+
+ROWS_PER_TRANSACTION = 500
+POLL_SECONDS = 0.05
+"""How long rows of another instance, which cannot wake this one, may lie unseen."""
+STANDBY_SECONDS = 1.0
+"""How often an instance that does not relay looks whether it should."""
+TIDY_SECONDS, TIDY_ROWS = 1.0, 1_000
+"""Published rows are deleted this often, or when there are this many."""
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.05, 2.0
+"""Seconds between tries while Kafka or the database does not answer."""
+
+
+class Relay:
+    """The worker that publishes the outbox of `service`.
+
+    - `engine`: the service's database, from `open_database`.
+    - `wake`: set by whoever committed outbox rows in this process.
+    - `poll_seconds`: how often to look without being woken.
+
+    Instances of one service agree among themselves which of them relays.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        kafka: Kafka,
+        engine: Engine,
+        wake: threading.Event,
+        *,
+        poll_seconds: float = POLL_SECONDS,
+    ) -> None:
+        self.name = f"{service.name}.relay"
+        self._service = service
+        self._kafka = kafka
+        self._engine = engine
+        self._wake = wake
+        self._poll_seconds = poll_seconds
+        self._pause = SHORTEST_PAUSE
+
+    def run(self, stop: threading.Event) -> None:
+        """Relays until `stop` is set, and publishes once more what has been committed by then.
+
+        Troubles that pass are waited out. Raises `MillstreamError` for a record that the cluster refuses.
+        """
+        while not stop.is_set():
+            try:
+                with relay_lock(self._engine, self._service.name) as mine:
+                    if mine:
+                        self._relay(stop)
+                self._pause = STANDBY_SECONDS
+            except Fenced as fenced:
+                log.warning("another relay took over", relay=self.name, error=str(fenced))
+                self._pause = STANDBY_SECONDS
+            except (MillstreamError, DBAPIError) as error:
+                if not _will_pass(error):
+                    raise
+                log.warning("the relay begins again", relay=self.name, error=str(error))
+                self._pause = min(LONGEST_PAUSE, self._pause * 2)
+            stop.wait(self._pause)
+
+    def _relay(self, stop: threading.Event) -> None:
+        turn = Turn(self._service, self._kafka, self._engine)
+        try:
+            turn.begin(self._kafka)
+            last = False
+            while not last:
+                # Both read before looking: what commits meanwhile is seen in the next round, and there is a next round.
+                self._wake.clear()
+                last = stop.is_set()
+                turn.publish_all()
+                self._pause = SHORTEST_PAUSE
+                if not last:
+                    turn.tidy()
+                    self._wake.wait(self._poll_seconds)
+        finally:
+            turn.close()
+
+
+class Turn:
+    """One holder's time as the relay: from reading its position until it stops or meets trouble."""
+
+    def __init__(self, service: Service, kafka: Kafka, engine: Engine) -> None:
+        self._group = f"{service.name}.relay"
+        self._engine = engine
+        self._reading = engine.execution_options(**READ_ONLY)
+        self._outbox = Outbox(service.name)
+        self._identity = identity(engine)
+        # Any partition that is sure to exist can carry the position; this one the service has the right to read.
+        self._home: TopicPartition = (service.consumed(Kind.SQL)[0].name, 0)
+        self._next = self._kept = 0
+        self._tidy_at = 0.0
+        self._pending = metrics.OUTBOX_PENDING.labels(service.name)
+        self._producer = kafka.transactional_producer(self._group)
+        # Never subscribed: it only lends the group's name to the offsets.
+        self._member = kafka.consumer(self._group)
+
+    def begin(self, kafka: Kafka) -> None:
+        """Settles what a predecessor left open, and only then reads how far it came."""
+        self._producer.init()
+        admin = kafka.admin()
+        try:
+            committed = admin.group_offsets(self._group)
+        finally:
+            admin.close()
+        # An earlier declaration may have put it on another partition; the highest is the last, since ids only grow.
+        # Positions in a database that is no more say nothing about this one.
+        self._next = max(
+            (found.offset or 0 for found in committed.values() if found.metadata == self._identity), default=0
+        )
+
+    def publish_all(self) -> None:
+        """Publishes what waits, in transactions of bounded size.
+
+        Raises a `KafkaFault`, after which the position must be read again.
+        """
+        while rows := self._waiting_rows():
+            self._publish(rows)
+
+    def tidy(self) -> None:
+        """Deletes rows that are published, now and then."""
+        published, now = self._next - self._kept, time.monotonic()
+        if published < TIDY_ROWS and now < self._tidy_at:
+            return
+        self._tidy_at = now + TIDY_SECONDS
+        if published:
+            with self._engine.begin() as connection:
+                self._outbox.delete_before(connection, self._next)
+            self._kept = self._next
+        with self._reading.connect() as connection:
+            self._pending.set(self._outbox.waiting(connection, self._next)[0])
+
+    def close(self) -> None:
+        self._producer.close()
+        self._member.close()
+
+    def _waiting_rows(self) -> list[OutboxRow]:
+        with self._reading.connect() as connection:
+            return self._outbox.rows_from(connection, self._next, ROWS_PER_TRANSACTION)
+
+    def _publish(self, rows: list[OutboxRow]) -> None:
+        producer, after = self._producer, rows[-1].id + 1
+        producer.begin()
+        for row in rows:
+            producer.produce(row.topic, row.value, row.key, row.headers)
+        home = self._home
+        producer.send_offsets({home: after}, self._member.group_metadata(), {home: self._identity})
+        producer.commit()
+        self._next = after
+
+
+def _will_pass(error: MillstreamError | DBAPIError) -> bool:
+    if isinstance(error, DBAPIError):
+        return passing(error)
+    return error.retriable or isinstance(error, CommitUnknown)

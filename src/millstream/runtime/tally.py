@@ -1,0 +1,57 @@
+"""What a worker tells of its events: counted as they pass, handed to the metrics once a transaction."""
+
+import time
+from collections import Counter
+
+from millstream.kafka.port import Consumer, TopicPartition
+from millstream.telemetry import metrics
+
+_LAG_EVERY = 2.0
+"""Seconds between looks at how far the worker is behind."""
+
+
+class Tally:
+    """The metrics of one worker. Used by its thread alone."""
+
+    def __init__(self, service: str, group: str) -> None:
+        self._service = service
+        self._group = group
+        self.handled: Counter[tuple[str, str]] = Counter()
+        """Events by handler and topic: the hot loop counts here."""
+        self._seconds = 0.0
+        self._batch_size = metrics.BATCH_SIZE.labels(service)
+        self._lag_at = 0.0
+        self._lagging: set[TopicPartition] = set()
+
+    def chunk(self, events: int, seconds: float) -> None:
+        """A chunk of events is done."""
+        self._batch_size.observe(events)
+        self._seconds += seconds
+
+    def dead_letter(self, handler: str | None, topic: str, reason: str) -> None:
+        """An event was set aside."""
+        metrics.EVENTS.labels(self._service, handler or "", topic, "dead_letter").inc()
+        metrics.DEAD_LETTERS.labels(self._service, topic, reason).inc()
+
+    def transaction(self, outcome: str, seconds: float) -> None:
+        """A transaction has ended; `outcome` is `"committed"`, `"aborted"` or `"unknown"`."""
+        metrics.TRANSACTION_SECONDS.labels(self._service, outcome).observe(seconds)
+        if outcome == "committed" and (events := self.handled.total()):
+            for (handler, topic), count in self.handled.items():
+                metrics.EVENTS.labels(self._service, handler, topic, "handled").inc(count)
+                metrics.HANDLER_SECONDS.labels(self._service, handler).observe_many(self._seconds / events, count)
+        self.handled.clear()
+        self._seconds = 0.0
+
+    def lag(self, consumer: Consumer) -> None:
+        """Tell how far the worker is behind, every so often."""
+        now = time.monotonic()
+        if now < self._lag_at:
+            return
+        self._lag_at = now + _LAG_EVERY
+        behind = consumer.lag()
+        for topic, partition in self._lagging - behind.keys():
+            metrics.CONSUMER_LAG.remove(self._service, self._group, topic, str(partition))
+        for (topic, partition), count in behind.items():
+            metrics.CONSUMER_LAG.labels(self._service, self._group, topic, str(partition)).set(count)
+        self._lagging = set(behind)

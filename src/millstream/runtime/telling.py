@@ -1,0 +1,47 @@
+"""Positions that are kept elsewhere, told to the consumer group as offsets."""
+
+import time
+
+from millstream.errors import Fenced, KafkaFault
+from millstream.kafka.port import Consumer, Offsets, TopicPartition
+from millstream.telemetry import get_logger
+
+log = get_logger(__name__)
+
+EVERY = 1.0
+"""Seconds between two times under load."""
+TIMEOUT = 2.0
+
+
+class Telling:
+    """What a group has heard of a worker's positions.
+
+    Where positions live in a database, this is for tools that show lag; at least once, what is not told is done again.
+    """
+
+    def __init__(self, worker: str) -> None:
+        self._worker = worker
+        self._told: dict[TopicPartition, int] = {}
+        self._due_at = 0.0
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time again, although there is work to do."""
+        return time.monotonic() > self._due_at
+
+    def tell(self, consumer: Consumer, positions: Offsets) -> None:
+        """Commits what the group has not heard. Trouble is logged, and it is told again; raises `Fenced` alone."""
+        untold = {partition: at for partition, at in positions.items() if self._told.get(partition) != at}
+        try:
+            consumer.commit(untold, timeout=TIMEOUT)
+        except Fenced:
+            raise
+        except KafkaFault as fault:
+            log.warning("the group does not know the positions yet", worker=self._worker, error=str(fault))
+        else:
+            self._told.update(untold)
+        self._due_at = time.monotonic() + EVERY
+
+    def forget(self, partition: TopicPartition) -> None:
+        """It is somebody else's now."""
+        self._told.pop(partition, None)

@@ -1,0 +1,87 @@
+"""What commits together: outputs, changelog, dead letters, and the offsets of what they came from."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from millstream.errors import Fenced, KafkaFault, TopicMissing, TransactionAborted
+from millstream.kafka.port import Headers, Kafka, Offsets, TopicPartition
+
+
+class Member(Protocol):
+    """What a transaction needs of a consumer."""
+
+    def group_metadata(self) -> Any: ...
+    def commit(self, offsets: Offsets, metadata: Mapping[TopicPartition, str] | None = None) -> None: ...
+
+
+class Transaction(Protocol):
+    """One after the other, from one thread. Whatever is raised, `begin` may be called again, except after `Fenced`."""
+
+    def start(self) -> None:
+        """Settle what a predecessor left behind. Raises `Unavailable` if nobody answers."""
+        ...
+
+    def begin(self) -> None: ...
+
+    def produce(
+        self,
+        topic: str,
+        value: bytes | None,
+        key: bytes | None = None,
+        headers: Headers | None = None,
+        partition: int = -1,
+    ) -> None: ...
+
+    def commit(self, consumer: Member, offsets: Offsets, metadata: Mapping[TopicPartition, str] | None = None) -> None:
+        """Everything since `begin`, and the offsets, with what is to be kept beside them.
+
+        Raises `TransactionAborted` where it has to be done again, `CommitUnknown` where that is not known; then
+        `start`, and look at what is committed.
+        """
+        ...
+
+    def abort(self) -> None: ...
+    def close(self) -> None: ...
+
+
+class ExactlyOnce:
+    """A Kafka transaction. `transactional_id` is the same in every life of a slot: a new life ends the former's."""
+
+    def __init__(self, kafka: Kafka, transactional_id: str) -> None:
+        self._producer = kafka.transactional_producer(transactional_id)
+        self.start = self._producer.init
+        self.begin = self._producer.begin
+        self.produce = self._producer.produce
+        self.abort = self._producer.abort
+        self.close = self._producer.close
+
+    def commit(self, consumer: Member, offsets: Offsets, metadata: Mapping[TopicPartition, str] | None = None) -> None:
+        self._producer.send_offsets(offsets, consumer.group_metadata(), metadata)
+        self._producer.commit()
+
+
+class AtLeastOnce:
+    """Records first, offsets after them: what fails in between is done again, and its records are there twice."""
+
+    def __init__(self, kafka: Kafka) -> None:
+        self._producer = kafka.producer()
+        self.produce = self._producer.produce
+        self.close = self._producer.close
+
+    def start(self) -> None:
+        """Nothing was left behind."""
+
+    def begin(self) -> None:
+        """Nothing is held back."""
+
+    def abort(self) -> None:
+        """What is written is written."""
+
+    def commit(self, consumer: Member, offsets: Offsets, metadata: Mapping[TopicPartition, str] | None = None) -> None:
+        try:
+            self._producer.flush()
+            consumer.commit(offsets, metadata)
+        except (Fenced, TopicMissing):
+            raise
+        except KafkaFault as fault:
+            raise TransactionAborted(f"{fault} Doing it again.") from fault

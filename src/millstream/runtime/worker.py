@@ -1,0 +1,34 @@
+"""What a service's process consists of: workers, one thread each."""
+
+import threading
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from millstream.contracts.catalogue import Contracts
+    from millstream.settings import Settings
+
+
+class Worker(Protocol):
+    """One thread's work.
+
+    `run` blocks until `stop` is set, then finishes what it has in hand and returns within a few seconds. It raises
+    where it cannot go on, which ends the process; whoever watches the process starts it again.
+    """
+
+    name: str
+
+    def run(self, stop: threading.Event) -> None: ...
+
+
+class Background(Protocol):
+    """What a service needs to run beside its handlers, such as a view's sink. `Service.background` lists them.
+
+    It reads `topic`, as the consumer group `group`.
+    """
+
+    topic: str
+    group: str
+
+    def worker(self, settings: "Settings", contracts: "Contracts") -> Worker:
+        """Makes the worker. Called once in each process of the service."""
+        ...

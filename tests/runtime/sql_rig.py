@@ -1,0 +1,190 @@
+"""A service that keeps a stock in its database, and what a test needs to run it, here or in a process to be killed."""
+
+import json
+import sys
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from subprocess import Popen
+from typing import Any
+
+import msgspec
+from sqlalchemy import Column, Integer, MetaData, Table, Text, select, update
+from sqlalchemy.orm import Session
+from tests.runtime.running import Running
+
+from millstream.contracts import Contracts
+from millstream.declare import Delivery, Event, Kind, OnFailure, Retry, Service, Topic, dead_letter, exponential
+from millstream.errors import Rejected
+from millstream.kafka import Message, TopicSpec, connect
+from millstream.runtime.database import open_database
+from millstream.runtime.relay import Relay
+from millstream.runtime.sql_worker import SqlWorker
+from millstream.runtime.worker import Worker
+from millstream.settings import Settings
+from millstream.testing.child import spawn, wait_until
+
+ROOT = Path(__file__).parents[2]
+PARTITIONS = 2
+PATIENCE = 15.0
+"""Seconds for a worker with a database to stop."""
+
+
+class Stock:
+    """The declarations, with names of their own for each test.
+
+    Each order takes its quantity and gets a number: how many the product has had. Any order lost or handled twice shows
+    in the numbers, in the table and in the topic.
+    """
+
+    def __init__(self, name: str, *, delivery: Delivery = "exactly_once", on_failure: OnFailure = dead_letter) -> None:
+        class Ordered(Event, key="product"):
+            product: str
+            quantity: int = 1
+
+        class Reserved(Event, key="product"):
+            product: str
+            number: int
+
+        self.Ordered, self.Reserved = Ordered, Reserved
+        self.orders = Topic(f"{name}.orders", Ordered, partitions=PARTITIONS, format="json")
+        self.reserved = Topic(f"{name}.reserved", Reserved, partitions=PARTITIONS, format="json")
+        tables = MetaData()
+        self.products = products = Table(
+            "products", tables, Column("product", Text, primary_key=True), Column("number", Integer, nullable=False)
+        )
+        self.service = service = Service(f"{name}-stock", tables=tables, delivery=delivery)
+        self.trouble: Callable[[Any, Session], None] = lambda order, db: None
+
+        @service.on(Ordered, retry=Retry(attempts=3, backoff=exponential(0.01)), on_failure=on_failure)
+        def reserve(order: Ordered, db: Session) -> Reserved:
+            before = db.scalar(select(products.c.number).where(products.c.product == order.product))
+            number = (before or 0) + 1
+            if before is None:
+                db.execute(products.insert().values(product=order.product, number=number))
+            else:
+                db.execute(update(products).where(products.c.product == order.product).values(number=number))
+            if order.quantity < 0:
+                raise Rejected("negative", f"{order.quantity}")
+            self.trouble(order, db)
+            return Reserved(product=order.product, number=number)
+
+
+class SqlRig:
+    """One such service on one cluster and one database."""
+
+    def __init__(
+        self, bootstrap: str, folder: Path, name: str | None = None, *, database: str | None = None, **options: Any
+    ) -> None:
+        self.bootstrap, self.folder, self.database = bootstrap, folder, database
+        self.name = name or f"t{uuid.uuid4().hex[:8]}"
+        self.stock = Stock(self.name, **options)
+        self.service = self.stock.service
+        self.kafka = connect(self.settings(0), self.name)
+        self.contracts = Contracts(None)
+        self.engine = open_database(self.service, self.settings(0))
+        self.wake = threading.Event()
+
+    def settings(self, slot: int) -> Settings:
+        return Settings(
+            bootstrap_servers=self.bootstrap,
+            slot=slot,
+            data_dir=self.folder,
+            database_url=self.database,
+            session_timeout_ms=6_000,
+            heartbeat_interval_ms=200,
+            commit_interval_ms=20,
+        )
+
+    def make_topics(self) -> None:
+        stock = self.stock
+        specs = [TopicSpec(topic.name, topic.partitions) for topic in (stock.orders, stock.reserved)]
+        admin = self.kafka.admin()
+        admin.ensure_topics([*specs, TopicSpec(stock.orders.dead_letters, 1)])
+        admin.close()
+
+    def worker(self, slot: int = 0) -> SqlWorker:
+        return SqlWorker(self.service, self.settings(slot), self.contracts, self.kafka, self.engine, self.wake)
+
+    def relay(self) -> Relay:
+        return Relay(self.service, self.kafka, self.engine, self.wake)
+
+    def child(self, output: Path, slot: int = 0) -> Popen[bytes]:
+        """Worker and relay in a process of their own."""
+        script = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from tests.runtime.sql_rig import main; main()"
+        arguments = json.dumps([self.bootstrap, str(self.folder), self.name, self.database, slot])
+        return spawn([sys.executable, "-c", script, arguments], output=output)
+
+    def order(self, *orders: tuple[str, int]) -> None:
+        self.send(*[(product, msgspec.json.encode({"product": product, "quantity": n})) for product, n in orders])
+
+    def send(self, *records: tuple[str, bytes]) -> None:
+        producer = self.kafka.producer()
+        for key, value in records:
+            producer.produce(self.stock.orders.name, value, key.encode())
+        producer.flush()
+        producer.close()
+
+    def records(self, topic: str) -> list[Message]:
+        return [m for batch in self.kafka.read_to_end(topic, timeout=20) for m in batch]
+
+    def published(self) -> dict[str, list[int]]:
+        """The numbers that each product's reservations carry, in order."""
+        found: dict[str, list[int]] = {}
+        for message in self.records(self.stock.reserved.name):
+            event = msgspec.json.decode(message.value() or b"")
+            found.setdefault(event["product"], []).append(event["number"])
+        return found
+
+    def dead_letters(self) -> list[Message]:
+        return self.records(self.stock.orders.dead_letters)
+
+    def table(self) -> dict[str, int]:
+        """What the database says of each product."""
+        products = self.stock.products.c
+        with self.engine.connect() as connection:
+            found = connection.execute(select(products.product, products.number))
+            return {row.product: row.number for row in found}
+
+    def lag(self) -> int:
+        admin = self.kafka.admin()
+        try:
+            found = admin.group_lag(self.service.group(Kind.SQL), [self.stock.orders.name])
+        finally:
+            admin.close()
+        return sum(partition.lag for partition in found)
+
+    def wait_until_caught_up(self, seconds: float = 30) -> None:
+        wait_until(lambda: self.lag() == 0, seconds=seconds, what=f"{self.service.name} to catch up", every=0.05)
+
+    def wait_until_published(self, count: int, seconds: float = 30) -> None:
+        wait_until(
+            lambda: sum(map(len, self.published().values())) >= count,
+            seconds=seconds,
+            what=f"{count} reservations of {self.service.name}",
+            every=0.05,
+        )
+
+
+@contextmanager
+def running(*workers: Worker) -> Iterator[list[Running[Worker]]]:
+    """Workers at work until the block ends; one that failed fails the test."""
+    threads = [Running(worker, PATIENCE) for worker in workers]
+    try:
+        yield threads
+    finally:
+        for thread in threads:
+            thread.stop()
+    for thread in threads:
+        if thread.error is not None:
+            raise thread.error
+
+
+def main() -> None:
+    bootstrap, folder, name, database, slot = json.loads(sys.argv[1])
+    rig = SqlRig(bootstrap, Path(folder), name, database=database)
+    relay = threading.Thread(target=rig.relay().run, args=[threading.Event()], daemon=True)
+    relay.start()
+    rig.worker(slot).run(threading.Event())

@@ -1,0 +1,82 @@
+"""The outbox: what commits is there in the order of commits, and no id is ever given twice."""
+
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+
+from millstream.declare import Service
+from millstream.runtime.database import open_database
+from millstream.runtime.outbox import Outbox, identity
+from millstream.settings import Settings
+
+outbox = Outbox("counting")
+
+
+@pytest.fixture
+def engine(tmp_path: Path):
+    engine = open_database(Service("counting"), Settings(data_dir=tmp_path))
+    yield engine
+    engine.dispose()
+
+
+def append(engine: Engine, *values: bytes) -> None:
+    with engine.begin() as connection:
+        outbox.append(connection, [("t", b"k", value, [("h", b"\xff")]) for value in values])
+
+
+def values(engine: Engine, first: int = 0, limit: int = 100) -> list[bytes | None]:
+    with engine.connect() as connection:
+        return [row.value for row in outbox.rows_from(connection, first, limit)]
+
+
+def test_keeps_records_as_they_are_in_order(engine: Engine) -> None:
+    append(engine, b"1", b"2")
+    with engine.begin() as connection:
+        outbox.append(connection, [("t.dlq", None, None, [])])
+        rows = outbox.rows_from(connection, 0, 10)
+    assert [tuple(row) for row in rows] == [
+        (1, "t", b"k", b"1", [("h", b"\xff")]),
+        (2, "t", b"k", b"2", [("h", b"\xff")]),
+        (3, "t.dlq", None, None, []),
+    ]
+    assert values(engine, first=2, limit=1) == [b"2"]
+
+
+def test_what_rolls_back_was_never_there(engine: Engine) -> None:
+    with engine.connect() as connection:
+        outbox.append(connection, [("t", b"k", b"1", [])])
+        connection.rollback()
+    assert values(engine) == []
+
+
+def test_ids_of_deleted_rows_are_not_used_again(engine: Engine) -> None:
+    append(engine, b"1", b"2")
+    with engine.begin() as connection:
+        assert outbox.delete_before(connection, 3) == 2
+    append(engine, b"3")
+    with engine.connect() as connection:
+        assert [row.id for row in outbox.rows_from(connection, 0, 10)] == [3]
+
+
+def test_counts_what_waits(engine: Engine) -> None:
+    append(engine, b"1", b"2", b"3")
+    with engine.connect() as connection:
+        count, seconds = outbox.waiting(connection, 2)
+        assert outbox.waiting(connection, 4) == (0, 0.0)
+    assert count == 2 and 0 <= seconds < 10
+
+
+def test_services_that_share_a_database_do_not_share_an_outbox(engine: Engine) -> None:
+    append(engine, b"1")
+    with engine.begin() as connection:
+        assert Outbox("other").rows_from(connection, 0, 10) == []
+        assert Outbox("other").delete_before(connection, 99) == 0
+    assert values(engine) == [b"1"]
+
+
+def test_a_database_made_anew_is_another_one(engine: Engine, tmp_path: Path) -> None:
+    assert identity(engine) == identity(engine)
+    again = open_database(Service("counting"), Settings(data_dir=tmp_path / "again"))
+    assert identity(again) != identity(engine)
+    again.dispose()

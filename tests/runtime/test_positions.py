@@ -1,0 +1,42 @@
+"""Positions move by compare-and-set: who worked from an old one changes nothing."""
+
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+
+from millstream.declare import Service
+from millstream.runtime.database import open_database
+from millstream.runtime.positions import move_positions, read_positions
+from millstream.settings import Settings
+
+A, B = ("orders", 0), ("orders", 1)
+
+
+@pytest.fixture
+def engine(tmp_path: Path):
+    engine = open_database(Service("counting"), Settings(data_dir=tmp_path))
+    yield engine
+    engine.dispose()
+
+
+def read(engine: Engine, group: str = "g") -> dict[tuple[str, int], int]:
+    with engine.connect() as connection:
+        return read_positions(connection, group, [A, B])
+
+
+def test_moves_from_nothing_and_on(engine: Engine) -> None:
+    with engine.begin() as connection:
+        assert move_positions(connection, "g", {}, {A: 5, B: 1})
+        assert move_positions(connection, "g", {A: 5, B: 1}, {A: 9})
+    assert read(engine) == {A: 9, B: 1}
+    assert read(engine, "another group") == {}
+
+
+@pytest.mark.parametrize("expected", [{}, {A: 4}, {A: 6}])
+def test_a_zombie_moves_nothing(engine: Engine, expected: dict[tuple[str, int], int]) -> None:
+    with engine.begin() as connection:
+        assert move_positions(connection, "g", {}, {A: 5})
+    with engine.begin() as connection:
+        assert not move_positions(connection, "g", expected, {A: 7})
+    assert read(engine) == {A: 5}

@@ -1,0 +1,151 @@
+"""The relay, against real brokers: every row once, in the order of commits, whatever happens in between."""
+
+import signal
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from tests.runtime.running import Running
+from tests.runtime.sql_rig import PATIENCE, ROOT, SqlRig, running
+
+from millstream.errors import KafkaFault
+from millstream.runtime.outbox import Outbox
+from millstream.runtime.relay import Turn
+from millstream.runtime.relay_lock import relay_lock
+from millstream.testing.child import end, spawn, wait_until
+from millstream.testing.plugin import Cluster
+
+
+@pytest.fixture
+def rig(cluster: Cluster, tmp_path: Path):
+    made = SqlRig(cluster.bootstrap, tmp_path)
+    made.make_topics()
+    yield made
+    made.engine.dispose()
+
+
+def append(rig: SqlRig, *values: int) -> None:
+    topic = rig.stock.reserved.name
+    with rig.engine.begin() as connection:
+        Outbox(rig.service.name).append(
+            connection, [(topic, b"k", b"%d" % value, [("trace", b"\xff")]) for value in values]
+        )
+    rig.wake.set()
+
+
+def published(rig: SqlRig) -> list[int]:
+    return [int(message.value() or b"") for message in rig.records(rig.stock.reserved.name)]
+
+
+def rows(rig: SqlRig) -> int:
+    with rig.engine.connect() as connection:
+        return Outbox(rig.service.name).waiting(connection, 0)[0]
+
+
+def wait_for(rig: SqlRig, count: int) -> None:
+    wait_until(lambda: len(published(rig)) >= count, seconds=20, what=f"{count} rows published", every=0.05)
+
+
+def turn(rig: SqlRig) -> Turn:
+    made = Turn(rig.service, rig.kafka, rig.engine)
+    made.begin(rig.kafka)
+    return made
+
+
+def test_publishes_in_order_and_deletes_what_it_published(rig: SqlRig):
+    append(rig, *range(1_200))
+    with running(rig.relay()):
+        wait_for(rig, 1_200)
+        append(rig, 1_200)
+        wait_for(rig, 1_201)
+        wait_until(lambda: rows(rig) == 0, seconds=10, what="rows deleted")
+    assert published(rig) == list(range(1_201))
+    (first, *_) = rig.records(rig.stock.reserved.name)
+    assert (first.key(), first.headers()) == (b"k", [("trace", b"\xff")])
+
+
+def test_publishes_what_was_committed_before_it_was_told_to_stop(rig: SqlRig):
+    stopping = Running(rig.relay(), PATIENCE)
+    append(rig, 1)
+    wait_for(rig, 1)
+    append(rig, 2)
+    stopping.stop()
+    assert stopping.error is None
+    assert published(rig) == [1, 2]
+
+
+def test_a_crash_between_publishing_and_deleting_publishes_nothing_twice(rig: SqlRig):
+    append(rig, 1, 2, 3)
+    crashed = turn(rig)
+    crashed.publish_all()
+    assert rows(rig) == 3
+    append(rig, 4)
+    with running(rig.relay()):
+        wait_for(rig, 4)
+        wait_until(lambda: rows(rig) == 0, seconds=10, what="rows deleted")
+    crashed.close()
+    assert published(rig) == [1, 2, 3, 4]
+
+
+def test_a_relay_killed_at_any_moment_loses_and_doubles_nothing(rig: SqlRig, tmp_path: Path):
+    script = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from tests.runtime.test_relay import main; main()"
+    command = [sys.executable, "-c", script, rig.bootstrap, str(rig.folder), rig.name]
+    total = 0
+    for life in range(5):
+        append(rig, *range(total, total + 700))
+        total += 700
+        child = spawn(command, output=tmp_path / "relay.log")
+        # Each life is ended a little further on.
+        wait_until(
+            lambda seen=total - 700 + life * 100: len(published(rig)) > seen, seconds=20, what="some rows", every=0
+        )
+        end(child, how=signal.SIGKILL)
+    with running(rig.relay()):
+        wait_for(rig, total)
+    assert published(rig) == list(range(total))
+
+
+def test_one_relays_and_the_next_takes_over(rig: SqlRig):
+    with relay_lock(rig.engine, rig.service.name) as mine:
+        assert mine
+        with relay_lock(rig.engine, rig.service.name) as also_mine:
+            assert not also_mine
+        standing_by = Running(rig.relay(), PATIENCE)
+        append(rig, 1)
+        wait_until(lambda: rig.wake.is_set(), seconds=1, what="nobody has taken the row")
+        assert published(rig) == []
+    wait_for(rig, 1)
+    standing_by.stop()
+    assert published(rig) == [1]
+
+
+def test_a_relay_that_lost_its_lock_without_noticing_is_fenced(rig: SqlRig):
+    zombie = turn(rig)
+    append(rig, 1)
+    zombie.publish_all()
+    successor = turn(rig)
+    append(rig, 2)
+    with pytest.raises(KafkaFault):
+        zombie.publish_all()
+    successor.publish_all()
+    for each in (zombie, successor):
+        each.close()
+    assert published(rig) == [1, 2]
+
+
+def test_a_database_made_anew_publishes_from_its_first_row(rig: SqlRig, tmp_path: Path):
+    append(rig, 1, 2)
+    with running(rig.relay()):
+        wait_for(rig, 2)
+    anew = SqlRig(rig.bootstrap, tmp_path / "anew", rig.name)
+    append(anew, 3)
+    with running(anew.relay()):
+        wait_for(anew, 3)
+    anew.engine.dispose()
+    assert published(rig) == [1, 2, 3]
+
+
+def main() -> None:
+    bootstrap, folder, name = sys.argv[1:]
+    SqlRig(bootstrap, Path(folder), name).relay().run(threading.Event())
