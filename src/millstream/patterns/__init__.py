@@ -1,0 +1,1 @@
+"""Patterns on the runtime, each a small room of its own."""

@@ -1,0 +1,54 @@
+"""Where the rows of a view go."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, TypeAlias
+
+from millstream.declare import Service, Value
+from millstream.kafka import TopicPartition
+from millstream.settings import Settings
+
+
+class Row(NamedTuple):
+    """One row of a view as its topic has it. No `value`: it was deleted.
+
+    `version` is its offset there: of two versions of a key the greater one is newer, and no two are the same.
+    """
+
+    key: str
+    value: Any
+    version: int
+
+
+Listener: TypeAlias = Callable[[Sequence[Row]], None]
+"""Told of rows that a sink has applied, on the sink's thread; it must not block."""
+
+
+class PositionsMoved(Exception):
+    """Somebody else writes to the same sink: its positions are not where this process left them."""
+
+
+class Sink(Protocol):
+    """Keeps the rows of a view somewhere, for queries. Used by one thread.
+
+    - `name`: unique among the sinks of its view.
+    """
+
+    name: str
+
+    def open(self, service: Service, settings: Settings, group: str, value: type[Value]) -> None:
+        """Get ready. `group` names the position to keep, `value` is the class of the rows."""
+        ...
+
+    def positions(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
+        """The next offset of each partition that it has rows of; none at all where it has to be rebuilt."""
+        ...
+
+    def apply(self, rows: Sequence[Row], moved: Mapping[TopicPartition, int]) -> None:
+        """Write rows, each key once, and the positions after them: both or neither.
+
+        A row that is there in a newer version stays as it is. Raises `PositionsMoved`; any other error is tried again,
+        by the next life of the process.
+        """
+        ...
+
+    def close(self) -> None: ...

@@ -1,0 +1,126 @@
+"""A sink in the service's own database."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+from sqlalchemy import Column, Connection, Engine, Table, bindparam, select
+
+from millstream.declare import Service, Value
+from millstream.errors import DeclarationError
+from millstream.kafka import TopicPartition
+from millstream.patterns.view.sink import PositionsMoved, Row
+from millstream.runtime.database import open_database
+from millstream.runtime.positions import forget_positions, move_positions, read_positions
+from millstream.runtime.upsert import insert_into
+from millstream.settings import Settings
+
+
+class SqlSink:
+    """Keeps a view in a table of the service's database: one row per key, with its version.
+
+    - `table`: its single primary key column takes the view's key. A column named `version` (BigInteger) is needed. The
+      table must be among the service's `tables`, which makes it.
+    - `columns`: from a row of the view to the values of the other columns. By default each column takes the field of
+      its name, and what is not plain becomes what JSON can hold: use `JSON` columns for those.
+    - `name`: unique among the sinks of its view; by default the table's.
+
+    Rows and the position behind them are committed together. An empty table is rebuilt from the beginning of the topic:
+    to change how it is made, empty it.
+
+        order_table = Table("orders", metadata, Column("order_id", String, primary_key=True),
+                            Column("status", String), Column("version", BigInteger, nullable=False))
+        View("orders", OrderRow, topic="orders.read-model", sinks=[SqlSink(order_table)])
+    """
+
+    def __init__(
+        self, table: Table, columns: Callable[[Any], Mapping[str, Any]] | None = None, *, name: str | None = None
+    ) -> None:
+        keys = list(table.primary_key)
+        if len(keys) != 1 or "version" not in table.c:
+            raise DeclarationError(f"SqlSink: table {table.name!r} needs one primary key column and a column `version`")
+        self.name = name or table.name
+        self._table = table
+        self._key: Column[Any] = keys[0]
+        self._columns = columns
+        self._engine: Engine | None = None
+        self._group = ""
+        self._positions: dict[TopicPartition, int] = {}
+
+    def open(self, service: Service, settings: Settings, group: str, value: type[Value]) -> None:
+        if service.tables is None or self._table.key not in service.tables.tables:
+            raise DeclarationError(f"SqlSink: table {self._table.name!r} is not in the tables of {service.name}")
+        if self._columns is None:
+            self._columns = self._by_name(value)
+        self._group = group
+        self._engine = open_database(service, settings)
+        self._upsert = self._upsert_for(self._engine.dialect.name)
+        self._delete = self._deletion()
+
+    def positions(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
+        with self._opened.begin() as connection:
+            if connection.execute(select(self._key).limit(1)).first() is None:
+                # All of them at once: a rebuild that is cut short goes on where it was, in every partition.
+                forget_positions(connection, self._group)
+            found = read_positions(connection, self._group, partitions)
+        for partition in partitions:
+            self._positions.pop(partition, None)
+        self._positions |= found
+        return found
+
+    def apply(self, rows: Sequence[Row], moved: Mapping[TopicPartition, int]) -> None:
+        assert self._columns is not None
+        kept = [
+            {**self._columns(row.value), self._key.name: row.key, "version": row.version}
+            for row in rows
+            if row.value is not None
+        ]
+        gone = [{"gone_key": row.key, "gone_version": row.version} for row in rows if row.value is None]
+        with self._opened.begin() as connection:
+            self._move(connection, moved)
+            if kept:
+                connection.execute(self._upsert, kept)
+            if gone:
+                connection.execute(self._delete, gone)
+        self._positions.update(moved)
+
+    def close(self) -> None:
+        if self._engine is not None:
+            self._engine.dispose()
+            self._engine = None
+
+    @property
+    def _opened(self) -> Engine:
+        assert self._engine is not None, "open() comes first"
+        return self._engine
+
+    def _move(self, connection: Connection, moved: Mapping[TopicPartition, int]) -> None:
+        if not move_positions(connection, self._group, self._positions, moved):
+            raise PositionsMoved(self.name)
+
+    def _upsert_for(self, dialect: str) -> Any:
+        insert = insert_into(self._table, dialect)
+        new = insert.excluded
+        others = {column.name: new[column.name] for column in self._table.c if column is not self._key}
+        return insert.on_conflict_do_update(
+            index_elements=[self._key], set_=others, where=self._table.c.version < new.version
+        )
+
+    def _deletion(self) -> Any:
+        return self._table.delete().where(
+            self._key == bindparam("gone_key"), self._table.c.version < bindparam("gone_version")
+        )
+
+    def _by_name(self, value: type[Value]) -> Callable[[Any], Mapping[str, Any]]:
+        fields = {field.name for field in msgspec.structs.fields(value)}
+        names = [column.name for column in self._table.c if column is not self._key and column.name != "version"]
+        if missing := [name for name in names if name not in fields]:
+            raise DeclarationError(
+                f"SqlSink: {value.__name__} has no field for the columns {', '.join(missing)} of {self._table.name!r}; "
+                "rename them, or say how they are made with columns="
+            )
+        return lambda row: {name: _plain(getattr(row, name)) for name in names}
+
+
+def _plain(value: Any) -> Any:
+    return msgspec.to_builtins(value) if isinstance(value, (Value, tuple, list, dict)) else value

@@ -1,0 +1,148 @@
+"""The worker that carries a view's rows from their topic into a sink."""
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from millstream.contracts import Contracts
+from millstream.declare import Service, Value
+from millstream.errors import DecodeError, Fenced, RegistryUnavailable
+from millstream.kafka import BEGINNING, Kafka, Message, Offsets, TopicPartition, connect
+from millstream.patterns.view.sink import Listener, PositionsMoved, Row, Sink
+from millstream.runtime.dead_letters import dead_letter, reason_of
+from millstream.runtime.telling import Telling
+from millstream.settings import Settings
+from millstream.telemetry import get_logger, metrics
+
+log = get_logger(__name__)
+
+CHUNK = 500
+_IDLE_SECONDS = 0.25
+_MOST_MOVED = 5
+"""Times in a row that positions may have moved elsewhere, before this process takes itself for the zombie."""
+
+
+class SinkBackground:
+    """Makes the worker of one sink; see `millstream.runtime.worker.Background`."""
+
+    def __init__(
+        self, service: Service, view: str, topic: str, value: type[Value], sink: Sink, applied: Listener
+    ) -> None:
+        self.service, self.view, self.topic, self.value = service, view, topic, value
+        self.sink, self.applied = sink, applied
+        self.group = f"{service.name}.{view}.{sink.name}"
+
+    def worker(self, settings: Settings, contracts: Contracts) -> "SinkWorker":
+        return SinkWorker(self, settings, contracts, connect(settings, f"{self.group}-{settings.slot}"))
+
+
+class SinkWorker:
+    """Reads committed rows and applies them in batches, from where the sink says that it stands.
+
+    The positions in the sink are the truth; the consumer group, named like the worker, shares partitions out between
+    instances and shows tools how far the sink has come. Bytes that are no row become dead letters.
+
+    `run` raises what the sink raises, and `Fenced` where another process keeps writing to the same sink.
+    """
+
+    def __init__(self, of: SinkBackground, settings: Settings, contracts: Contracts, kafka: Kafka) -> None:
+        self.name = of.group
+        self._of = of
+        self._sink = of.sink
+        self._settings = settings
+        self._kafka = kafka
+        self._contracts = contracts
+        self._telling = Telling(self.name)
+        self._positions: dict[TopicPartition, int] = {}
+        self._moved = 0
+
+    def run(self, stop: threading.Event) -> None:
+        self._decode: Callable[[bytes | None], Any] = self._contracts.values(self._of.topic, self._of.value).decode
+        self._sink.open(self._of.service, self._settings, self.name, self._of.value)
+        consumer = self._kafka.consumer(self.name, instance=f"{self.name}-{self._settings.slot}")
+        self._consumer = consumer
+        try:
+            consumer.subscribe([self._of.topic], on_assigned=self._assigned, on_revoked=self._revoked)
+            while not stop.is_set():
+                batch = consumer.poll_batch(CHUNK, _IDLE_SECONDS)
+                if batch:
+                    self._apply(batch, stop)
+                if not batch or self._telling.due:
+                    self._telling.tell(self._consumer, self._positions)
+        finally:
+            consumer.close()
+            self._sink.close()
+
+    def _apply(self, batch: Sequence[Message], stop: threading.Event) -> None:
+        rows, letters = self._read(batch, stop)
+        if rows is None:
+            return
+        if letters:
+            self._set_aside(letters)
+        moved = {(message.topic(), message.partition()): message.offset() + 1 for message in batch}
+        try:
+            self._sink.apply(list(rows.values()), moved)
+        except PositionsMoved:
+            self._catch_up()
+            return
+        self._moved = 0
+        self._positions.update(moved)
+        metrics.EVENTS.labels(self._of.service.name, self.name, self._of.topic, "handled").inc(len(batch))
+        self._of.applied(list(rows.values()))
+
+    def _read(
+        self, batch: Sequence[Message], stop: threading.Event
+    ) -> tuple[dict[str, Row] | None, list[tuple[Message, DecodeError]]]:
+        """The newest row of each key, and what is none. No rows at all where it was told to stop meanwhile."""
+        rows: dict[str, Row] = {}
+        letters: list[tuple[Message, DecodeError]] = []
+        for message in batch:
+            value = message.value()
+            while True:
+                try:
+                    key = (message.key() or b"").decode()
+                    rows[key] = Row(key, None if value is None else self._decode(value), message.offset())
+                except UnicodeDecodeError as error:
+                    letters.append((message, DecodeError("bad_key", str(error))))
+                except DecodeError as error:
+                    letters.append((message, error))
+                except RegistryUnavailable as error:
+                    log.warning("waiting for the registry", worker=self.name, error=str(error))
+                    if stop.wait(1.0):
+                        return None, []
+                    continue
+                break
+        return rows, letters
+
+    def _set_aside(self, letters: Sequence[tuple[Message, DecodeError]]) -> None:
+        """Foreign bytes on a view's topic are rare, so the producer is made when it is needed."""
+        producer = self._kafka.producer()
+        try:
+            for message, error in letters:
+                topic, key, value, headers = dead_letter(
+                    message, service=self._of.service.name, handler=self.name, error=error, attempts=0
+                )
+                producer.produce(topic, value, key, headers)
+                metrics.DEAD_LETTERS.labels(self._of.service.name, self._of.topic, reason_of(error)).inc()
+            producer.flush()
+        finally:
+            producer.close()
+
+    def _assigned(self, partitions: list[TopicPartition]) -> Offsets | None:
+        found = dict(self._sink.positions(partitions))
+        self._positions |= found
+        return {partition: found.get(partition, BEGINNING) for partition in partitions}
+
+    def _revoked(self, partitions: list[TopicPartition]) -> None:
+        self._telling.tell(self._consumer, self._positions)
+        for partition in partitions:
+            self._positions.pop(partition, None)
+            self._telling.forget(partition)
+
+    def _catch_up(self) -> None:
+        self._moved += 1
+        if self._moved > _MOST_MOVED:
+            raise Fenced(f"Another process writes to the sink {self.name!r}; stop this one.")
+        mine = self._consumer.assignment()
+        log.warning("positions moved elsewhere; going on from there", worker=self.name)
+        self._consumer.seek(self._assigned(mine) or {})
