@@ -1,0 +1,255 @@
+"""The publisher against a real broker, which dies while it publishes."""
+
+import asyncio
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from millstream import Event, Service, Topic
+from millstream.contracts import Contracts, Registry, derived_id
+from millstream.errors import (
+    CommitUnknown,
+    DeclarationError,
+    EncodeError,
+    MillstreamError,
+    TransactionAborted,
+    Unavailable,
+)
+from millstream.http import publisher as module
+from millstream.http.publisher import Publisher
+from millstream.kafka import Kafka, Message, TopicSpec, connect
+from millstream.settings import Settings
+from millstream.testing.child import wait_until
+from millstream.testing.local import LocalKafka
+
+pytestmark = pytest.mark.anyio
+
+
+class Ordered(Event, key="order_id", namespace="publishing"):
+    order_id: str
+    number: int
+
+
+class Noted(Event, key="order_id", namespace="publishing"):
+    order_id: str
+
+
+class Foreign(Event, key="order_id", namespace="publishing"):
+    order_id: str
+
+
+ordered = Topic("publishing.orders", Ordered, partitions=3)
+noted = Topic("publishing.notes", Noted, Foreign, partitions=3)
+shop = Service("shop", publishes=[Ordered, Noted])
+
+
+class Bench:
+    """A publisher on its thread, and what the topics hold."""
+
+    def __init__(self, broker: LocalKafka, **options: Any) -> None:
+        self.settings = Settings(bootstrap_servers=broker.bootstrap, registry_url=broker.registry)
+        self.kafka = connect(self.settings, "test")
+        self.contracts = Contracts(Registry(broker.registry))
+        self.publisher = self.make(self.kafka, **options)
+
+    def make(self, kafka: Kafka, **options: Any) -> Publisher:
+        return Publisher(shop, self.contracts, kafka, self.settings, **options)
+
+    @contextmanager
+    def running(self) -> Iterator[Publisher]:
+        stop = threading.Event()
+        thread = threading.Thread(target=self.publisher.run, args=(stop,))
+        thread.start()
+        try:
+            yield self.publisher
+        finally:
+            stop.set()
+            thread.join(15)
+            assert not thread.is_alive()
+
+    def records(self, topic: Topic) -> list[Message]:
+        return [message for batch in self.kafka.read_to_end(topic.name) for message in batch]
+
+    def ids(self, topic: Topic) -> Counter[str]:
+        return Counter(header(message, "ce_id") for message in self.records(topic))
+
+
+def header(message: Message, name: str) -> str:
+    return dict(message.headers() or [])[name].decode()
+
+
+@pytest.fixture
+def bench(kafka: LocalKafka) -> Bench:
+    made = Bench(kafka)
+    admin = made.kafka.admin()
+    admin.ensure_topics([TopicSpec(topic.name, topic.partitions) for topic in (ordered, noted)])
+    admin.close()
+    return made
+
+
+def order(number: int = 1, order_id: str | None = None) -> Ordered:
+    return Ordered(order_id=order_id or f"o-{number}", number=number)
+
+
+async def test_one_request_is_committed_with_ids_that_tell_the_story(bench: Bench):
+    with bench.running() as publisher:
+        id = await publisher.publish(order(), Noted(order_id="o-1"), id="0190a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b")
+    (first,), (second,) = bench.records(ordered), bench.records(noted)
+    assert (header(first, "ce_id"), header(first, "correlationid")) == (id, id)
+    assert header(second, "ce_id") == derived_id(id, "publish", 1)
+    assert (header(second, "correlationid"), header(second, "causationid")) == (id, id)
+    assert "causationid" not in dict(first.headers() or [])
+    assert first.key() == b"o-1"
+    assert bench.contracts.decoder([ordered]).decode(first.value() or b"") == order()
+
+
+async def test_many_requests_share_transactions(bench: Bench):
+    with bench.running() as publisher:
+        await asyncio.gather(*(publisher.publish(order(n), Noted(order_id=f"o-{n}")) for n in range(1000)))
+    assert sum(bench.ids(ordered).values()) == sum(bench.ids(noted).values()) == 1000
+    assert publisher._batch_size._sum.get() >= 1000
+
+
+async def test_what_does_not_fit_fails_its_own_request(bench: Bench):
+    with bench.running() as publisher:
+        outcomes = await asyncio.gather(
+            publisher.publish(order(1)),
+            publisher.publish(order(2), Ordered(order_id="o-2", number="many")),  # pyright: ignore[reportArgumentType]
+            publisher.publish(Foreign(order_id="o-3")),
+            publisher.publish(order(4)),
+            return_exceptions=True,
+        )
+    assert [type(outcome) for outcome in outcomes] == [str, EncodeError, DeclarationError, str]
+    assert {message.key() for message in bench.records(ordered)} == {b"o-1", b"o-4"}
+
+
+async def test_a_record_that_the_cluster_refuses_fails_its_own_request(bench: Bench):
+    with bench.running() as publisher:
+        requests = [publisher.publish(order(n, "x" * 2_000_000 if n == 3 else None)) for n in range(6)]
+        outcomes = await asyncio.gather(*requests, return_exceptions=True)
+    failed = [number for number, outcome in enumerate(outcomes) if isinstance(outcome, Exception)]
+    assert failed == [3]
+    assert isinstance(outcomes[3], MillstreamError)
+    assert len(bench.records(ordered)) == 5
+
+
+async def test_an_aborted_group_is_tried_again_one_by_one(bench: Bench):
+    class Spoiling:
+        """Delegates to a real producer, and lets the first commits abort."""
+
+        def __init__(self, kafka: Kafka, aborts: int) -> None:
+            self.kafka, self.aborts, self.commits = kafka, aborts, 0
+
+        def transactional_producer(self, transactional_id: str) -> Any:
+            self.real = self.kafka.transactional_producer(transactional_id)
+            return self
+
+        def commit(self, timeout: float | None = None) -> None:
+            self.commits += 1
+            if self.commits <= self.aborts:
+                self.real.abort()
+                raise TransactionAborted("spoiled")
+            self.real.commit(timeout)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.real, name)
+
+    spoiling: Any = Spoiling(bench.kafka, aborts=2)
+    bench.publisher = bench.make(spoiling)
+    joined = [asyncio.ensure_future(bench.publisher.publish(order(n))) for n in range(5)]
+    await asyncio.sleep(0)
+    with bench.running():
+        outcomes = await asyncio.gather(*joined, return_exceptions=True)
+    # The whole group, then the first one alone, and after that there is no third try.
+    assert [type(outcome) for outcome in outcomes] == [TransactionAborted, str, str, str, str]
+    assert bench.ids(ordered) == Counter(outcomes[1:])
+    assert spoiling.commits == 6
+
+
+async def test_a_broker_that_restarts_is_waited_for(kafka: LocalKafka, bench: Bench):
+    with bench.running() as publisher:
+        await publisher.publish(order(0))
+        kafka.kill()
+        waiting = asyncio.ensure_future(publisher.publish(order(1)))
+        await asyncio.to_thread(kafka.restart)
+        await asyncio.wait_for(waiting, 15)
+    assert {message.key() for message in bench.records(ordered)} == {b"o-0", b"o-1"}
+
+
+async def test_without_a_broker_a_request_is_told_in_bounded_time(kafka: LocalKafka, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(module, "CONNECT_SECONDS", 0.3)
+    bench = Bench(kafka, patience=0.2)
+    kafka.kill()
+    with bench.running() as publisher:
+        assert publisher.probe() is not None
+        with pytest.raises(Unavailable):
+            await asyncio.wait_for(publisher.publish(order()), 10)
+
+
+async def test_a_full_queue_refuses(bench: Bench, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(module, "MOST_WAITING", 1)
+    first = asyncio.ensure_future(bench.publisher.publish(order(1)))
+    await asyncio.sleep(0)
+    with pytest.raises(Unavailable, match="Too many"):
+        await bench.publisher.publish(order(2))
+    monkeypatch.setattr(module, "MOST_WAITING", 10)
+    monkeypatch.setattr(module, "MOST_WAITING_BYTES", 12)
+    with pytest.raises(Unavailable, match="Too many"):
+        await bench.publisher.publish(order(3))
+    with bench.running():
+        await first
+    with pytest.raises(Unavailable, match="stopping"):
+        await bench.publisher.publish(order(4))
+
+
+async def test_what_waits_at_the_end_is_still_published(bench: Bench):
+    with bench.running() as publisher:
+        await publisher.publish(order(0))
+        waiting = [asyncio.ensure_future(publisher.publish(order(n))) for n in range(1, 50)]
+        await asyncio.sleep(0)
+    await asyncio.wait_for(asyncio.gather(*waiting), 5)
+    assert sum(bench.ids(ordered).values()) == 50
+
+
+async def test_a_broker_killed_again_and_again_loses_and_doubles_nothing_that_was_answered(
+    kafka: LocalKafka, bench: Bench
+):
+    """Answered: there once. Refused: not there. Unknown: there or not, and after a repeat with the same id, there."""
+    outcomes: dict[str, str] = {}
+    done = asyncio.Event()
+
+    async def client(name: int) -> None:
+        for number in range(100_000):
+            if done.is_set():
+                return
+            wanted = derived_id(f"client-{name}", "order", number)
+            try:
+                await publisher.publish(order(number), id=wanted)
+                outcomes[wanted] = "committed"
+            except CommitUnknown:
+                outcomes[wanted] = "unknown"
+            except (Unavailable, TransactionAborted):
+                outcomes[wanted] = "nothing"
+
+    with bench.running() as publisher:
+        clients = [asyncio.ensure_future(client(name)) for name in range(20)]
+        for _ in range(4):
+            enough = len(outcomes) + 200
+            await asyncio.to_thread(
+                wait_until, lambda enough=enough: len(outcomes) >= enough, seconds=20, what="requests are answered"
+            )
+            await asyncio.to_thread(kafka.kill)
+            await asyncio.to_thread(kafka.restart)
+        done.set()
+        await asyncio.wait_for(asyncio.gather(*clients), 30)
+    there = await asyncio.to_thread(bench.ids, ordered)
+    told = Counter(outcomes.values())
+    assert told["committed"] > 600
+    assert {there[id] for id, outcome in outcomes.items() if outcome == "committed"} == {1}
+    assert {there[id] for id, outcome in outcomes.items() if outcome == "nothing"} <= {0}
+    assert {there[id] for id, outcome in outcomes.items() if outcome == "unknown"} <= {0, 1}
+    assert set(there) <= set(outcomes)
