@@ -1,0 +1,120 @@
+"""What one process of a service consists of, put together from its declaration."""
+
+import threading
+from functools import cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from millstream.contracts import Contracts, Registry
+from millstream.declare import FOREVER, Kind, Service, Topic, home_of, load
+from millstream.kafka import Kafka, TopicSpec
+from millstream.runtime.worker import Worker
+from millstream.settings import Settings
+from millstream.telemetry import Health, Tracer
+from millstream.telemetry.lean import without
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+PATIENCE = 30.0
+"""Seconds that a starting process waits for the registry, and for the brokers."""
+
+
+class Assembly(NamedTuple):
+    """The workers of a process. The late ones finish what the others leave behind, so they stop after them."""
+
+    workers: list[Worker]
+    late: list[Worker]
+    url: str | None
+    """Where its web application answers, if it has one."""
+
+
+def topics_of(service: Service) -> list[TopicSpec]:
+    """The topics that a service needs: what it reads, with their dead letters, what it writes, and its changelogs.
+
+    >>> from millstream.declare import Event
+    >>> class Weighed(Event, key="parcel"):
+    ...     parcel: str
+    >>> weights = Topic("weights", Weighed, partitions=3)
+    >>> scale = Service("scale")
+    >>> @scale.on(Weighed)
+    ... def note(weighed: Weighed) -> None: ...
+    >>> [(spec.name, spec.partitions) for spec in topics_of(scale)]
+    [('weights', 3), ('weights.dlq', 3)]
+    """
+    specs: dict[str, TopicSpec] = {}
+
+    def need(topic: Topic) -> None:
+        specs.setdefault(topic.name, TopicSpec(topic.name, topic.partitions, topic.config()))
+
+    for topic in service.consumed():
+        need(topic)
+        need(Topic(topic.dead_letters, partitions=topic.partitions, retention=FOREVER))
+    for contract in service.produced():
+        need(home_of(contract))
+    for store in service.stores():
+        partitions = service.consumed(Kind.KAFKA)[0].partitions
+        need(Topic(store.changelog(service.name), partitions=partitions, compacted=True))
+    for background in service.background:
+        partitions = specs[background.topic].partitions
+        need(Topic(f"{background.topic}.dlq", partitions=partitions, retention=FOREVER))
+    return list(specs.values())
+
+
+def prepare(service: Service, settings: Settings, kafka: Kafka) -> Contracts:
+    """Makes the topics that are missing and registers the schemas of what the service writes. Bounded; may be repeated.
+
+    Raises `Unavailable`, `RegistryUnavailable`, `IncompatibleSchema` or `ConfigurationError`.
+    """
+    admin = kafka.admin()
+    try:
+        admin.ensure_topics(topics_of(service), timeout=PATIENCE)
+    finally:
+        admin.close()
+    contracts = Contracts(Registry(settings.registry_url, patience=PATIENCE))
+    contracts.register(service.produced())
+    return contracts
+
+
+def assemble(
+    service: Service, settings: Settings, contracts: Contracts, kafka: Kafka, *, health: Health, tracer: Tracer
+) -> Assembly:
+    """Makes all workers of a service; nothing runs yet. A kind of handler that it does not have costs nothing."""
+
+    @cache
+    def engine() -> "Engine":
+        from millstream.runtime.database import open_database
+
+        return open_database(service, settings)
+
+    workers: list[Worker] = []
+    late: list[Worker] = []
+    kinds = service.kinds()
+    if Kind.KAFKA in kinds:
+        from millstream.runtime.kafka_worker import KafkaWorker
+
+        workers.append(KafkaWorker(service, settings, contracts, kafka, tracer=tracer, health=health))
+    if Kind.SQL in kinds:
+        from millstream.runtime.sql_worker import SqlWorker
+
+        wake = threading.Event()
+        workers.append(SqlWorker(service, settings, contracts, kafka, engine(), wake, tracer, health=health))
+        if service.delivery == "exactly_once":
+            from millstream.runtime.relay import Relay
+
+            late.append(Relay(service, kafka, engine(), wake))
+    if Kind.EFFECT in kinds:
+        from millstream.runtime.effect_worker import EffectWorker
+
+        workers.append(EffectWorker(service, settings, contracts, kafka, tracer=tracer, health=health))
+    workers += [background.worker(settings, contracts) for background in service.background]
+    if service.web is None:
+        return Assembly(workers, late, None)
+    from millstream.http.web import Web, WebServer
+
+    web = Web(service, settings, contracts, kafka, engine=engine, health=health, tracer=tracer)
+    factory: Any = load(service.web, object)
+    # FastAPI asks of each route whether its models are pydantic's of old, only to refuse them: 1.5 MB for the question.
+    with without("pydantic.v1"):
+        app = factory(web)
+    server = WebServer(app, web)
+    return Assembly([*workers, server], [*late, *web.workers], server.url)

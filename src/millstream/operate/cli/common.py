@@ -1,0 +1,102 @@
+"""What several commands share: options, and the settings of a person's tools."""
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from millstream.kafka import Admin, Kafka, TopicInfo
+    from millstream.settings import Settings
+
+SystemOption = Annotated[
+    str | None,
+    typer.Option("--system", metavar="MODULE:NAME", help="The system; default: what pyproject.toml names."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+DataOption = Annotated[Path, typer.Option("--data", envvar="MILLSTREAM_DATA_DIR", help="Folder for data and logs.")]
+
+ANSWER_WITHIN = 5.0
+"""Seconds that a command waits for the first answer of a broker."""
+FROM_UP = ("MILLSTREAM_BOOTSTRAP_SERVERS", "MILLSTREAM_REGISTRY_URL", "MILLSTREAM_ADDRESSES")
+"""What a running `millstream up` tells the tools beside it."""
+
+
+def tool_settings() -> "tuple[Settings, dict[str, str]]":
+    """Settings for a command that looks at a system, and where those come from that have no default.
+
+    The environment wins; then what a running `millstream up` says of itself; then the defaults.
+    """
+    from millstream.settings import load_settings
+
+    told = load_settings()
+    sources = {variable: "environment" for variable in os.environ if variable.startswith("MILLSTREAM_")}
+    found = {variable: value for variable, value in _beside(told.data_dir).items() if variable not in sources}
+    if not found:
+        return told, sources
+    sources |= dict.fromkeys(found, str(told.data_dir / "up.json"))
+    return load_settings(**{name.removeprefix("MILLSTREAM_").lower(): value for name, value in found.items()}), sources
+
+
+@contextmanager
+def cluster(settings: "Settings", client_id: str) -> "Iterator[tuple[Kafka, Admin, dict[str, TopicInfo]]]":
+    """The cluster, once it has answered: its clients, its admin, and the topics that are there.
+
+    Raises `Unavailable` after a few seconds, with the remedy.
+    """
+    from millstream.errors import Unavailable
+    from millstream.kafka import connect
+
+    kafka = connect(settings, client_id)
+    admin = kafka.admin()
+    try:
+        try:
+            there = admin.topics(timeout=ANSWER_WITHIN)
+        except Unavailable as error:
+            raise Unavailable(
+                f"No Kafka broker answers at {settings.bootstrap_servers}. Does `millstream up` run on this folder's "
+                "data? For a cluster elsewhere, set MILLSTREAM_BOOTSTRAP_SERVERS."
+            ) from error
+        yield kafka, admin, there
+    finally:
+        admin.close()
+
+
+def _beside(data: Path) -> dict[str, Any]:
+    from millstream.operate.up import running
+
+    state = running(data)
+    if state is None:
+        return {}
+    return dict(zip(FROM_UP, (state["bootstrap_servers"], state["registry"], state["addresses"]), strict=True))
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on standard output."""
+    json.dump(value, sys.stdout, indent=2)
+    sys.stdout.write("\n")
+
+
+def print_table(table: "Table") -> None:
+    """A table on standard output, in full where nobody looks; rich honours NO_COLOR."""
+    from rich.console import Console
+
+    console = Console(width=None if sys.stdout.isatty() else 200)
+    console.print(table)
+
+
+def plain_table(*columns: str) -> "Table":
+    """A table without lines; columns whose name ends in # are numbers."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column.rstrip("#"), justify="right" if column.endswith("#") else "left", overflow="fold")
+    return table

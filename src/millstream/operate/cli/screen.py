@@ -1,0 +1,149 @@
+"""What `millstream up` shows: a table that lives on a terminal, plain lines elsewhere, JSON lines for programs."""
+
+import sys
+import time
+from typing import TYPE_CHECKING, Protocol, Self
+
+from millstream.operate.supervisor import Event, Supervised
+from millstream.operate.up import PLATFORM
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from millstream.operate.up import Up
+
+COLOURS = {"ready": "green", "running": "green", "starting": "yellow", "waiting": "yellow", "unready": "yellow"}
+
+
+class Screen(Protocol):
+    """Shows events as they happen; a context manager."""
+
+    def show(self, event: Event) -> None: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *_: object) -> None: ...
+
+
+def screen_for(up: "Up", *, as_json: bool, terminal: bool) -> "Screen":
+    """The screen for whoever looks."""
+    if as_json:
+        return JsonLines()
+    return LiveTable(up) if terminal else PlainLines(up)
+
+
+class JsonLines:
+    """One JSON object a line."""
+
+    def show(self, event: Event) -> None:
+        """Writes it at once."""
+        _line(event.json())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing to end."""
+
+
+class PlainLines(JsonLines):
+    """One line for a person."""
+
+    def __init__(self, up: "Up") -> None:
+        self._up = up
+        self._began = time.monotonic()
+
+    def show(self, event: Event) -> None:
+        """Says it in words."""
+        if event.kind == "up":
+            _line(f"{self._up.system.name} is up after {time.monotonic() - self._began:.1f} s")
+            for line in where(self._up):
+                _line(line)
+        elif event.kind == "stopped":
+            _line("all stopped")
+        else:
+            _line(f"{event.name:<14} {_words(event)}")
+
+
+class LiveTable:
+    """A table with a row for each process."""
+
+    def __init__(self, up: "Up") -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        self._up = up
+        self._console = Console()
+        self._urls: list[str] = []
+        self._live = Live(console=self._console, auto_refresh=False, transient=False)
+
+    def show(self, event: Event) -> None:
+        """Draws the table anew; what went wrong, and what a process says, stays above it."""
+        from rich.markup import escape
+
+        if event.kind in ("exited", "failed") and (event.detail or event.kind == "failed"):
+            self._console.print(f"[red]{event.name}[/red] {escape(_words(event))}", highlight=False)
+        if event.kind == "said":
+            self._console.print(f"[cyan]{event.name}[/cyan] {escape(event.detail)}", highlight=False)
+        if event.kind == "up":
+            for line in where(self._up):
+                self._console.print(line, highlight=False)
+            self._console.print()
+        self._live.update(self._table(), refresh=True)
+
+    def _table(self) -> "Table":
+        from rich.table import Table
+
+        table = Table(box=None, pad_edge=False, show_header=False)
+        supervisor = self._up.supervisor
+        for child in supervisor.children.values() if supervisor else ():
+            colour = COLOURS.get(child.state, "red")
+            table.add_row(child.program.name, f"[{colour}]{child.state}[/{colour}]", child.program.url, _again(child))
+        return table
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
+
+
+def where(up: "Up") -> list[str]:
+    """The addresses that people want."""
+    lines: list[str] = []
+    if up.public_url:
+        lines += [f"  {up.public_url}", f"  {up.public_url}/docs"]
+    lines += [f"  {name:<12} {up.addresses[name]}" for name in up.system.sandbox if name in up.addresses]
+    lines += [
+        f"  Kafka        {up.bootstrap_servers}",
+        f"  registry     {up.registry}",
+        f"  logs         {up.data / 'logs'}",
+        "  every service serves /health and /metrics at its own address; Ctrl-C ends all",
+    ]
+    return lines
+
+
+def _words(event: Event) -> str:
+    match event.kind:
+        case "started" | "restarted":
+            return f"{event.kind}, pid {event.pid}"
+        case "said":
+            return event.detail
+        case "ready":
+            return f"ready at {event.detail}"
+        case "exited":
+            how = f"killed by signal {-event.code}" if event.code and event.code < 0 else f"exited with {event.code}"
+            return f"{how}{f': {event.detail}' if event.detail else ''}"
+        case "failed":
+            remedy = "" if event.name == PLATFORM else "; starting it again would not help"
+            return f"cannot start{remedy}: {event.detail}"
+        case _:
+            return event.kind
+
+
+def _again(child: Supervised) -> str:
+    return f"restarted {child.restarts} ×" if child.restarts > 0 else ""
+
+
+def _line(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()

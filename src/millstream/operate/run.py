@@ -1,0 +1,197 @@
+"""One process of a service, from its start to its end."""
+
+import ctypes
+import gc
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from enum import IntEnum
+from typing import TYPE_CHECKING, TypeVar
+
+from millstream.declare import System
+from millstream.errors import ConfigurationError, DeclarationError, IncompatibleSchema, MillstreamError, SlotTaken
+from millstream.settings import Settings, load_settings
+from millstream.telemetry import Health, ObservabilityServer, configure_logs, get_logger, start_tracing
+from millstream.telemetry.metrics import describe_build
+
+if TYPE_CHECKING:
+    from millstream.runtime.worker import Worker
+
+WORKERS_STOP_WITHIN = 3.0
+LATE_STOP_WITHIN = 1.5
+GIVE_BACK_EVERY = 2.0
+"""Seconds until memory that a burst of events needed is given back. It takes a tenth of a millisecond."""
+M_ARENA_MAX = -8
+"""From malloc.h."""
+
+T = TypeVar("T")
+
+log = get_logger(__name__)
+
+
+class Exit(IntEnum):
+    """How a process ended, for whoever watches it."""
+
+    STOPPED = 0
+    """It was told to."""
+    FAILED = 1
+    """A worker could not go on. Start it again."""
+    MISCONFIGURED = 2
+    """Starting it again would not help."""
+    SLOT_TAKEN = 3
+    """Another process is this instance."""
+
+
+def run(system: System, name: str, settings: Settings | None = None) -> Exit:
+    """Runs the service or sandbox process `name` until SIGTERM, SIGINT or a failure; its log says why it ended."""
+    try:
+        settings = settings or load_settings()
+        configure_logs(name, settings.slot, format=settings.log)
+        if name in system.sandbox:
+            system.main(name)(settings)
+            return Exit.STOPPED
+        return _run_service(system, name, settings)
+    except (ConfigurationError, DeclarationError, IncompatibleSchema) as error:
+        log.error("cannot start", error=str(error))
+        return Exit.MISCONFIGURED
+    except SlotTaken as error:
+        log.error("cannot start", error=str(error))
+        return Exit.SLOT_TAKEN
+    except MillstreamError as error:
+        log.error("cannot start", error=str(error))
+        return Exit.FAILED
+    except KeyboardInterrupt:
+        return Exit.STOPPED
+
+
+def _run_service(system: System, name: str, settings: Settings) -> Exit:
+    from millstream.kafka import connect
+    from millstream.operate.assembly import assemble, prepare
+    from millstream.runtime.slots import Slot
+
+    stop = threading.Event()
+    give_back = _frugal_memory()
+    # While it still waits for others, a signal simply interrupts it.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.default_int_handler)
+    service = system.service(name)
+    health = Health()
+    health.report("start", "starting")
+    alone = ObservabilityServer(settings.listen, health) if service.web is None else None
+    describe_build(name, settings.slot)
+    with Slot(name, settings):
+        tracer = start_tracing(name, settings.slot)
+        kafka = connect(settings, f"{name}-{settings.slot}")
+        contracts = _interruptible(lambda: prepare(service, settings, kafka))
+        assembly = assemble(service, settings, contracts, kafka, health=health, tracer=tracer)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stop.set())
+        crew = Crew(assembly.workers, assembly.late, stop)
+        crew.start()
+        # What is there now stays: the collector need not look at it again.
+        gc.collect()
+        gc.freeze()
+        health.forget("start")
+        log.info("running", url=assembly.url or (alone and alone.url), workers=crew.names)
+        give_back()
+        while not stop.wait(GIVE_BACK_EVERY):
+            give_back()
+        ended = crew.finish()
+        tracer.close(timeout=1.0)
+    if alone is not None:
+        alone.close()
+    if not ended:
+        # A thread that hangs in a library must not keep the process: all that matters is in transactions.
+        log.warning("some workers did not stop in time", workers=crew.running)
+        sys.stderr.flush()
+        os._exit(Exit.FAILED if crew.failed else Exit.STOPPED)
+    return Exit.FAILED if crew.failed else Exit.STOPPED
+
+
+class Crew:
+    """Workers on their threads. When one fails, all stop.
+
+    - `late`: those that stop after the others.
+    - `stop`: set from outside, or by a failure.
+    """
+
+    def __init__(self, workers: Sequence["Worker"], late: Sequence["Worker"], stop: threading.Event) -> None:
+        self.failed = False
+        self._stop, self._stop_late = stop, threading.Event()
+        self._early = [self._thread(worker, self._stop) for worker in workers]
+        self._late = [self._thread(worker, self._stop_late) for worker in late]
+
+    @property
+    def names(self) -> list[str]:
+        """All workers."""
+        return [thread.name for thread in (*self._early, *self._late)]
+
+    @property
+    def running(self) -> list[str]:
+        """Those that have not ended."""
+        return [thread.name for thread in (*self._early, *self._late) if thread.is_alive()]
+
+    def start(self) -> None:
+        """Lets them all run."""
+        for thread in (*self._late, *self._early):
+            thread.start()
+
+    def finish(self) -> bool:
+        """Waits for the end of the workers, then of the late ones. False where some go on past the bound."""
+        ended = _joined(self._early, WORKERS_STOP_WITHIN)
+        self._stop_late.set()
+        return _joined(self._late, LATE_STOP_WITHIN) and ended
+
+    def _thread(self, worker: "Worker", stop: threading.Event) -> threading.Thread:
+        return threading.Thread(target=self._work, args=(worker, stop), name=worker.name, daemon=True)
+
+    def _work(self, worker: "Worker", stop: threading.Event) -> None:
+        try:
+            worker.run(stop)
+        except Exception as error:
+            foreseen = isinstance(error, MillstreamError)
+            log.error("worker failed", worker=worker.name, error=str(error), exc_info=None if foreseen else error)
+        else:
+            if stop.is_set():
+                return
+            log.error("worker ended without being told to", worker=worker.name)
+        self.failed = True
+        self._stop.set()
+
+
+def _interruptible(step: Callable[[], T]) -> T:
+    """What `step` answers. A signal interrupts the wait at once, though librdkafka may go on waiting in its thread."""
+    future: Future[T] = Future()
+
+    def take() -> None:
+        try:
+            future.set_result(step())
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=take, name="start", daemon=True).start()
+    return future.result()
+
+
+def _frugal_memory() -> Callable[[], object]:
+    """Lets threads share two heaps, and answers what gives back to the system that of them which is free.
+
+    By default glibc gives each thread a heap of its own, and librdkafka has many threads that need next to none. It
+    also keeps what it once had: a burst of large events would cost 10 MB from then on.
+    """
+    libc = ctypes.CDLL(None)
+    if not (hasattr(libc, "mallopt") and hasattr(libc, "malloc_trim")):
+        return lambda: None  # another C library than glibc
+    libc.mallopt(M_ARENA_MAX, 2)
+    return lambda: libc.malloc_trim(0)
+
+
+def _joined(threads: Sequence[threading.Thread], seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    return not any(thread.is_alive() for thread in threads)

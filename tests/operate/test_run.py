@@ -1,0 +1,171 @@
+"""One service as a process, and how processes end."""
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+
+import httpx
+import pytest
+
+from millstream import Service, System
+from millstream.errors import DeclarationError
+from millstream.kafka import connect
+from millstream.operate.ports import Reserved
+from millstream.operate.run import Crew, Exit, run
+from millstream.runtime import slots
+from millstream.runtime.slots import Slot
+from millstream.settings import Settings
+from millstream.testing.child import end, spawn, wait_until
+from millstream.testing.local import LocalKafka
+
+Start = Callable[..., tuple[subprocess.Popen[bytes], str]]
+
+
+@pytest.fixture
+def start(shop: Path, kafka: LocalKafka, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
+    """Starts a process of the shop: the process, and the URL where it will answer."""
+    monkeypatch.chdir(shop)
+    monkeypatch.setenv("MILLSTREAM_BOOTSTRAP_SERVERS", kafka.bootstrap)
+    monkeypatch.setenv("MILLSTREAM_REGISTRY_URL", kafka.registry)
+    with ExitStack() as stack:
+
+        def starting(name: str, system: str = "shop:system") -> tuple[subprocess.Popen[bytes], str]:
+            port = Reserved("127.0.0.1", 0, purpose="a test's", option="--none")
+            stack.callback(port.release)
+            monkeypatch.setenv("MILLSTREAM_HTTP", port.address)
+            command = [sys.executable, "-m", "millstream.operate", "--system", system, "run", name]
+            process = spawn(command, output=shop / f"{name}.log")
+            stack.callback(end, process)
+            return process, port.url
+
+        yield starting
+
+
+def healthy(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/health", timeout=1).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def ready(url: str) -> None:
+    wait_until(lambda: healthy(url), seconds=20, what=f"{url} is healthy")
+
+
+def keys(kafka: LocalKafka, topic: str) -> list[bytes | None]:
+    cluster = connect(Settings(bootstrap_servers=kafka.bootstrap))
+    return [message.key() for batch in cluster.read_to_end(topic) for message in batch]
+
+
+def test_services_run_answer_and_stop(start: Start, kafka: LocalKafka):
+    (desk, desk_url), (packing, packing_url) = start("desk"), start("packing")
+    ready(desk_url)
+    ready(packing_url)
+    for order_id, what in (("o-1", "a book"), ("o-2", "a bomb")):
+        assert httpx.post(f"{desk_url}/orders/{order_id}", params={"what": what}).status_code == 200
+    wait_until(lambda: keys(kafka, "shop.parcels") == [b"o-1"], seconds=10, what="the book is packed")
+    wait_until(lambda: keys(kafka, "shop.orders.dlq") == [b"o-2"], seconds=10, what="the bomb is set aside")
+    metrics = httpx.get(f"{packing_url}/metrics").text
+    assert 'millstream_events_total{handler="pack"' in metrics
+    assert "millstream_publisher_batch_size" in httpx.get(f"{desk_url}/metrics").text
+    began = time.monotonic()
+    for process in (desk, packing):
+        process.send_signal(signal.SIGTERM)
+    assert [desk.wait(6), packing.wait(6)] == [0, 0]
+    assert time.monotonic() - began < 6
+
+
+def test_a_worker_that_cannot_go_on_ends_the_process(start: Start, shop: Path):
+    _, desk_url = start("desk")
+    strict, _ = start("strict", "shop:whole")
+    ready(desk_url)
+    assert httpx.post(f"{desk_url}/orders/o-1", params={"what": "a book"}).status_code == 200
+    assert strict.wait(20) == Exit.FAILED
+    assert "not today" in (shop / "strict.log").read_text()
+
+
+def test_a_process_that_waits_for_its_broker_can_be_stopped(start: Start, kafka: LocalKafka):
+    kafka.stop()
+    packing, url = start("packing")
+
+    def answers() -> bool:
+        try:
+            return httpx.get(f"{url}/health").status_code == 503
+        except httpx.TransportError:
+            return False
+
+    wait_until(answers, seconds=10, what="it says that it is not ready")
+    packing.send_signal(signal.SIGINT)
+    assert packing.wait(6) == 0
+
+
+def test_a_bad_setting_is_named(start: Start, shop: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("MILLSTREAM_SLOT", "first")
+    process, _ = start("packing")
+    assert process.wait(20) == Exit.MISCONFIGURED
+    assert "MILLSTREAM_SLOT" in (shop / "packing.log").read_text()
+
+
+def test_a_taken_slot_has_an_exit_code_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(slots, "Slot", partial(Slot, patience=0.1))
+    settings = Settings(data_dir=tmp_path)
+    system = System("shop", ["tests_operate_none:none"])
+    monkeypatch.setattr(System, "service", lambda self, name: Service(name))
+    with Slot("none", settings):
+        assert run(system, "none", settings) == Exit.SLOT_TAKEN
+
+
+def test_a_service_that_cannot_be_imported_is_a_wrong_declaration(tmp_path: Path):
+    assert run(System("shop", ["nowhere:none"]), "none", Settings(data_dir=tmp_path)) == Exit.MISCONFIGURED
+
+
+class Waits:
+    def __init__(self, name: str, order: list[str]) -> None:
+        self.name, self.order = name, order
+
+    def run(self, stop: threading.Event) -> None:
+        stop.wait(10)
+        self.order.append(self.name)
+
+
+class Fails:
+    name = "fails"
+
+    def run(self, stop: threading.Event) -> None:
+        raise DeclarationError("no")
+
+
+class Ends:
+    name = "ends"
+
+    def run(self, stop: threading.Event) -> None:
+        return
+
+
+@pytest.mark.parametrize("bad", [Fails(), Ends()])
+def test_when_one_worker_ends_all_do_and_the_late_last(bad: Fails | Ends):
+    order: list[str] = []
+    stop = threading.Event()
+    crew = Crew([Waits("early", order), bad], [Waits("late", order)], stop)
+    crew.start()
+    assert stop.wait(5)
+    assert crew.finish()
+    assert crew.failed
+    assert order == ["early", "late"]
+
+
+def test_all_stop_in_order_when_told_to():
+    order: list[str] = []
+    stop = threading.Event()
+    crew = Crew([Waits("early", order)], [Waits("late", order)], stop)
+    crew.start()
+    stop.set()
+    assert crew.finish()
+    assert not crew.failed
+    assert crew.running == []

@@ -1,0 +1,147 @@
+"""`millstream up` as a process of its own, whose children are killed."""
+
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from millstream.testing.child import end, wait_until, with_tests
+
+
+class Running:
+    """An `up --json`, and its events as they come."""
+
+    def __init__(self, folder: Path, *arguments: str) -> None:
+        command = [sys.executable, "-c", "from millstream.operate.cli import main; main()", "up", "--json"]
+        command += ["--port", "0", "--kafka-port", "0", "--registry-port", "0", *arguments]
+        with (folder / "up.err").open("wb") as said:
+            self.process = subprocess.Popen(
+                command,
+                cwd=folder,
+                stdout=subprocess.PIPE,
+                stderr=said,
+                start_new_session=True,
+                preexec_fn=with_tests(),
+            )
+        self._folder = folder
+        self._unread = b""
+
+    @property
+    def state(self) -> dict[str, Any]:
+        return json.loads((self._folder / ".millstream" / "up.json").read_text())
+
+    def until(self, event: str, name: str = "", seconds: float = 30) -> dict[str, Any]:
+        deadline = time.monotonic() + seconds
+        while True:
+            told = json.loads(self._line(deadline))
+            if (told["event"], told.get("name", "")) == (event, name):
+                return told
+
+    def _line(self, deadline: float) -> bytes:
+        assert self.process.stdout is not None
+        while b"\n" not in self._unread:
+            readable, _, _ = select.select([self.process.stdout], [], [], max(0, deadline - time.monotonic()))
+            chunk = os.read(self.process.stdout.fileno(), 65536) if readable else b""
+            assert chunk, f"no such event in time; {(self._folder / 'up.err').read_text()}"
+            self._unread += chunk
+        line, _, self._unread = self._unread.partition(b"\n")
+        return line
+
+
+@pytest.fixture
+def up(shop: Path) -> Iterator[Callable[..., Running]]:
+    started: list[Running] = []
+
+    def start(*arguments: str) -> Running:
+        started.append(Running(shop, *arguments))
+        return started[-1]
+
+    yield start
+    for running in started:
+        end(running.process)
+
+
+def gone(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+def ordered(running: Running, order_id: str) -> bool:
+    try:
+        url = running.state["processes"]["desk"]["url"]
+        return httpx.post(f"{url}/orders/{order_id}", params={"what": "a book"}, timeout=10).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def test_a_system_comes_up_survives_its_victims_and_ends_quickly(
+    up: Callable[..., Running], millstream: Callable[..., subprocess.CompletedProcess[str]]
+):
+    running = up("--with", "idle")
+    running.until("up")
+    before = running.state
+    assert before["up"]
+    assert ordered(running, "o-1")
+    for victim in ("packing", "platform", "desk"):
+        os.kill(running.state["processes"][victim]["pid"], signal.SIGKILL)
+        assert running.until("exited", victim)["code"] == -9
+        assert running.until("restarted", victim)["pid"] != before["processes"][victim]["pid"]
+        running.until("ready", victim)
+        wait_until(lambda order_id=f"after-{victim}": ordered(running, order_id), seconds=10, what="orders are taken")
+    after = running.state
+    assert after["addresses"] == before["addresses"]
+    assert after["processes"]["platform"]["restarts"] == 1
+    # Commands beside it find the brokers without being told.
+    parcels = millstream("tail", "shop.parcels", "--from-beginning", "--max", "4", "--json").stdout.splitlines()
+    packed = {json.loads(line)["key"] for line in parcels}
+    assert packed >= {"o-1", "after-packing", "after-platform", "after-desk"}
+    second = millstream("up", "--port", "0", "--kafka-port", "0", "--registry-port", "0")
+    assert second.returncode == 2
+    assert f"process {running.process.pid}" in second.stderr
+    began = time.monotonic()
+    running.process.send_signal(signal.SIGINT)
+    assert running.process.wait(6) == 0
+    assert time.monotonic() - began < 6
+    assert all(gone(process["pid"]) for process in after["processes"].values())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux kills children with their parent")
+def test_nothing_is_left_of_an_up_that_is_killed(up: Callable[..., Running]):
+    running = up()
+    running.until("ready", "platform")
+    children = [process["pid"] for process in running.state["processes"].values()]
+    running.process.kill()
+    wait_until(lambda: all(gone(pid) for pid in children), seconds=5, what="the children die")
+
+
+def test_a_busy_port_is_named(shop: Path, millstream: Callable[..., subprocess.CompletedProcess[str]]):
+    with socket.create_server(("127.0.0.1", 0)) as busy:
+        port = str(busy.getsockname()[1])
+        result = millstream("up", "--kafka-port", port)
+    assert result.returncode == 2
+    assert f"Port {port}, the local broker's" in result.stderr
+    assert "--kafka-port" in result.stderr
+
+
+def test_a_platform_that_cannot_start_ends_it_all(
+    shop: Path, millstream: Callable[..., subprocess.CompletedProcess[str]]
+):
+    (shop / ".millstream").mkdir()
+    (shop / ".millstream" / "broker").write_text("no folder")
+    result = millstream("up", "--port", "0", "--kafka-port", "0", "--registry-port", "0")
+    assert result.returncode == 2
+    assert "platform" in result.stdout
+    assert "cannot start" in result.stdout
