@@ -1,0 +1,1 @@
+"""Tells customers what became of their orders. It listens to `outbox.events` alone."""

@@ -1,0 +1,1 @@
+"""Takes orders in, and alone decides how each of them ends."""

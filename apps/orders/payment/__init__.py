@@ -1,0 +1,1 @@
+"""Moves money through the gateway, exactly once for each order and return, whatever fails in between."""

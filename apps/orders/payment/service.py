@@ -1,0 +1,64 @@
+"""The payment service: effects on the gateway, whose outcomes are events.
+
+A charge that got no answer is an outcome too, `PaymentUnresolved`. The service hears it itself and asks until there is
+an answer. A cancel voids the charge by its key, also one that is still on its way: whichever reaches the gateway first,
+the customer does not pay.
+"""
+
+from millstream import Retry, Service, Unsettled, exponential, hours, seconds
+from orders.contracts import (
+    OrderCancelled,
+    PaymentCompleted,
+    PaymentDeclined,
+    PaymentRefunded,
+    PaymentUnresolved,
+    ReturnAccepted,
+    ReturnRefunded,
+    StockReserved,
+)
+from orders.payment.gateway import CONNECTIONS, Charged, Declined, Gateway, Unknown, connect
+
+payment = Service("payment")
+payment.provides(connect)
+
+_UNTIL_SETTLED = Retry(attempts=None, backoff=exponential(0.1, most=5), within=hours(24))
+
+
+@payment.effect(StockReserved, timeout=seconds(10), concurrency=CONNECTIONS)
+async def charge(reserved: StockReserved, gateway: Gateway) -> PaymentCompleted | PaymentDeclined | PaymentUnresolved:
+    """Charges an order whose stock is reserved."""
+    match await gateway.charge(reserved.order_id, reserved.total):
+        case Charged(amount):
+            return PaymentCompleted(order_id=reserved.order_id, amount=amount)
+        case Declined(reason):
+            return PaymentDeclined(order_id=reserved.order_id, reason=reason)
+        case Unknown():
+            return PaymentUnresolved(order_id=reserved.order_id, amount=reserved.total)
+
+
+@payment.effect(PaymentUnresolved, timeout=seconds(10), concurrency=CONNECTIONS, retry=_UNTIL_SETTLED)
+async def settle(unresolved: PaymentUnresolved, gateway: Gateway) -> PaymentCompleted | PaymentDeclined:
+    """Asks what became of a charge; one that the gateway never heard of is made now, under the same key."""
+    outcome = await gateway.outcome(unresolved.order_id) or await gateway.charge(unresolved.order_id, unresolved.amount)
+    match outcome:
+        case Charged(amount):
+            return PaymentCompleted(order_id=unresolved.order_id, amount=amount)
+        case Declined(reason):
+            return PaymentDeclined(order_id=unresolved.order_id, reason=reason)
+        case Unknown(detail):
+            raise Unsettled(f"charge of order {unresolved.order_id}: {detail}")
+
+
+@payment.effect(OrderCancelled, timeout=seconds(10), concurrency=CONNECTIONS, retry=_UNTIL_SETTLED)
+async def void(cancelled: OrderCancelled, gateway: Gateway) -> PaymentRefunded | None:
+    """Makes sure that a cancelled order costs nothing, whether its charge was made, is on its way or never comes."""
+    refunded = await gateway.void(cancelled.order_id)
+    return PaymentRefunded(order_id=cancelled.order_id, amount=refunded) if refunded else None
+
+
+@payment.effect(ReturnAccepted, timeout=seconds(10), concurrency=CONNECTIONS, retry=_UNTIL_SETTLED)
+async def refund(accepted: ReturnAccepted, gateway: Gateway) -> ReturnRefunded:
+    """Gives the money of a return back."""
+    return ReturnRefunded(
+        return_id=accepted.return_id, amount=await gateway.refund(accepted.return_id, accepted.refund)
+    )

@@ -1,0 +1,1 @@
+"""Answers queries: what became of every order and return."""

@@ -1,0 +1,1 @@
+"""Hands confirmed orders to the carrier."""

@@ -1,0 +1,134 @@
+"""The payment effects against a real gateway over HTTP, which declines, stumbles, stays silent and is killed."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+import pytest
+
+from millstream import Unsettled
+from orders.contracts import (
+    OrderCancelled,
+    PaymentCompleted,
+    PaymentDeclined,
+    PaymentRefunded,
+    PaymentUnresolved,
+    ReturnAccepted,
+    ReturnRefunded,
+    StockReserved,
+)
+from orders.payment.gateway import Gateway
+from orders.payment.service import charge, refund, settle, void
+from orders.sandbox.gateway import Behaviour, application
+
+T = TypeVar("T")
+Serve = Callable[[Any], str]
+MONEY = Decimal("19.8000")
+RESERVED = StockReserved(order_id="o-1", total=MONEY)
+CANCELLED = OrderCancelled(order_id="o-1", reason="cancelled by customer")
+
+
+def ask(url: str, what: Callable[[Gateway], Coroutine[Any, Any, T]], timeout: float = 5.0) -> T:
+    async def asked() -> T:
+        async with httpx.AsyncClient(base_url=url, timeout=timeout) as client:
+            return await what(Gateway(client))
+
+    return asyncio.run(asked())
+
+
+def payments(url: str) -> dict[str, list[dict[str, str]]]:
+    return httpx.get(f"{url}/payments").json()
+
+
+@pytest.fixture
+def url(serve: Serve, tmp_path: Path) -> str:
+    return serve(application(tmp_path / "gateway.db"))
+
+
+def test_a_charge_is_made_once(url: str):
+    for _ in range(3):
+        assert ask(url, lambda gateway: charge(RESERVED, gateway)) == PaymentCompleted(order_id="o-1", amount=MONEY)
+    assert payments(url)["charges"] == [{"key": "o-1", "amount": "19.8000", "state": "charged", "reason": None}]
+
+
+def test_a_decline_stays_one(url: str):
+    httpx.post(f"{url}/behaviour", json={"decline_above": "10"}).raise_for_status()
+    declined = PaymentDeclined(order_id="o-1", reason="limit exceeded")
+    assert ask(url, lambda gateway: charge(RESERVED, gateway)) == declined
+    httpx.post(f"{url}/behaviour", json={}).raise_for_status()
+    assert ask(url, lambda gateway: charge(RESERVED, gateway)) == declined
+
+
+def test_silence_after_charging_is_unresolved_and_then_settled(url: str):
+    httpx.post(f"{url}/behaviour", json={"silent_ratio": 1, "silence": 2}).raise_for_status()
+    unresolved = ask(url, lambda gateway: charge(RESERVED, gateway), timeout=0.2)
+    assert unresolved == PaymentUnresolved(order_id="o-1", amount=MONEY)
+    assert ask(url, lambda gateway: settle(unresolved, gateway)) == PaymentCompleted(order_id="o-1", amount=MONEY)
+    assert len(payments(url)["charges"]) == 1
+
+
+def test_a_charge_that_never_arrived_is_made_when_it_is_settled(url: str):
+    httpx.post(f"{url}/behaviour", json={"error_ratio": 1}).raise_for_status()
+    unresolved = ask(url, lambda gateway: charge(RESERVED, gateway))
+    assert isinstance(unresolved, PaymentUnresolved)
+    assert payments(url)["charges"] == []
+    assert ask(url, lambda gateway: settle(unresolved, gateway)) == PaymentCompleted(order_id="o-1", amount=MONEY)
+
+
+def test_a_gateway_that_is_gone_leaves_payments_unresolved():
+    nowhere = "http://127.0.0.1:1"
+    unresolved = ask(nowhere, lambda gateway: charge(RESERVED, gateway))
+    assert unresolved == PaymentUnresolved(order_id="o-1", amount=MONEY)
+    for effect in (
+        lambda gateway: settle(unresolved, gateway),
+        lambda gateway: void(CANCELLED, gateway),
+        lambda gateway: refund(ReturnAccepted(return_id="r-1", lines=(), refund=MONEY), gateway),
+    ):
+        with pytest.raises(Unsettled):
+            ask(nowhere, effect)
+
+
+def test_a_cancel_gives_a_charge_back_and_says_so_each_time(url: str):
+    ask(url, lambda gateway: charge(RESERVED, gateway))
+    for _ in range(2):
+        assert ask(url, lambda gateway: void(CANCELLED, gateway)) == PaymentRefunded(order_id="o-1", amount=MONEY)
+    assert [entry["state"] for entry in payments(url)["charges"]] == ["refunded"]
+
+
+def test_a_charge_that_comes_after_its_cancel_is_declined(url: str):
+    assert ask(url, lambda gateway: void(CANCELLED, gateway)) is None
+    late = ask(url, lambda gateway: charge(RESERVED, gateway))
+    assert late == PaymentDeclined(order_id="o-1", reason="voided")
+    assert ask(url, lambda gateway: void(CANCELLED, gateway)) is None
+
+
+def test_a_return_is_refunded_once(url: str):
+    accepted = ReturnAccepted(return_id="r-1", lines=(), refund=MONEY)
+    for _ in range(2):
+        assert ask(url, lambda gateway: refund(accepted, gateway)) == ReturnRefunded(return_id="r-1", amount=MONEY)
+    assert payments(url)["refunds"] == [{"key": "r-1", "amount": "19.8000"}]
+
+
+def test_a_new_process_knows_what_the_last_one_did(serve: Serve, tmp_path: Path):
+    first, second = (serve(application(tmp_path / "gateway.db")) for _ in range(2))
+    ask(first, lambda gateway: charge(RESERVED, gateway))
+    assert ask(second, lambda gateway: void(CANCELLED, gateway)) == PaymentRefunded(order_id="o-1", amount=MONEY)
+
+
+@pytest.mark.parametrize(
+    ("headers", "body"),
+    [({}, '{"amount": "1"}'), *(({"Idempotency-Key": "k"}, body) for body in ("", "{}", '{"amount": "-1"}', "[1]"))],
+)
+def test_the_gateway_refuses_what_makes_no_sense(url: str, headers: dict[str, str], body: str):
+    assert httpx.post(f"{url}/charges", content=body, headers=headers).status_code == 400
+    assert payments(url)["charges"] == []
+
+
+def test_which_charges_are_struck_depends_on_the_seed_alone():
+    struck = [key for key in map(str, range(1000)) if Behaviour(seed=7).strikes("decline", key, 0.1)]
+    assert 60 < len(struck) < 140
+    assert struck == [key for key in map(str, range(1000)) if Behaviour(seed=7).strikes("decline", key, 0.1)]
+    assert struck != [key for key in map(str, range(1000)) if Behaviour(seed=8).strikes("decline", key, 0.1)]
