@@ -1,0 +1,1 @@
+"""Measurements: ours beside baselines written by hand. `make bench` runs them all."""

@@ -1,0 +1,52 @@
+"""`python -m bench [NAME …]`: runs the benchmarks, prints a table and saves JSON under bench/results/."""
+
+import json
+import platform
+import sys
+from datetime import UTC, datetime
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from bench.measure import Bound, Comparison, table
+
+NAMES = ("handler", "web", "latency", "memory", "codec")
+RESULTS = Path(__file__).parent / "results"
+
+
+def main(
+    names: Annotated[list[str] | None, typer.Argument(help=f"Which ones: {', '.join(NAMES)}; default: all.")] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="How often ours and the baseline alternate.")] = 5,
+) -> None:
+    """Measures ours beside baselines written by hand, in one run, in turn. Exit code 1 where a figure falls short."""
+    console = Console(stderr=True)
+    comparisons: list[Comparison] = []
+    bounds: list[Bound] = []
+    for name in names or NAMES:
+        if name not in NAMES:
+            raise typer.BadParameter(f"there is no benchmark {name!r}; there are {', '.join(NAMES)}")
+        console.rule(name, align="left")
+        found = import_module(f"bench.{name}").run(console, rounds)
+        for one in found if isinstance(found, list) else [found]:
+            (comparisons if isinstance(one, Comparison) else bounds).append(one)
+    Console().print(table(comparisons, bounds))
+    RESULTS.mkdir(exist_ok=True)
+    now = datetime.now(UTC)
+    saved = RESULTS / f"{now:%Y-%m-%dT%H%M%S}.json"
+    report = {
+        "at": now.isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "comparisons": [one.report() for one in comparisons],
+        "bounds": [one.report() for one in bounds],
+    }
+    saved.write_text(json.dumps(report, indent=2))
+    console.print(f"saved {saved.relative_to(Path.cwd()) if saved.is_relative_to(Path.cwd()) else saved}")
+    sys.exit(not all(one.met for one in [*comparisons, *bounds]))
+
+
+if __name__ == "__main__":
+    typer.run(main)
