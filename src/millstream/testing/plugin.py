@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--kafka-nodes", type=int, default=3, help="how many nodes `apache_kafka` has (1 or 3)")
+    parser.addoption("--kafka-at", metavar="HOST:PORT", help="take the Apache Kafka that runs there as `apache_kafka`")
 
 
 @pytest.fixture
@@ -42,18 +43,34 @@ def shared_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalKafk
 
 
 @pytest.fixture(scope="session")
-def apache_kafka(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApacheKafka]:
-    """Apache Kafka for all tests of the session: `--kafka-nodes` nodes, or as many as an indirect parameter says."""
+def apache_kafka(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ApacheKafka | RunningKafka]:
+    """Apache Kafka for all tests of the session: `--kafka-nodes` nodes, or as many as an indirect parameter says, or
+    the one `--kafka-at` an address."""
     from millstream.testing.apache import ApacheKafka
 
+    running: str | None = request.config.getoption("--kafka-at")
+    if running is not None:
+        yield RunningKafka(running)
+        return
     option: Any = request.config.getoption("--kafka-nodes")
     nodes: int = getattr(request, "param", option)
     with ApacheKafka(tmp_path_factory.mktemp("apache-kafka"), nodes=nodes) as apache:
         yield apache
 
 
+@dataclass(frozen=True)
+class RunningKafka:
+    """A cluster that somebody else started and will stop: it has an address and no more."""
+
+    bootstrap: str
+
+
 @pytest.fixture(scope="session")
-def apache_registry(apache_kafka: ApacheKafka, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def apache_registry(
+    apache_kafka: ApacheKafka | RunningKafka, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
     """The address of a schema registry that keeps its schemas in `apache_kafka`."""
     from millstream.testing.registry import RegistryProcess
 
