@@ -41,32 +41,38 @@ class Connection:
 
     def send(self, api: str, version: int, /, **values: Any) -> None:
         """Send the request without waiting for its answer."""
-        form: Any = load_entity_schema(api, version, EntityType.request)
         self._correlation += 1
-        header = form.__header_schema__(
-            request_api_key=form.__api_key__,
-            request_api_version=version,
-            correlation_id=self._correlation,
-            client_id="wire",
-        )
-        frame = _written(header) + _written(_built(form, values))
+        frame = request_frame(api, version, self._correlation, values)
         self._socket.sendall(struct.pack(">i", len(frame)) + frame)
 
     def receive(self, api: str, version: int) -> Any:
         """Wait for the answer to the request sent last."""
-        form: Any = load_entity_schema(api, version, EntityType.response)
         size = self._answers.read(4)
         if len(size) < 4:
             raise ConnectionResetError("the broker closed the connection instead of answering")
-        frame = self._answers.read(struct.unpack(">i", size)[0])
-        header, length = entity_reader(form.__header_schema__)(frame, 0)
-        assert header.correlation_id == self._correlation
-        answer, _ = entity_reader(form)(frame, length)
+        correlation, answer = read_answer(api, version, self._answers.read(struct.unpack(">i", size)[0]))
+        assert correlation == self._correlation
         return answer
 
     def close(self) -> None:
         self._answers.close()
         self._socket.close()
+
+
+def request_frame(api: str, version: int, correlation: int, values: Mapping[str, Any]) -> bytes:
+    """A request as bytes, without its length."""
+    form: Any = load_entity_schema(api, version, EntityType.request)
+    header = form.__header_schema__(
+        request_api_key=form.__api_key__, request_api_version=version, correlation_id=correlation, client_id="wire"
+    )
+    return _written(header) + _written(_built(form, values))
+
+
+def read_answer(api: str, version: int, frame: bytes) -> tuple[int, Any]:
+    """The correlation id of an answer without its length, and kio's form of it."""
+    form: Any = load_entity_schema(api, version, EntityType.response)
+    header, length = entity_reader(form.__header_schema__)(frame, 0)
+    return header.correlation_id, entity_reader(form)(frame, length)[0]
 
 
 class Wire:
