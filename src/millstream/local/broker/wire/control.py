@@ -17,6 +17,7 @@ from kio.schema.index import api_key_map
 from kio.serial import entity_reader, entity_writer
 from kio.static.constants import EntityType, uuid_zero
 
+from millstream.local.broker.wire.bounds import check_bounds
 from millstream.local.broker.wire.buffer import Malformed
 
 Response = Mapping[str, Any]
@@ -30,6 +31,7 @@ _DEFAULTS = {
 def read_request(key: int, version: int, body: bytes) -> Any:
     """The request as kio's class for this key and version. Raises Malformed."""
     read, check = _reader(key, version)
+    check_bounds(_entity(key, version, EntityType.request), body)
     try:
         request = read(body, 0)[0]
     except Exception as error:  # kio has no common class for what it meets in a malformed body
