@@ -1,29 +1,33 @@
 """Event-driven microservices on Apache Kafka: exactly-once handlers, typed events, one declaration."""
 
-from millstream.declare import (
-    FOREVER,
-    Call,
-    Command,
-    Envelope,
-    Event,
-    Retry,
-    Sandbox,
-    Scale,
-    Service,
-    State,
-    Store,
-    System,
-    Topic,
-    Value,
-    days,
-    dead_letter,
-    exponential,
-    hours,
-    minutes,
-    seconds,
-    stop,
-)
-from millstream.errors import MillstreamError, Rejected, Unsettled
+import importlib
+import typing
+
+if typing.TYPE_CHECKING:
+    from millstream.declare import (
+        FOREVER,
+        Call,
+        Command,
+        Envelope,
+        Event,
+        Retry,
+        Sandbox,
+        Scale,
+        Service,
+        State,
+        Store,
+        System,
+        Topic,
+        Value,
+        days,
+        dead_letter,
+        exponential,
+        hours,
+        minutes,
+        seconds,
+        stop,
+    )
+    from millstream.errors import MillstreamError, Rejected, Unsettled
 
 __all__ = [
     "FOREVER",
@@ -51,3 +55,13 @@ __all__ = [
     "seconds",
     "stop",
 ]
+
+
+def __getattr__(name: str) -> object:
+    # Imported when first asked for: the local broker and the pytest plugin are parts of this package, and need none
+    # of it.
+    if name in __all__:
+        for room in ("millstream.errors", "millstream.declare"):
+            if hasattr(module := importlib.import_module(room), name):
+                return globals().setdefault(name, getattr(module, name))
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

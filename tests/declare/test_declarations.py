@@ -1,6 +1,8 @@
 """Declarations that cannot work are refused where they are made, with the remedy."""
 
 import inspect
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterable
 from typing import Annotated
 
@@ -43,8 +45,18 @@ PARCELS = Store("parcels", Parcel)
 
 
 def test_public_names_are_exported():
+    for name in millstream.__all__:
+        getattr(millstream, name)
     public = {name for name, value in vars(millstream).items() if name[0] != "_" and not inspect.ismodule(value)}
     assert public == set(millstream.__all__)
+
+
+def test_the_package_imports_its_parts_when_they_are_asked_for():
+    code = "import sys, millstream; print('msgspec' in sys.modules); millstream.Event; print('msgspec' in sys.modules)"
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True).stdout
+    assert printed.split() == ["False", "True"]
+    with pytest.raises(AttributeError, match="no attribute 'Evnt'"):
+        _ = millstream.Evnt  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def test_an_event_is_frozen_and_keyed():
