@@ -4,6 +4,7 @@ import asyncio
 import logging
 import socket
 import time
+from collections.abc import Callable
 
 from millstream.local.broker.core import Broker
 from millstream.local.broker.dispatch import Session
@@ -16,8 +17,13 @@ MAX_CONNECTIONS = 2000
 IDLE_SECONDS = 10 * 60
 HALF_REQUEST_SECONDS = 60
 _SWEEP_SECONDS = 15
+_FLUSH_SECONDS = 1
 _SMALL = 32 * 1024
 _STEP = 1 << 20
+
+
+OpenSession = Callable[[str, Callable[[], None]], Session]
+"""Makes the session of a client, given its host and a function that hangs up on it."""
 
 
 def wall_clock() -> int:
@@ -32,8 +38,9 @@ class Server:
     await server.close()
     """
 
-    def __init__(self, broker: Broker) -> None:
+    def __init__(self, broker: Broker, open_session: OpenSession | None = None) -> None:
         self.broker = broker
+        self.open_session = open_session or (lambda host, hang_up: Session(broker, host))
         self.port = 0
         self.connections: set[Connection] = set()
         self._listener: asyncio.Server | None = None
@@ -41,9 +48,9 @@ class Server:
         self._sweeping: asyncio.TimerHandle | None = None
 
     @classmethod
-    async def start(cls, broker: Broker, host: str, port: int) -> "Server":
+    async def start(cls, broker: Broker, host: str, port: int, open_session: OpenSession | None = None) -> "Server":
         """Listen on `host:port`, port 0 for a free one. Raises OSError if the address cannot be had."""
-        server = cls(broker)
+        server = cls(broker, open_session)
         loop = asyncio.get_running_loop()
         server._listener = await loop.create_server(lambda: Connection(server), host, port, backlog=512)
         server.port = server._listener.sockets[0].getsockname()[1]
@@ -54,13 +61,21 @@ class Server:
         return server
 
     async def close(self) -> None:
-        """Stop listening and drop every connection; what was acknowledged is written already."""
+        """Stop listening and end every connection once its answers are sent, within a second.
+
+        What was acknowledged is written already.
+        """
         if self._listener is not None:
             self._listener.close()
         for timer in (self._alarm, self._sweeping):
             if timer is not None:
                 timer.cancel()
         self.broker.timers.on_earlier = lambda: None
+        for connection in tuple(self.connections):
+            connection.finish()
+        give_up = time.monotonic() + _FLUSH_SECONDS
+        while self.connections and time.monotonic() < give_up:
+            await asyncio.sleep(0.001)
         for connection in tuple(self.connections):
             connection.drop()
         await asyncio.sleep(0)
@@ -119,7 +134,7 @@ class Connection(asyncio.BufferedProtocol):
             self._refuse(f"{MAX_CONNECTIONS} connections are open")
             return
         self._server.connections.add(self)
-        self._session = Session(self._broker, host)
+        self._session = self._server.open_session(host, self.drop)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._server.connections.discard(self)
@@ -164,6 +179,11 @@ class Connection(asyncio.BufferedProtocol):
     def resume_writing(self) -> None:
         self._full = False
         self._run()
+
+    def finish(self) -> None:
+        """Hang up once everything answered is sent."""
+        if self._transport is not None:
+            self._transport.close()
 
     def drop(self) -> None:
         if self._transport is not None:

@@ -62,9 +62,17 @@ async def serve(log: TopicLog, host: str, port: int) -> Registry:
         ...
         await registry.close()
     """
+    return await serve_at(bound(host, port), log)
+
+
+async def serve_at(listener: socket.socket, log: TopicLog) -> Registry:
+    """`serve` on a socket that is bound already; it is closed with the result."""
     registrar = Registrar(log)
-    await registrar.load()
-    listener = _bound(host, port)
+    try:
+        await registrar.load()
+    except BaseException:
+        listener.close()
+        raise
     server = _GuestServer(
         uvicorn.Config(
             Observed(application(registrar), Health()),
@@ -81,10 +89,11 @@ async def serve(log: TopicLog, host: str, port: int) -> Registry:
     await server.listening.wait()
     if serving.done():
         await serving
-    return Registry(f"http://{host}:{listener.getsockname()[1]}", server, serving)
+    host, port = listener.getsockname()[:2]
+    return Registry(f"http://{host}:{port}", server, serving)
 
 
-def _bound(host: str, port: int) -> socket.socket:
+def bound(host: str, port: int) -> socket.socket:
     # Named as TCP, or asyncio would not set TCP_NODELAY and every answer would wait 40 ms.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
