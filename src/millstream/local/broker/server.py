@@ -75,7 +75,7 @@ class Server:
             connection.finish()
         give_up = time.monotonic() + _FLUSH_SECONDS
         while self.connections and time.monotonic() < give_up:
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(0.001)  # noqa: ASYNC110 (once in a process's life)
         for connection in tuple(self.connections):
             connection.drop()
         await asyncio.sleep(0)
