@@ -13,6 +13,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from millstream.testing.plugin import Cluster
 from millstream.testing.wire import Connection, Wire, record_batch
+from tests.conformance.members import Member
 
 PATIENCE_SECONDS = 20.0
 READ_UNCOMMITTED, READ_COMMITTED = 0, 1
@@ -230,3 +231,17 @@ def batch() -> Callable[..., bytes]:
 def wait() -> Callable[..., Any]:
     """`within`: wait for a condition, with a bound."""
     return within
+
+
+@pytest.fixture
+def member(clients: Any) -> Any:
+    """Makes members of one group of this test's own, that speak by hand."""
+    group = clients.name("g")
+    return lambda instance=None, through=None: Member(clients, group, instance, through)
+
+
+@pytest.fixture
+def elsewhere(cluster: Any) -> Iterator[Any]:
+    """Makes further connections, for members that have to wait for each other."""
+    with contextlib.ExitStack() as open_ones:
+        yield lambda: open_ones.enter_context(Wire(cluster.bootstrap))

@@ -1,70 +1,9 @@
 """Consumer groups by hand: what the coordinator refuses, and with which code."""
 
-import struct
 from typing import Any
 
-import pytest
-
 from millstream.testing.wire import Wire
-
-JOINING = {"session_timeout": 10_000, "rebalance_timeout": 10_000, "protocol_type": "consumer"}
-# Version 0 of the consumer protocol: no topics, no user data. Apache Kafka reads it, so it has to be well-formed.
-SUBSCRIPTION = struct.pack(">hii", 0, 0, -1)
-RANGE = [{"name": "range", "metadata": SUBSCRIPTION}]
-
-
-class Member:
-    """One member that speaks the protocol by hand over the coordinator's connection."""
-
-    def __init__(self, clients: Any, group: str, instance: str | None = None) -> None:
-        self.broker = clients.wire.coordinator_of_group(group)
-        self.group = {"group_id": group}
-        self.instance = {"group_instance_id": instance}
-        self.id = ""
-        self.generation = -1
-
-    def join(self, protocols: Any = RANGE, **changed: Any) -> Any:
-        asked = {**self.group, **self.instance, **JOINING, "member_id": self.id, "protocols": protocols, **changed}
-        answer = self.broker.ask("join_group", 5, **asked)
-        if answer.error_code.name == "member_id_required" and not self.id:
-            self.id = answer.member_id
-            return self.join(protocols, **changed)
-        if answer.error_code.name == "none":
-            self.id, self.generation = answer.member_id, answer.generation_id
-        return answer
-
-    def sync(self, assignments: Any = (), **changed: Any) -> Any:
-        return self.broker.ask("sync_group", 3, **self._identity(**changed), assignments=list(assignments))
-
-    def lead(self) -> None:
-        """Join as the only member and hand oneself the assignment."""
-        assert self.join().error_code.name == "none"
-        synced = self.sync([{"member_id": self.id, "assignment": b"mine"}])
-        assert (synced.error_code.name, synced.assignment) == ("none", b"mine")
-
-    def heartbeat(self, **changed: Any) -> str:
-        return self.broker.ask("heartbeat", 3, **self._identity(**changed)).error_code.name
-
-    def leave(self) -> str:
-        return self.broker.ask("leave_group", 1, **self.group, member_id=self.id).error_code.name
-
-    def commit(self, topic: str, offset: int = 1, **changed: Any) -> str:
-        identity = self._identity(**changed)
-        identity["generation_id_or_member_epoch"] = identity.pop("generation_id")
-        partition = {"partition_index": 0, "committed_offset": offset, "committed_metadata": ""}
-        answer = self.broker.ask("offset_commit", 8, **identity, topics=[{"name": topic, "partitions": [partition]}])
-        return answer.topics[0].partitions[0].error_code.name
-
-    def _identity(self, **changed: Any) -> dict[str, Any]:
-        identity = {"member_id": self.id, "generation_id": self.generation}
-        return {**self.group, **self.instance, **identity, **changed}
-
-
-@pytest.fixture
-def member(clients: Any) -> Any:
-    """Makes members of one group of this test's own."""
-    group = clients.name("g")
-    return lambda instance=None: Member(clients, group, instance)
+from tests.conformance.members import JOINING, RANGE, Member, pair, protocols
 
 
 def test_the_first_join_is_given_a_member_id_to_come_back_with(clients: Any, member: Any):
@@ -80,7 +19,7 @@ def test_a_member_leads_the_group_it_is_alone_in(member: Any):
     answer = alone.join()
     assert (answer.leader, answer.protocol_name, answer.generation_id) == (alone.id, "range", 1)
     assert [m.member_id for m in answer.members] == [alone.id]
-    assert alone.sync([{"member_id": alone.id, "assignment": b"all"}]).assignment == b"all"
+    assert alone.sync({alone.id: b"all"}).assignment == b"all"
     assert alone.heartbeat() == "none"
 
 
@@ -143,37 +82,194 @@ def test_a_newcomer_makes_the_others_join_again(clients: Any, wait: Any, cluster
         assert {m.member_id for m in leader.members} == {first.id, second.id}
         assert follower.members == ()
         second.generation = 2
-        shares = [{"member_id": first.id, "assignment": b"a"}, {"member_id": second.id, "assignment": b"b"}]
-        assert first.sync(shares).assignment == b"a"
+        assert first.sync({first.id: b"a", second.id: b"b"}).assignment == b"a"
         assert second.sync().assignment == b"b"
         assert first.heartbeat() == second.heartbeat() == "none"
 
 
-def test_a_follower_that_joins_again_unchanged_causes_no_rebalance(clients: Any, wait: Any, cluster: Any):
-    group = clients.name("g")
-    leader = Member(clients, group)
+def test_a_follower_that_joins_again_unchanged_causes_no_rebalance(member: Any, elsewhere: Any, wait: Any):
+    leader, follower = member(), member(through=elsewhere())
+    pair(leader, follower, wait)
+    assert follower.join().generation_id == leader.generation
+    assert leader.heartbeat() == "none"
+
+
+def test_a_follower_with_other_wishes_makes_all_join_again(member: Any, elsewhere: Any, wait: Any):
+    leader, follower = member(), member(through=elsewhere())
+    pair(leader, follower, wait)
+    follower.start_joining(protocols("range", topics=("another",)))
+    wait(lambda: leader.heartbeat() == "rebalance_in_progress", "the leader is told")
+
+
+def test_a_leader_that_joins_again_makes_all_join_again(member: Any, elsewhere: Any, wait: Any):
+    leader, follower = member(through=elsewhere()), member()
+    pair_apart(leader, follower, elsewhere, wait)
+    leader.start_joining()
+    wait(lambda: follower.heartbeat() == "rebalance_in_progress", "the follower is told")
+    assert follower.sync().error_code.name == "rebalance_in_progress"
+    assert follower.join().generation_id == leader.generation + 1
+    assert leader.finish_joining().generation_id == follower.generation
+
+
+def pair_apart(leader: Member, follower: Member, elsewhere: Any, wait: Any) -> None:
+    """`pair` for a follower on the shared connection."""
+    shared, follower.broker = follower.broker, elsewhere().coordinator_of_group(follower.group["group_id"])
+    pair(leader, follower, wait)
+    follower.broker = shared
+
+
+def test_a_leader_that_missed_the_answer_is_answered_again(member: Any):
+    leader = member()
+    first = leader.join()
+    again = leader.join()
+    assert (again.generation_id, again.leader, again.members) == (first.generation_id, leader.id, first.members)
+
+
+def test_the_group_waits_for_the_leaders_assignment(member: Any, elsewhere: Any, wait: Any):
+    leader, follower = member(), member(through=elsewhere())
     leader.lead()
-    with Wire(cluster.bootstrap) as elsewhere:
-        follower = Member(clients, group)
-        follower.broker = elsewhere.coordinator_of_group(group)
-        asked = {**follower.group, **JOINING, "protocols": RANGE}
-        follower.id = follower.broker.ask("join_group", 5, **asked, member_id="").member_id
-        follower.broker.send("join_group", 5, **asked, member_id=follower.id)
-        wait(lambda: leader.heartbeat() == "rebalance_in_progress", "the leader is told")
-        leader.join()
-        follower.broker.receive("join_group", 5)
-        leader.sync([{"member_id": leader.id, "assignment": b"a"}, {"member_id": follower.id, "assignment": b"b"}])
-        follower.generation = 2
-        follower.sync()
-        assert follower.join().generation_id == 2
-        assert leader.heartbeat() == "none"
+    follower.start_joining()
+    wait(lambda: leader.heartbeat() == "rebalance_in_progress", "the leader is told")
+    leader.join()
+    follower.finish_joining()
+    follower.broker.send("sync_group", 3, **follower.identity(), assignments=[])
+    assert leader.heartbeat() == "none"
+    leader.sync({follower.id: b"all"})
+    assert follower.broker.receive("sync_group", 3).assignment == b"all"
+
+
+def test_a_member_without_an_assignment_gets_an_empty_one(member: Any):
+    leader = member()
+    leader.join()
+    synced = leader.sync()
+    assert (synced.error_code.name, synced.assignment) == ("none", b"")
+
+
+def test_who_waits_for_an_assignment_is_told_of_the_next_rebalance(member: Any, elsewhere: Any, wait: Any):
+    leader, follower = member(), member(through=elsewhere())
+    leader.lead()
+    follower.start_joining()
+    wait(lambda: leader.heartbeat() == "rebalance_in_progress", "the leader is told")
+    leader.join()
+    follower.finish_joining()
+    follower.broker.send("sync_group", 3, **follower.identity(), assignments=[])
+    assert leader.leave() == "none"
+    assert follower.broker.receive("sync_group", 3).error_code.name == "rebalance_in_progress"
+
+
+def test_a_commit_between_joining_and_the_assignment_is_refused(clients: Any, member: Any):
+    one, topic = member(), clients.topic()
+    one.join()
+    assert one.commit(topic) == "rebalance_in_progress"
+    one.sync()
+    assert one.commit(topic) == "none"
+
+
+def test_a_commit_while_others_join_is_taken(clients: Any, member: Any, elsewhere: Any, wait: Any):
+    leader, newcomer, topic = member(), member(through=elsewhere()), clients.topic()
+    leader.lead()
+    newcomer.start_joining()
+    wait(lambda: leader.heartbeat() == "rebalance_in_progress", "the leader is told")
+    assert leader.commit(topic) == "none"
+
+
+def test_the_protocol_that_most_members_prefer_is_chosen(member: Any, elsewhere: Any, wait: Any):
+    members = [member(), member(through=elsewhere()), member(through=elsewhere())]
+    wishes = [protocols("roundrobin", "range"), protocols("range", "roundrobin"), protocols("range", "roundrobin")]
+    members[0].lead(protocols=wishes[0])
+    for one, wish in zip(members[1:], wishes[1:], strict=True):
+        one.start_joining(wish)
+    wait(lambda: members[0].heartbeat() == "rebalance_in_progress", "the first member is told")
+    assert members[0].join(wishes[0]).protocol_name == "range"
+    assert {one.finish_joining().protocol_name for one in members[1:]} == {"range"}
+
+
+def test_a_sync_that_speaks_of_another_protocol_is_refused(member: Any):
+    leader = member()
+    leader.join(version=7)
+    for told in (("connect", "range"), ("consumer", "roundrobin")):
+        refused = leader.sync(version=5, protocol_type=told[0], protocol_name=told[1])
+        assert refused.error_code.name == "inconsistent_group_protocol"
+    synced = leader.sync(version=5, protocol_type="consumer", protocol_name="range")
+    assert (synced.error_code.name, synced.protocol_type, synced.protocol_name) == ("none", "consumer", "range")
+
+
+def test_newer_joins_say_of_which_type_the_group_is(member: Any):
+    answer = member().join(version=9)
+    assert (answer.error_code.name, answer.protocol_type, answer.protocol_name) == ("none", "consumer", "range")
+    assert answer.skip_assignment is False
+
+
+def test_old_joins_are_taken_without_coming_back(member: Any):
+    old = member()
+    asked = {**old.group, "session_timeout": 10_000, "protocol_type": "consumer", "protocols": RANGE, "member_id": ""}
+    answer = old.broker.ask("join_group", 0, **asked)
+    assert (answer.error_code.name, answer.leader, answer.generation_id) == ("none", answer.member_id, 1)
+
+
+def test_a_refused_join_tells_no_generation(member: Any):
+    answer = member().join(version=7, session_timeout=1)
+    assert (answer.error_code.name, answer.generation_id, answer.protocol_name) == (
+        "invalid_session_timeout",
+        -1,
+        None,
+    )
+
+
+def test_an_unknown_group_has_no_members(member: Any):
+    nobody = member()
+    nobody.id, nobody.generation = "m", 1
+    assert nobody.join().error_code.name == "unknown_member_id"
+    assert nobody.sync().error_code.name == "unknown_member_id"
+    assert nobody.leave() == "unknown_member_id"
+
+
+def test_nothing_can_be_asked_of_a_group_without_a_name(clients: Any):
+    nameless = Member(clients, clients.name("g"))
+    nameless.group = {"group_id": ""}
+    nameless.id, nameless.generation = "m", 1
+    assert nameless.heartbeat() == "invalid_group_id"
+    assert nameless.sync().error_code.name == "invalid_group_id"
+    assert nameless.leave() == "invalid_group_id"
+
+
+def test_a_member_id_that_was_given_out_may_leave_before_it_joins(member: Any):
+    newcomer = member()
+    asked = {**newcomer.group, **JOINING, "member_id": "", "protocols": RANGE}
+    newcomer.id = newcomer.broker.ask("join_group", 5, **asked).member_id
+    assert newcomer.leave() == "none"
+    assert newcomer.join().error_code.name == "unknown_member_id"
+
+
+def test_a_generation_goes_on_counting_when_the_group_was_empty(member: Any):
+    first = member()
+    first.lead()
+    first.leave()
+    second = member()
+    assert second.join().generation_id == first.generation + 2
+
+
+def test_several_members_leave_in_one_request(member: Any, elsewhere: Any, wait: Any):
+    leader, follower = member(), member(through=elsewhere())
+    pair(leader, follower, wait)
+    leaving = [
+        {"member_id": name, "group_instance_id": None, "reason": "done"} for name in (leader.id, "stranger", follower.id)
+    ]
+    answer = leader.broker.ask("leave_group", 5, **leader.group, members=leaving)
+    assert answer.error_code.name == "none"
+    assert [(m.member_id, m.error_code.name) for m in answer.members] == [
+        (leader.id, "none"),
+        ("stranger", "unknown_member_id"),
+        (follower.id, "none"),
+    ]
+    assert leader.heartbeat() == follower.heartbeat() == "unknown_member_id"
 
 
 def test_a_protocol_that_nobody_else_speaks_is_refused(member: Any):
     known = member()
     known.lead()
     stranger = member()
-    answer = stranger.join(protocols=[{"name": "roundrobin", "metadata": SUBSCRIPTION}])
+    answer = stranger.join(protocols("roundrobin"))
     assert answer.error_code.name == "inconsistent_group_protocol"
     assert member().join(protocol_type="connect").error_code.name == "inconsistent_group_protocol"
     assert member().join(protocols=[]).error_code.name == "inconsistent_group_protocol"
@@ -193,31 +289,7 @@ def test_a_group_needs_a_name(clients: Any):
 def test_a_silent_member_is_forgotten(member: Any, wait: Any):
     silent = member()
     assert silent.join(session_timeout=1_000).error_code.name == "none"
-    silent.sync([{"member_id": silent.id, "assignment": b""}])
+    silent.sync({silent.id: b""})
     watcher = member()
     watcher.join(session_timeout=6_000)
     wait(lambda: silent.heartbeat() == "unknown_member_id", "the silent member is unknown")
-
-
-def test_a_static_member_that_comes_back_gets_a_new_id_and_its_old_assignment(member: Any):
-    before = member("slot-0")
-    before.lead()
-    after = member("slot-0")
-    joined = after.join()
-    assert joined.error_code.name == "none"
-    assert after.id != before.id
-    assert after.generation == before.generation
-    assert after.sync().assignment == b"mine"
-    assert before.heartbeat() == "fenced_instance_id"
-    assert after.heartbeat() == "none"
-
-
-def test_the_old_holder_of_a_static_name_cannot_commit(clients: Any, member: Any):
-    before, topic = member("slot-0"), clients.topic()
-    before.lead()
-    after = member("slot-0")
-    after.join()
-    after.sync()
-    assert before.commit(topic) == "fenced_instance_id"
-    assert before.join().error_code.name == "fenced_instance_id"
-    assert after.commit(topic) == "none"
