@@ -10,10 +10,10 @@ from uuid import UUID
 import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
+from tests.conformance.members import Member
 
 from millstream.testing.plugin import Cluster
 from millstream.testing.wire import Connection, Wire, record_batch
-from tests.conformance.members import Member
 
 PATIENCE_SECONDS = 20.0
 READ_UNCOMMITTED, READ_COMMITTED = 0, 1

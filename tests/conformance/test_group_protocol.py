@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from millstream.testing.wire import Wire
 from tests.conformance.members import JOINING, RANGE, Member, pair, protocols
+
+from millstream.testing.wire import Wire
 
 
 def test_the_first_join_is_given_a_member_id_to_come_back_with(clients: Any, member: Any):
@@ -253,7 +254,8 @@ def test_several_members_leave_in_one_request(member: Any, elsewhere: Any, wait:
     leader, follower = member(), member(through=elsewhere())
     pair(leader, follower, wait)
     leaving = [
-        {"member_id": name, "group_instance_id": None, "reason": "done"} for name in (leader.id, "stranger", follower.id)
+        {"member_id": name, "group_instance_id": None, "reason": "done"}
+        for name in (leader.id, "stranger", follower.id)
     ]
     answer = leader.broker.ask("leave_group", 5, **leader.group, members=leaving)
     assert answer.error_code.name == "none"

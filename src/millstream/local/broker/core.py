@@ -119,7 +119,7 @@ class Broker:
             if not any(part.apply(entry) for part in (self.offsets, self.transactions, self.groups)):
                 raise DataError(f"the coordinator's journal has an entry of an unknown kind: {entry[:1]}")
         self.topics.on_delete = lambda topic: self.offsets.forget_topic(topic.name)
-        self.groups.recover()
+        self.groups.recover(self.offsets.groups())
         self.transactions.recover()
 
     def _read_checkpoint(self) -> dict[str, Any]:

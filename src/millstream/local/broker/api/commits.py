@@ -1,13 +1,12 @@
 """OffsetCommit, OffsetFetch, OffsetDelete: the committed offsets of groups."""
 
-import struct
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from kio.schema.errors import ErrorCode
 
 from millstream.local.broker.api.context import Context
-from millstream.local.broker.coordinator.group import Group, GroupState
+from millstream.local.broker.coordinator.group import GroupState
 from millstream.local.broker.coordinator.offsets import Committed, TopicPartition
 from millstream.local.broker.core import Broker
 from millstream.local.broker.errors import Refused
@@ -21,6 +20,8 @@ def offset_commit(context: Context, request: Any) -> Response:
     error = context.broker.groups.check_commit(
         request.group_id, generation, request.member_id, getattr(request, "group_instance_id", None)
     )
+    if error is ErrorCode.group_id_not_found and context.version < 9:
+        error = ErrorCode.illegal_generation
 
     def commit(offsets: dict[TopicPartition, Committed]) -> None:
         context.broker.offsets.commit(request.group_id, offsets)
@@ -42,7 +43,7 @@ def commit_each(
             index = wanted.partition_index
             metadata = wanted.committed_metadata or ""
             entry = {"partition_index": index, "error_code": error}
-            if not error and broker.topics.partition(topic.name, index) is None:
+            if broker.topics.partition(topic.name, index) is None:
                 entry["error_code"] = ErrorCode.unknown_topic_or_partition
             elif not error and len(metadata) > MAX_METADATA_BYTES:
                 entry["error_code"] = ErrorCode.offset_metadata_too_large
@@ -105,36 +106,28 @@ def _group_offsets(broker: Broker, group_id: str, topics: Iterable[Any] | None, 
 def offset_delete(context: Context, request: Any) -> Response:
     broker = context.broker
     group = broker.groups.by_id.get(request.group_id)
-    if group is None and request.group_id not in broker.offsets.groups():
+    if not request.group_id:
+        return {"error_code": ErrorCode.invalid_group_id}
+    if group is None:
         return {"error_code": ErrorCode.group_id_not_found}
-    subscribed = _subscribed_topics(group)
+    if group.state is not GroupState.EMPTY and group.protocol_type != "consumer":
+        return {"error_code": ErrorCode.non_empty_group}
     gone = []
     topics = []
     for topic in request.topics:
-        error = ErrorCode.none
-        if subscribed is None or topic.name in subscribed:
-            error = ErrorCode.group_subscribed_to_topic
-        else:
-            gone += [(topic.name, partition.partition_index) for partition in topic.partitions]
-        partitions = [{"partition_index": p.partition_index, "error_code": error} for p in topic.partitions]
+        subscribed = group.subscribes_to(topic.name)
+        partitions = []
+        for partition in topic.partitions:
+            place = (topic.name, partition.partition_index)
+            error = ErrorCode.group_subscribed_to_topic if subscribed else ErrorCode.none
+            if broker.topics.partition(*place) is None:
+                error = ErrorCode.unknown_topic_or_partition
+            if not error:
+                gone.append(place)
+            partitions.append({"partition_index": partition.partition_index, "error_code": error})
         topics.append({"name": topic.name, "partitions": partitions})
-    broker.offsets.delete(request.group_id, gone)
+    try:
+        broker.offsets.delete(request.group_id, gone)
+    except Refused as refused:
+        return {"error_code": refused.code}
     return {"topics": topics}
-
-
-def _subscribed_topics(group: Group | None) -> set[str] | None:
-    """The topics that members read; None when a member does not say so in a way we can read."""
-    if group is None or group.state is GroupState.EMPTY:
-        return set()
-    topics: set[str] = set()
-    for member in group.members.values():
-        subscription = member.metadata(group.protocol)
-        try:
-            at = 6
-            for _ in range(struct.unpack_from(">i", subscription, 2)[0]):
-                length = struct.unpack_from(">h", subscription, at)[0]
-                topics.add(subscription[at + 2 : at + 2 + length].decode())
-                at += 2 + length
-        except (struct.error, UnicodeDecodeError):
-            return None
-    return topics

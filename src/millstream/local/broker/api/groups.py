@@ -6,7 +6,9 @@ from typing import Any
 from kio.schema.errors import ErrorCode
 
 from millstream.local.broker.api.context import Context
-from millstream.local.broker.coordinator.group import Group, GroupState, Joined, JoinRequest, Protocol, Synced
+from millstream.local.broker.coordinator.group import GroupState, Joined, JoinRequest, Protocol, Synced, SyncRequest
+from millstream.local.broker.core import Broker
+from millstream.local.broker.errors import Refused
 from millstream.local.broker.wire.control import Response, millis
 
 Reply = Callable[[Response], None]
@@ -61,14 +63,21 @@ def sync_group(context: Context, request: Any, reply: Reply) -> None:
             }
         )
 
-    context.broker.groups.sync(
+    protocol_type = getattr(request, "protocol_type", None)
+    protocol = getattr(request, "protocol_name", None)
+    if context.version >= 5 and (protocol_type is None or protocol is None):
+        answer(Synced(ErrorCode.inconsistent_group_protocol))
+        return
+    syncing = SyncRequest(
         request.group_id,
         request.generation_id,
         request.member_id,
         getattr(request, "group_instance_id", None),
         {a.member_id: bytes(a.assignment) for a in request.assignments},
-        answer,
+        protocol_type,
+        protocol,
     )
+    context.broker.groups.sync(syncing, answer)
 
 
 def heartbeat(context: Context, request: Any) -> Response:
@@ -84,6 +93,8 @@ def leave_group(context: Context, request: Any) -> Response:
     groups = context.broker.groups
     if context.version < 3:
         return {"error_code": groups.leave(request.group_id, request.member_id, None)}
+    if not request.group_id:
+        return {"error_code": ErrorCode.invalid_group_id}
     members = [
         {
             "member_id": member.member_id,
@@ -102,10 +113,6 @@ def describe_groups(context: Context, request: Any) -> Response:
 def list_groups(context: Context, request: Any) -> Response:
     states = {state.lower() for state in getattr(request, "states_filter", ())}
     types = {kind.lower() for kind in getattr(request, "types_filter", ())}
-    broker = context.broker
-    groups = dict(broker.groups.by_id)
-    for group_id in broker.offsets.groups():
-        groups.setdefault(group_id, Group(group_id))
     listed = [
         {
             "group_id": group.id,
@@ -113,25 +120,28 @@ def list_groups(context: Context, request: Any) -> Response:
             "group_state": group.state,
             "group_type": "classic",
         }
-        for group in groups.values()
+        for group in context.broker.groups.by_id.values()
         if (not states or group.state.lower() in states) and (not types or "classic" in types)
     ]
     return {"groups": listed}
 
 
 def delete_groups(context: Context, request: Any) -> Response:
-    results = [{"group_id": group, "error_code": _delete(context, group)} for group in request.groups_names]
+    results = [{"group_id": group, "error_code": _delete(context.broker, group)} for group in request.groups_names]
     return {"results": results}
 
 
 def _describe(context: Context, group_id: str) -> dict[str, Any]:
-    broker = context.broker
-    group = broker.groups.by_id.get(group_id)
+    group = context.broker.groups.by_id.get(group_id)
     if group is None:
-        known = group_id in broker.offsets.groups()
-        state = GroupState.EMPTY if known else GroupState.DEAD
-        missing = ErrorCode.group_id_not_found if context.version >= 6 and not known else ErrorCode.none
-        return {"group_id": group_id, "group_state": state, "error_code": missing}
+        dead = {"group_id": group_id, "group_state": GroupState.DEAD}
+        if context.version < 6:
+            return dead
+        return {
+            **dead,
+            "error_code": ErrorCode.group_id_not_found,
+            "error_message": f"Group {group_id} not found.",
+        }
     settled = group.state is GroupState.STABLE
     members = [
         {
@@ -153,15 +163,10 @@ def _describe(context: Context, group_id: str) -> dict[str, Any]:
     }
 
 
-def _delete(context: Context, group_id: str) -> ErrorCode:
-    broker = context.broker
-    if not group_id:
-        return ErrorCode.invalid_group_id
-    known = group_id in broker.offsets.groups()
-    if broker.offsets.has_pending(group_id):
-        return ErrorCode.non_empty_group
-    error = broker.groups.delete(group_id)
-    if error is ErrorCode.none or (known and error is ErrorCode.group_id_not_found):
-        broker.offsets.delete(group_id, list(broker.offsets.of(group_id)))
-        return ErrorCode.none
-    return error
+def _delete(broker: Broker, group_id: str) -> ErrorCode:
+    try:
+        broker.groups.delete(group_id)
+        broker.offsets.delete_group(group_id)
+    except Refused as refused:
+        return refused.code
+    return ErrorCode.none

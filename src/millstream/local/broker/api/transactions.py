@@ -6,6 +6,7 @@ from kio.schema.errors import ErrorCode
 
 from millstream.local.broker.api.commits import commit_each
 from millstream.local.broker.api.context import Context
+from millstream.local.broker.core import Broker
 from millstream.local.broker.errors import Refused
 from millstream.local.broker.wire.control import Response, millis
 
@@ -75,12 +76,7 @@ def add_offsets_to_txn(context: Context, request: Any) -> Response:
 
 def txn_offset_commit(context: Context, request: Any) -> Response:
     broker = context.broker
-    error = broker.groups.check_transactional_commit(
-        request.group_id,
-        getattr(request, "generation_id", -1),
-        getattr(request, "member_id", ""),
-        getattr(request, "group_instance_id", None),
-    )
+    error = _check_membership(broker, request)
 
     def commit(offsets: Any) -> None:
         broker.transactions.commit_offsets(
@@ -88,6 +84,19 @@ def txn_offset_commit(context: Context, request: Any) -> Response:
         )
 
     return {"topics": commit_each(broker, request.topics, error, commit)}
+
+
+def _check_membership(broker: Broker, request: Any) -> ErrorCode:
+    if not request.group_id:
+        return ErrorCode.invalid_group_id
+    error = broker.groups.check_commit(
+        request.group_id,
+        getattr(request, "generation_id", -1),
+        getattr(request, "member_id", ""),
+        getattr(request, "group_instance_id", None),
+        transactional=True,
+    )
+    return ErrorCode.illegal_generation if error is ErrorCode.group_id_not_found else error
 
 
 def end_txn(context: Context, request: Any) -> Response:

@@ -1,7 +1,8 @@
 """One consumer group: its members and the state between two generations."""
 
+import struct
 from base64 import b64decode, b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -40,6 +41,18 @@ class JoinRequest(NamedTuple):
     can_skip_assignment: bool = False
 
 
+class SyncRequest(NamedTuple):
+    """What a member says when it asks for its part; None for what its version does not say."""
+
+    group_id: str
+    generation: int
+    member_id: str
+    instance_id: str | None
+    assignments: Mapping[str, bytes]
+    protocol_type: str | None = None
+    protocol: str | None = None
+
+
 class Joined(NamedTuple):
     """The answer to a join; `members` is for the leader alone."""
 
@@ -70,6 +83,7 @@ class Member:
     def __init__(self, member_id: str, request: JoinRequest) -> None:
         self.id = member_id
         self.assignment = b""
+        self.has_synced = False
         self.join_reply: JoinReply | None = None
         self.sync_reply: SyncReply | None = None
         self.timer: Timer | None = None
@@ -102,9 +116,13 @@ class Member:
 
 
 class Group:
-    def __init__(self, group_id: str) -> None:
+    """`since`: when it came to its state, in milliseconds since 1970. Without a protocol type it is a simple group: it
+    keeps offsets for whoever commits them, and never had members."""
+
+    def __init__(self, group_id: str, since: int) -> None:
         self.id = group_id
         self.state = GroupState.EMPTY
+        self.since = since
         self.generation = 0
         self.protocol_type: str | None = None
         self.protocol: str | None = None
@@ -115,6 +133,10 @@ class Group:
         self.invited: dict[str, Timer] = {}
         """Member ids that were given out and have not joined yet."""
         self.timer: Timer | None = None
+
+    @property
+    def rebalance_timeout(self) -> int:
+        return max((member.rebalance_timeout for member in self.members.values()), default=0)
 
     def add(self, member: Member) -> None:
         self.members[member.id] = member
@@ -152,6 +174,12 @@ class Group:
             return ErrorCode.unknown_member_id
         return ErrorCode.none
 
+    def check_protocol(self, protocol_type: str | None, protocol: str | None) -> ErrorCode:
+        """Whether a member speaks of what the group does; None says nothing about it."""
+        if protocol_type not in (None, self.protocol_type) or protocol not in (None, self.protocol):
+            return ErrorCode.inconsistent_group_protocol
+        return ErrorCode.none
+
     def supports(self, protocols: tuple[Protocol, ...], protocol_type: str) -> bool:
         """Whether a member with these protocols could take part."""
         if not self.members:
@@ -170,6 +198,13 @@ class Group:
     def _common(self) -> set[str]:
         names = [{p.name for p in member.protocols} for member in self.members.values()]
         return set.intersection(*names) if names else set()
+
+    def subscribes_to(self, topic: str) -> bool:
+        """Whether members read the topic; taken for granted of consumers that do not say so in a way we can read."""
+        if self.protocol_type != "consumer" or self.state is GroupState.EMPTY:
+            return False
+        topics = [subscribed_topics(member.metadata(self.protocol)) for member in self.members.values()]
+        return any(known is None or topic in known for known in topics)
 
     def joined(self, member: Member, leader: str | None = None, *, skip_assignment: bool = False) -> Joined:
         """The answer that `member` gets for the present generation."""
@@ -199,12 +234,12 @@ class Group:
             ]
             for m in self.members.values()
         ]  # fmt: skip
-        return ["group", self.id, self.generation, self.protocol_type, self.protocol, self.leader, members]
+        return ["group", self.id, self.generation, self.protocol_type, self.protocol, self.leader, members, self.since]
 
     @classmethod
     def read(cls, entry: Entry) -> "Group":
-        _, group_id, generation, protocol_type, protocol, leader, members = entry
-        group = cls(group_id)
+        _, group_id, generation, protocol_type, protocol, leader, members, since = entry
+        group = cls(group_id, since)
         for member_id, instance_id, client_id, host, session, rebalance, protocols, assignment in members:
             offered = tuple(Protocol(name, b64decode(metadata)) for name, metadata in protocols)
             request = JoinRequest(
@@ -212,12 +247,26 @@ class Group:
             )
             member = Member(member_id, request)
             member.assignment = b64decode(assignment)
+            member.has_synced = True
             group.add(member)
-        group.generation, group.protocol_type, group.protocol, group.leader = (
-            generation,
-            protocol_type,
-            protocol,
-            leader,
-        )
+        group.generation = generation
+        group.protocol_type = protocol_type
+        group.protocol = protocol
+        group.leader = leader
         group.state = GroupState.STABLE if members else GroupState.EMPTY
         return group
+
+
+def subscribed_topics(subscription: bytes) -> set[str] | None:
+    """The topics in a consumer's subscription, as its version 0 has them, which begins all others; None if it cannot
+    be read."""
+    topics: set[str] = set()
+    try:
+        count, at = struct.unpack_from(">i", subscription, 2)[0], 6
+        for _ in range(count):
+            length = struct.unpack_from(">h", subscription, at)[0]
+            topics.add(subscription[at + 2 : at + 2 + length].decode())
+            at += 2 + length
+    except (struct.error, UnicodeDecodeError):
+        return None
+    return topics

@@ -5,8 +5,7 @@ for each has a timer: the session of a member, the rebalance of a group.
 """
 
 import logging
-import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from uuid import uuid4
 
 from kio.schema.errors import ErrorCode
@@ -20,6 +19,7 @@ from millstream.local.broker.coordinator.group import (
     Member,
     Synced,
     SyncReply,
+    SyncRequest,
 )
 from millstream.local.broker.coordinator.journal import Entry, Journal
 from millstream.local.broker.errors import Refused
@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 
 MIN_SESSION_MS = 1000
 MAX_SESSION_MS = 30 * 60 * 1000
+MAX_MEMBERS = 10_000
 
 
 class Groups:
@@ -53,32 +54,28 @@ class Groups:
         else:
             self._join_known(request, reply)
 
-    def sync(
-        self,
-        group_id: str,
-        generation: int,
-        member_id: str,
-        instance_id: str | None,
-        assignments: dict[str, bytes],
-        reply: SyncReply,
-    ) -> None:
+    def sync(self, request: SyncRequest, reply: SyncReply) -> None:
         """Bring the leader's assignments, or ask for one's own; `reply` is called when the leader has brought them."""
-        error, group = self._check(group_id, member_id, instance_id, generation)
+        error, group = self._check(request.group_id, request.member_id, request.instance_id, request.generation)
+        if group is not None and not error:
+            error = group.check_protocol(request.protocol_type, request.protocol)
         if group is None or error:
             reply(Synced(error))
             return
-        member = group.members[member_id]
+        member = group.members[request.member_id]
         self._heard_of(group, member)
         match group.state:
             case GroupState.PREPARING:
                 reply(Synced(ErrorCode.rebalance_in_progress))
             case GroupState.STABLE:
+                self._has_synced(group, member)
                 reply(group.synced(member))
             case _:
                 member.answer_sync(Synced(ErrorCode.rebalance_in_progress))
                 member.sync_reply = reply
-                if member_id == group.leader:
-                    self._assign(group, assignments)
+                member.has_synced = True
+                if member.id == group.leader:
+                    self._assign(group, request.assignments)
 
     def heartbeat(self, group_id: str, generation: int, member_id: str, instance_id: str | None) -> ErrorCode:
         error, group = self._check(group_id, member_id, instance_id, generation)
@@ -89,6 +86,8 @@ class Groups:
 
     def leave(self, group_id: str, member_id: str, instance_id: str | None) -> ErrorCode:
         """Leave for good. A static member may be named by its instance id alone."""
+        if not group_id:
+            return ErrorCode.invalid_group_id
         group = self.by_id.get(group_id)
         if group is None:
             return ErrorCode.unknown_member_id
@@ -103,37 +102,44 @@ class Groups:
         self._remove(group, group.members[member_id])
         return ErrorCode.none
 
-    def check_commit(self, group_id: str, generation: int, member_id: str, instance_id: str | None) -> ErrorCode:
-        """Whether this caller may commit offsets for the group now: a member of its generation, or anyone if it is
-        empty."""
-        group = self.by_id.get(group_id)
-        if generation < 0 and not member_id and instance_id is None:
-            empty = group is None or group.state is GroupState.EMPTY
-            return ErrorCode.none if empty else ErrorCode.unknown_member_id
-        error, group = self._check(group_id, member_id, instance_id, generation)
-        if group is not None and not error:
-            self._heard_of(group, group.members[member_id])
-            if group.state is GroupState.COMPLETING:
-                return ErrorCode.rebalance_in_progress
-        return error
-
-    def check_transactional_commit(
-        self, group_id: str, generation: int, member_id: str, instance_id: str | None
+    def check_commit(
+        self, group_id: str, generation: int, member_id: str, instance_id: str | None, *, transactional: bool = False
     ) -> ErrorCode:
-        """As KIP-447 has it: whoever names a member must be it, and of the present generation."""
-        if generation < 0 and not member_id and instance_id is None:
-            return ErrorCode.none
-        return self._check(group_id, member_id, instance_id, generation)[0]
-
-    def delete(self, group_id: str) -> ErrorCode:
+        """Whether this caller may commit offsets for the group now: a member of its generation, or anyone while it has
+        no members. As KIP-447 has it, a transaction may also commit without saying for which member."""
         group = self.by_id.get(group_id)
         if group is None:
-            return ErrorCode.group_id_not_found
-        if group.members or group.invited:
-            return ErrorCode.non_empty_group
+            if generation >= 0:
+                return ErrorCode.group_id_not_found
+            self.by_id[group_id] = Group(group_id, self._timers.clock())
+            return ErrorCode.none
+        if generation < 0 and group.state is GroupState.EMPTY:
+            return ErrorCode.none
+        if generation < 0 and not member_id and instance_id is None:
+            return ErrorCode.none if transactional else ErrorCode.unknown_member_id
+        if error := group.check_member(member_id, instance_id):
+            return error
+        if generation != group.generation:
+            return ErrorCode.illegal_generation
+        if transactional:
+            return ErrorCode.none
+        if group.state is GroupState.COMPLETING:
+            return ErrorCode.rebalance_in_progress
+        self._heard_of(group, group.members[member_id])
+        return ErrorCode.none
+
+    def delete(self, group_id: str) -> None:
+        """Forget the group. Raises Refused while it has members, and if there is no such group."""
+        group = self.by_id.get(group_id)
+        if group is None:
+            raise Refused(ErrorCode.group_id_not_found, f"Group {group_id} not found.")
+        if group.members:
+            raise Refused(ErrorCode.non_empty_group)
         self._journal.add(["group_deleted", group_id])
         del self.by_id[group_id]
-        return ErrorCode.none
+        for timer in (group.timer, *group.invited.values()):
+            if timer is not None:
+                timer.cancel()
 
     # Recovery
 
@@ -148,8 +154,11 @@ class Groups:
                 return False
         return True
 
-    def recover(self) -> None:
-        """After the journal was applied: every member has one session timeout from now to be heard of."""
+    def recover(self, with_offsets: Iterable[str]) -> None:
+        """After the journal was applied: every member has one session timeout from now to be heard of. Whatever is
+        `with_offsets` and not known as a group is a simple one."""
+        for group_id in with_offsets:
+            self.by_id.setdefault(group_id, Group(group_id, self._timers.clock()))
         for group in self.by_id.values():
             for member in group.members.values():
                 self._heard_of(group, member)
@@ -162,9 +171,12 @@ class Groups:
     # Joining
 
     def _join_new(self, request: JoinRequest, reply: JoinReply) -> None:
-        group = self.by_id.get(request.group_id) or Group(request.group_id)
+        group = self.by_id.get(request.group_id) or Group(request.group_id, self._timers.clock())
         if not group.supports(request.protocols, request.protocol_type):
             reply(Joined(ErrorCode.inconsistent_group_protocol))
+            return
+        if len(group.members) + len(group.invited) >= MAX_MEMBERS:
+            reply(Joined(ErrorCode.group_max_size_reached))
             return
         self.by_id[group.id] = group
         member_id = f"{request.instance_id or request.client_id}-{uuid4()}"
@@ -214,20 +226,17 @@ class Groups:
         self._await_join(group, member, reply, delay=self._initial_delay if was_empty else 0)
 
     def _replace_static(self, group: Group, member_id: str, request: JoinRequest, reply: JoinReply) -> None:
-        """A static member came back without its id (KIP-345): no rebalance unless it asks for something else than
-        before."""
+        """A static member came back without its id (KIP-345): no rebalance unless the group would choose another
+        protocol now."""
         member = group.members[group.static[request.instance_id or ""]]
-        before, old_id, was_leader = member.protocols, member.id, group.leader == member.id
+        old_id, was_leader = member.id, group.leader == member.id
         group.rename(member, member_id)
         member.update(request)
         self._heard_of(group, member)
-        same_wishes = group.choose_protocol() == group.protocol and _topics(
-            next((p.metadata for p in before if p.name == group.protocol), b"")
-        ) == _topics(member.metadata(group.protocol))
-        if group.state is not GroupState.STABLE or not same_wishes:
+        if group.state is not GroupState.STABLE or group.choose_protocol() != group.protocol:
             self._await_join(group, member, reply)
             return
-        self._journal.add(group.entry())
+        self._save(group)
         if not was_leader:
             reply(group.joined(member))
         elif request.can_skip_assignment:
@@ -250,9 +259,8 @@ class Groups:
                 for member in group.members.values():
                     member.assignment = b""
                     member.answer_sync(Synced(ErrorCode.rebalance_in_progress))
-            group.state = GroupState.PREPARING
-            longest = max((m.rebalance_timeout for m in group.members.values()), default=0)
-            self._set_timer(group, delay or longest)
+            self._enter(group, GroupState.PREPARING)
+            self._set_timer(group, delay or group.rebalance_timeout)
         if not delay:
             self._complete_if_all_joined(group)
 
@@ -267,39 +275,63 @@ class Groups:
         for member in list(group.members.values()):
             if member.join_reply is None and member.instance_id is None:
                 group.remove(member)
-        group.generation += 1
         if group.timer is not None:
             group.timer.cancel()
         if not group.members:
-            group.state = GroupState.EMPTY
+            group.generation += 1
             group.protocol = None
-            self._journal.add(group.entry())
+            self._enter(group, GroupState.EMPTY)
+            self._save(group)
             return
         leader = group.members.get(group.leader or "")
         if leader is None or leader.join_reply is None:
-            group.leader = next((m.id for m in group.members.values() if m.join_reply is not None), group.leader)
+            leader = next((member for member in group.members.values() if member.join_reply is not None), None)
+        if leader is None:  # only static members, and none of them back: their sessions decide
+            self._set_timer(group, group.rebalance_timeout)
+            return
+        group.leader = leader.id
+        group.generation += 1
         group.protocol = group.choose_protocol()
-        group.state = GroupState.COMPLETING
-        self._set_timer(group, max(m.rebalance_timeout for m in group.members.values()))
+        self._enter(group, GroupState.COMPLETING)
+        self._set_timer(group, group.rebalance_timeout)
         for member in list(group.members.values()):
+            member.has_synced = False
             self._heard_of(group, member)
             member.answer_join(group.joined(member))
 
-    def _assign(self, group: Group, assignments: dict[str, bytes]) -> None:
+    def _assign(self, group: Group, assignments: Mapping[str, bytes]) -> None:
         for member in group.members.values():
             member.assignment = assignments.get(member.id, b"")
-        group.state = GroupState.STABLE
+        self._enter(group, GroupState.STABLE)
         try:
             self._journal.add(group.entry())
         except Refused:
-            group.state = GroupState.COMPLETING
+            self._enter(group, GroupState.COMPLETING)
             self._prepare(group)
             return
-        # The timer goes on: it removes whoever never asks for its part of this generation.
-        for member in group.members.values():
+        for member in list(group.members.values()):
             member.answer_sync(group.synced(member))
-        if group.timer is not None:
+        self._stop_waiting_for_syncs(group)
+
+    def _has_synced(self, group: Group, member: Member) -> None:
+        member.has_synced = True
+        self._stop_waiting_for_syncs(group)
+
+    def _stop_waiting_for_syncs(self, group: Group) -> None:
+        if group.timer is not None and all(member.has_synced for member in group.members.values()):
             group.timer.cancel()
+
+    def _save(self, group: Group) -> None:
+        """Note what changed outside of a new generation. If the disk refuses, the group goes on as it was noted last
+        after a restart: its members find out, and join again."""
+        try:
+            self._journal.add(group.entry())
+        except Refused as refused:
+            log.warning("group %s: %s", group.id, refused)
+
+    def _enter(self, group: Group, state: GroupState) -> None:
+        group.state = state
+        group.since = self._timers.clock()
 
     def _set_timer(self, group: Group, delay: int) -> None:
         if group.timer is not None:
@@ -313,8 +345,8 @@ class Groups:
                     timer.cancel()
                 group.invited.clear()
                 self._begin_generation(group)
-            case GroupState.COMPLETING:
-                late = [m for m in group.members.values() if m.sync_reply is None]
+            case GroupState.COMPLETING | GroupState.STABLE:
+                late = [member for member in group.members.values() if not member.has_synced]
                 log.warning("group %s: %d members never synced generation %d", group.id, len(late), group.generation)
                 for member in late:
                     group.remove(member)
@@ -327,6 +359,8 @@ class Groups:
     def _check(
         self, group_id: str, member_id: str, instance_id: str | None, generation: int
     ) -> tuple[ErrorCode, Group | None]:
+        if not group_id:
+            return ErrorCode.invalid_group_id, None
         group = self.by_id.get(group_id)
         if group is None:
             return ErrorCode.unknown_member_id, None
@@ -357,17 +391,3 @@ class Groups:
     def _invitation_expired(self, group: Group, member_id: str) -> None:
         group.invited.pop(member_id, None)
         self._complete_if_all_joined(group)
-
-
-def _topics(subscription: bytes) -> object:
-    """The topics in a consumer's subscription; the whole of it if it cannot be read."""
-    try:
-        count, at = struct.unpack_from(">i", subscription, 2)[0], 6
-        topics = set()
-        for _ in range(count):
-            length = struct.unpack_from(">h", subscription, at)[0]
-            topics.add(subscription[at + 2 : at + 2 + length])
-            at += 2 + length
-    except struct.error:
-        return subscription
-    return topics

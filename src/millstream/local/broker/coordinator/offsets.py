@@ -16,16 +16,22 @@ class Committed(NamedTuple):
     """When it was committed, in milliseconds since 1970."""
 
 
+_OVERTAKEN = Committed(-1, -1, "", -1)
+_Pending = dict[TopicPartition, Committed | None]
+"""What one transaction is about to commit for one group; None once somebody else committed later than it."""
+
+
 class Offsets:
     """Offsets by group and partition. Every change is in the journal before it is seen."""
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self._committed: dict[str, dict[TopicPartition, Committed]] = {}
-        self._pending: dict[int, dict[str, dict[TopicPartition, Committed]]] = {}
+        self._pending: dict[int, dict[str, _Pending]] = {}
 
-    def groups(self) -> Iterable[str]:
-        return self._committed.keys()
+    def groups(self) -> set[str]:
+        """Every group that has offsets, also if none of them is in effect yet."""
+        return self._committed.keys() | {group for groups in self._pending.values() for group in groups}
 
     def of(self, group: str) -> Mapping[TopicPartition, Committed]:
         return self._committed.get(group, {})
@@ -51,43 +57,68 @@ class Offsets:
             self._record_plain(["pending_end", producer_id, commit])
 
     def delete(self, group: str, partitions: Iterable[TopicPartition]) -> None:
-        gone = [list(partition) for partition in partitions if partition in self.of(group)]
+        """Forget the offsets of `partitions`, also those that wait for their transaction."""
+        known = self._known(group)
+        gone = [list(partition) for partition in partitions if partition in known]
         if gone:
             self._record_plain(["offsets_deleted", group, gone])
 
+    def delete_group(self, group: str) -> None:
+        self.delete(group, self._known(group))
+
     def forget_topic(self, topic: str) -> None:
         """A deleted topic's offsets mean nothing to the next topic of that name."""
-        for group, offsets in list(self._committed.items()):
-            self.delete(group, [partition for partition in offsets if partition[0] == topic])
+        for group in self.groups():
+            self.delete(group, [partition for partition in self._known(group) if partition[0] == topic])
+
+    def _known(self, group: str) -> set[TopicPartition]:
+        pending = (groups.get(group, {}) for groups in self._pending.values())
+        return set(self.of(group)).union(*pending)
 
     def apply(self, entry: Entry) -> bool:
         """Take one journal entry into the state; False if it is not about offsets."""
         match entry:
             case ["offsets", group, offsets]:
-                self._committed.setdefault(group, {}).update(_read(offsets))
+                committed = dict(_read(offsets))
+                self._committed.setdefault(group, {}).update(committed)
+                for pending in self._pending_for(group):
+                    pending.update(dict.fromkeys(pending.keys() & committed.keys()))
             case ["pending", group, offsets, producer_id]:
                 groups = self._pending.setdefault(producer_id, {})
                 groups.setdefault(group, {}).update(_read(offsets))
             case ["pending_end", producer_id, commit]:
                 for group, offsets in self._pending.pop(producer_id, {}).items():
-                    if commit:
-                        self._committed.setdefault(group, {}).update(offsets)
+                    if commit and (newest := {place: given for place, given in offsets.items() if given is not None}):
+                        self._committed.setdefault(group, {}).update(newest)
             case ["offsets_deleted", group, partitions]:
-                offsets = self._committed.get(group, {})
+                committed = self._committed.get(group, {})
                 for topic, index in partitions:
-                    offsets.pop((topic, index), None)
-                if not offsets:
+                    committed.pop((topic, index), None)
+                    for pending in self._pending_for(group):
+                        pending.pop((topic, index), None)
+                if not committed:
                     self._committed.pop(group, None)
             case _:
                 return False
         return True
 
     def snapshot(self) -> Iterator[Entry]:
+        # In the order in which they were committed, as far as it matters: overtaken, committed, still to come.
+        yield from self._snapshot_pending(overtaken=True)
         for group, offsets in self._committed.items():
             yield ["offsets", group, _written(offsets)]
+        yield from self._snapshot_pending(overtaken=False)
+
+    def _snapshot_pending(self, *, overtaken: bool) -> Iterator[Entry]:
         for producer_id, groups in self._pending.items():
-            for group, offsets in groups.items():
+            for group, pending in groups.items():
+                offsets = {
+                    place: given or _OVERTAKEN for place, given in pending.items() if (given is None) is overtaken
+                }
                 yield ["pending", group, _written(offsets), producer_id]
+
+    def _pending_for(self, group: str) -> list[_Pending]:
+        return [groups[group] for groups in self._pending.values() if group in groups]
 
     def _record(self, kind: str, group: str, offsets: Mapping[TopicPartition, Committed], *more: int) -> None:
         self._record_plain([kind, group, _written(offsets), *more])
