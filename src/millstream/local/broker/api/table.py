@@ -3,7 +3,16 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from millstream.local.broker.api import cluster, commits, configs, groups, positions, topics, transactions
+from millstream.local.broker.api import (
+    cluster,
+    commits,
+    configs,
+    groups,
+    newer_groups,
+    positions,
+    topics,
+    transactions,
+)
 from millstream.local.broker.api.context import Context
 from millstream.local.broker.wire.control import Response
 
@@ -54,4 +63,8 @@ APIS: dict[int, Api] = {
     44: Api(0, 1, configs.incremental_alter_configs),
     47: Api(0, 0, commits.offset_delete),
     60: Api(0, 1, cluster.describe_cluster),
+    68: Api(0, 1, newer_groups.consumer_group_heartbeat),
+    69: Api(0, 1, newer_groups.consumer_group_describe),
+    76: Api(1, 1, newer_groups.share_group_heartbeat),
+    77: Api(1, 1, newer_groups.share_group_describe),
 }
