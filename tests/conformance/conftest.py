@@ -11,6 +11,7 @@ import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 from tests.conformance.members import Member
+from tests.conformance.transactional import Transactional
 
 from millstream.testing.plugin import Cluster
 from millstream.testing.wire import Connection, Wire, record_batch
@@ -245,3 +246,8 @@ def elsewhere(cluster: Any) -> Iterator[Any]:
     """Makes further connections, for members that have to wait for each other."""
     with contextlib.ExitStack() as open_ones:
         yield lambda: open_ones.enter_context(Wire(cluster.bootstrap))
+
+
+@pytest.fixture
+def transactional(clients: Any, batch: Any) -> Any:
+    return lambda *args, **named: Transactional(clients, batch, *args, **named)
