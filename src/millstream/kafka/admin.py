@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
+from functools import partial
 from typing import Any, TypeVar
 
 from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel
@@ -16,10 +17,10 @@ from confluent_kafka.cimpl import TopicPartition as Native
 from millstream.errors import ConfigurationError, TopicMissing, Unavailable
 from millstream.kafka import properties
 from millstream.kafka.faults import fault, kafka_error, made
+from millstream.kafka.lag import lag_of
 from millstream.kafka.port import (
     Committed,
     Isolation,
-    Offsets,
     PartitionLag,
     TopicInfo,
     TopicPartition,
@@ -30,9 +31,6 @@ from millstream.kafka.settling import once_settled
 from millstream.settings import Settings
 
 T = TypeVar("T")
-
-SMALL_LAG = 100
-"""Up to here, lag is counted by reading: a transaction's marker takes an offset but is no record."""
 
 
 class ClusterAdmin:
@@ -150,26 +148,7 @@ class ClusterAdmin:
         }
 
     def group_lag(self, group: str, topics: Sequence[str] = (), timeout: float = 10.0) -> list[PartitionLag]:
-        committed = self.group_offsets(group, timeout)
-        known = self.topics(timeout)
-        for topic in topics:
-            if topic not in known:
-                raise TopicMissing(f"Topic {topic!r} does not exist.")
-            for partition in range(known[topic].partitions):
-                committed.setdefault((topic, partition), Committed(None))
-        partitions = sorted(key for key in committed if key[0] in known)
-        ends = self.end_offsets(partitions, timeout=timeout)
-        lags = {key: max(0, ends[key] - (committed[key].offset or 0)) for key in partitions}
-        small = {key: committed[key].offset or 0 for key, lag in lags.items() if 0 < lag <= SMALL_LAG}
-        lags |= self._count(small, timeout)
-        return [PartitionLag(*key, committed[key].offset, ends[key], lags[key]) for key in partitions]
-
-    def _count(self, starts: Offsets, timeout: float) -> dict[TopicPartition, int]:
-        counts = dict.fromkeys(starts, 0)
-        for batch in read_to_end(self._reading, starts, timeout):
-            for message in batch:
-                counts[message.topic(), message.partition()] += 1
-        return counts
+        return lag_of(self, partial(read_to_end, self._reading), group, topics, timeout)
 
     def end_offsets(
         self, partitions: Sequence[TopicPartition], isolation: Isolation = "read_committed", timeout: float = 10.0

@@ -118,3 +118,8 @@ def fault(error: KafkaError | BaseException, doing: str) -> KafkaFault | EncodeE
     if code in _PASSING or error.retriable():
         return Unavailable(f"No answer from Kafka while {doing}: {detail}. It is worth trying again.")
     return KafkaFault(f"Kafka failed while {doing}: {detail}.")
+
+
+def fault_of(code: int, doing: str) -> KafkaFault | EncodeError:
+    """The same for an error code of the protocol."""
+    return fault(KafkaError(code), doing)

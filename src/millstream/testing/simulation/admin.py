@@ -1,0 +1,126 @@
+"""Questions to the cluster, and topics made and deleted, in a world."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from millstream.errors import ConfigurationError, TopicMissing
+from millstream.kafka.lag import lag_of
+from millstream.kafka.port import Committed, Isolation, Offsets, PartitionLag, TopicInfo, TopicPartition, TopicSpec
+from millstream.settings import Settings
+from millstream.testing.simulation.client import AFTER_EVERYTHING, AGAIN, PASSING, Client, failure_of
+from millstream.testing.simulation.reading import read_to_end
+from millstream.testing.simulation.tasks import Steps
+
+if TYPE_CHECKING:
+    from millstream.testing.simulation.world import World
+
+T = TypeVar("T")
+
+ALREADY_EXISTS = 36
+TOPIC = 2
+
+
+class SimulatedAdmin(Client):
+    """`millstream.kafka.port.Admin`; see there for the contract."""
+
+    def __init__(self, world: "World", settings: Settings, client_id: str) -> None:
+        super().__init__(world, client_id)
+        self._settings = settings
+
+    def cluster_id(self, timeout: float = 10.0) -> str:
+        return self._metadata([], timeout).cluster_id
+
+    def brokers(self, timeout: float = 10.0) -> list[str]:
+        return [f"{broker.host}:{broker.port}" for broker in self._metadata([], timeout).brokers]
+
+    def topics(self, timeout: float = 10.0) -> dict[str, TopicInfo]:
+        return {
+            topic.name: TopicInfo(topic.name, len(topic.partitions), 1)
+            for topic in self._metadata(None, timeout).topics
+            if not topic.is_internal
+        }
+
+    def topic_config(self, topic: str, timeout: float = 10.0) -> dict[str, str]:
+        doing = f"asking for the configuration of topic {topic!r}"
+        wanted = [{"resource_type": TOPIC, "resource_name": topic, "configuration_keys": None}]
+        answer = self.do(self.ask("describe_configs", resources=wanted), timeout, doing).results[0]
+        if answer.error_code:
+            raise failure_of(answer.error_code, doing)
+        return {entry.name: entry.value for entry in answer.configs if entry.value is not None}
+
+    def ensure_topics(self, specs: Sequence[TopicSpec], timeout: float = 30.0) -> list[str]:
+        wanted = {spec.name: spec for spec in specs}
+        return self.do(self._ensure(wanted), timeout, f"creating topics {', '.join(wanted)}")
+
+    def delete_topics(self, names: Sequence[str], timeout: float = 30.0) -> None:
+        if names:
+            steps = self.ask("delete_topics", topic_names=list(names), timeout=int(timeout * 1000))
+            for result in self.do(steps, timeout, f"deleting topics {', '.join(names)}").responses:
+                if result.error_code:
+                    raise failure_of(result.error_code, f"deleting topic {result.name!r}")
+
+    def groups(self, timeout: float = 10.0) -> list[str]:
+        answer = self.do(self.ask("list_groups"), timeout, "listing consumer groups")
+        return sorted(group.group_id for group in answer.groups)
+
+    def group_offsets(self, group: str, timeout: float = 10.0) -> dict[TopicPartition, Committed]:
+        doing = f"asking what group {group!r} has committed"
+        found = self.do(self.committed_offsets(group, None, doing), timeout, doing)
+        return {key: Committed(offset if offset >= 0 else None, note) for key, (offset, note) in found.items()}
+
+    def group_lag(self, group: str, topics: Sequence[str] = (), timeout: float = 10.0) -> list[PartitionLag]:
+        return lag_of(self, self._read, group, topics, timeout)
+
+    def end_offsets(
+        self, partitions: Sequence[TopicPartition], isolation: Isolation = "read_committed", timeout: float = 10.0
+    ) -> dict[TopicPartition, int]:
+        doing = "asking for the ends of partitions"
+        return self.do(self.offsets_at(dict.fromkeys(partitions, AFTER_EVERYTHING), isolation, doing), timeout, doing)
+
+    def close(self) -> None:
+        self.connection.close()
+
+    def _read(self, starts: Offsets, timeout: float) -> Any:
+        return read_to_end(self.world, self.client_id, starts, "read_committed", timeout)
+
+    def _metadata(self, topics: Sequence[str] | None, timeout: float) -> Any:
+        return self.do(self.metadata(topics), timeout, "asking for topics")
+
+    def _ensure(self, wanted: Mapping[str, TopicSpec]) -> Steps[list[str]]:
+        made: list[str] = []
+        while True:
+            metadata = yield from self.metadata(list(wanted))
+            counts = {topic.name: len(topic.partitions) for topic in metadata.topics if not topic.error_code}
+            for name, count in counts.items():
+                if count != wanted[name].partitions:
+                    raise ConfigurationError(
+                        f"Topic {name!r} has {count} partitions but is declared with {wanted[name].partitions}."
+                    )
+            missing = [spec for name, spec in wanted.items() if name not in counts]
+            if not missing:
+                return made
+            answer = yield from self.ask("create_topics", topics=[_new(spec) for spec in missing], timeout=30_000)
+            for topic in answer.topics:
+                if not topic.error_code:
+                    made.append(topic.name)
+                    self.tell(f"creates topic {topic.name}")
+                elif topic.error_code != ALREADY_EXISTS and topic.error_code not in PASSING:
+                    raise failure_of(topic.error_code, f"creating topic {topic.name!r}")
+            yield AGAIN
+
+
+def partitions_of(admin: SimulatedAdmin, topic: str) -> int:
+    """How many partitions `topic` has. Raises `TopicMissing`."""
+    found = admin.topics().get(topic)
+    if found is None:
+        raise TopicMissing(f"Topic {topic!r} does not exist. Check its name.")
+    return found.partitions
+
+
+def _new(spec: TopicSpec) -> dict[str, Any]:
+    return {
+        "name": spec.name,
+        "num_partitions": spec.partitions,
+        "replication_factor": 1,
+        "configs": [{"name": name, "value": value} for name, value in spec.config.items()],
+    }

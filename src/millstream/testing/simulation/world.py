@@ -1,0 +1,116 @@
+"""A world: a seed, a virtual clock, a broker, and the processes of a system, all in this process."""
+
+import tempfile
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from millstream.kafka.port import Kafka
+from millstream.settings import Settings, load_settings
+from millstream.testing.simulation.event import Event
+from millstream.testing.simulation.faults import CALM, Faults
+from millstream.testing.simulation.kafka import SimulatedKafka
+from millstream.testing.simulation.lives import Actor, Process
+from millstream.testing.simulation.network import SimulatedBroker
+from millstream.testing.simulation.scheduler import Scheduler
+from millstream.testing.simulation.virtual import inside, virtual
+
+IN_MEMORY = Path("/dev/shm")  # noqa: S108 the broker's files are read back only by itself
+LAST_LINES = 60
+
+
+class World(Scheduler):
+    """Runs processes against the local broker's core: the same seed makes the same story, byte for byte.
+
+    - `faults`: what goes wrong, and how often. May be set anew at any time, such as to `CALM` at the end.
+
+    Code in its processes runs in threads, one at a time; time passes only while all of them wait, in calls of the port,
+    in `time.sleep` or for an `event()`. They have the world's time and chance. The test drives the world by calling the
+    port too, or with `until`.
+
+        with World(seed=7, faults=ROUGH) as world:
+            world.kafka().admin().ensure_topics([TopicSpec("orders", 6)])
+            world.process("inventory-0", lambda: worker(world.kafka()).run(world.event()))
+            world.until(lambda: caught_up(world.kafka()), seconds=600)
+    """
+
+    def __init__(self, seed: int, faults: Faults = CALM) -> None:
+        super().__init__(seed)
+        self.seed = seed
+        self.faults = faults
+        self.processes: list[Process] = []
+        self._open = ExitStack()
+        self.broker: SimulatedBroker
+
+    def kafka(self, settings: Settings | None = None, client_id: str = "millstream") -> Kafka:
+        """The cluster, for the process that calls: its clients die with it."""
+        return SimulatedKafka(self, settings or load_settings(), client_id)
+
+    def process(self, name: str, main: Callable[[], None], *, restart: bool = True) -> Process:
+        """A process that runs `main` from the next wait on. With `restart` it may die, and comes back when it does."""
+        process = Process(self, name, main, restart=restart)
+        self.processes.append(process)
+        return process
+
+    def thread(self, name: str, main: Callable[[], None]) -> None:
+        """Another thread in the process that calls."""
+        Actor(self, self.life, name, main)
+
+    def event(self) -> Event:
+        """What `threading.Event` is elsewhere."""
+        return Event(self)
+
+    def until(self, ready: Callable[[], Any], seconds: float = 60.0, what: str = "", every: float = 0.02) -> None:
+        """Let the world go on until `ready()`, which may call the port. Raises TimeoutError with the story's end."""
+        end = self.now + int(seconds * 1_000_000)
+        while not ready():
+            if self.now > end:
+                last = "".join(self.story.splitlines(keepends=True)[-LAST_LINES:])
+                raise TimeoutError(f"seed {self.seed}: {what or ready}: not within {seconds:g} s. At last:\n{last}")
+            self.sleep(every)
+
+    def __enter__(self) -> Self:
+        self._open.enter_context(virtual(self))
+        folder = Path(tempfile.mkdtemp(prefix="millstream-world-", dir=IN_MEMORY if IN_MEMORY.is_dir() else None))
+        with inside():
+            self.broker = SimulatedBroker(self, folder)
+        self._misfortune("crash", self._crash_somebody)
+        self._misfortune("freeze", self._freeze_somebody)
+        self._misfortune("broker_crash", self._crash_broker)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.closing = True
+        with self._open:
+            for actor in list(self.actors):
+                if actor.life is not self._test.life:
+                    actor.life.die()
+            self.wait(lambda: self.actors == [self._test], 1.0)
+            self.broker.remove()
+
+    def _misfortune(self, kind: str, strike: Callable[[], None]) -> None:
+        """Let it strike again and again, as often as `faults` has it by then."""
+        mean = getattr(self.faults, kind)
+
+        def come() -> None:
+            if getattr(self.faults, kind):
+                strike()
+            self._misfortune(kind, strike)
+
+        self.after(self.random.expovariate(1 / mean) if mean else 1.0, come)
+
+    def _crash_somebody(self) -> None:
+        if mortal := [process for process in self.processes if process.mortal]:
+            self.random.choice(mortal).kill()
+
+    def _freeze_somebody(self) -> None:
+        if mortal := [process for process in self.processes if process.mortal]:
+            self.random.choice(mortal).freeze(self.random.uniform(0, self.faults.frozen))
+
+    def _crash_broker(self) -> None:
+        self.broker.kill()
+        self.after(self.random.uniform(0.1, self.faults.broker_away), self.broker.restart)
