@@ -74,27 +74,40 @@ def table(comparisons: list[Comparison], bounds: list["Bound"]) -> Table:
             bound.name,
             "",
             "",
-            f"{bound.figure:,.1f} {bound.unit}",
-            f"≤ {bound.most:g}",
-            "met" if bound.met else "NOT MET",
+            f"{bound.figure:,.{bound.digits}f} {bound.unit}",
+            bound.wanted,
+            ("met" if bound.met else "NOT MET") if bound.wanted else "",
         )
     return shown
 
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """One figure that must not exceed a bound."""
+    """One figure that must not exceed `most` or must reach `least`; with neither it is only told."""
 
     name: str
     unit: str
     figure: float
-    most: float
+    most: float | None = None
+    least: float | None = None
 
     @property
     def met(self) -> bool:
-        """Whether it does not."""
-        return self.figure <= self.most
+        """Whether it is where we want it."""
+        return (self.most is None or self.figure <= self.most) and (self.least is None or self.figure >= self.least)
+
+    @property
+    def wanted(self) -> str:
+        """The bound, in words."""
+        if self.most is not None:
+            return f"≤ {self.most:,g}"
+        return f"≥ {self.least:,.0f}" if self.least is not None else ""
+
+    @property
+    def digits(self) -> int:
+        """Decimals that are worth showing."""
+        return 0 if self.figure >= 1000 else 1 if self.figure >= 10 else 2
 
     def report(self) -> dict[str, object]:
         """For JSON."""
-        return asdict(self) | {"met": self.met}
+        return {**asdict(self), "met": self.met}
