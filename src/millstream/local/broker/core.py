@@ -14,6 +14,7 @@ from millstream.local.broker.coordinator.journal import Entry, Journal
 from millstream.local.broker.coordinator.offsets import Offsets, TopicPartition
 from millstream.local.broker.coordinator.transactions import Transactions
 from millstream.local.broker.errors import DataError
+from millstream.local.broker.fetch_sessions import FetchSessions
 from millstream.local.broker.log.batch import BatchHeader
 from millstream.local.broker.log.files import Files, replace_file
 from millstream.local.broker.partition import Partition
@@ -63,6 +64,7 @@ class Broker:
         self._files = Files(fsync=self.options.fsync)
         self._journal = Journal(data / "coordinator.journal", self._files)
         self.topics = Topics(data / "topics", self._files, self._prepare)
+        self.fetch_sessions = FetchSessions(self.topics, clock)
         self.offsets = Offsets(self._journal)
         self.groups = Groups(self._journal, self.timers, self.options.initial_rebalance_delay)
         self.transactions = Transactions(self._journal, self.offsets, self.timers, self._write_marker)

@@ -7,10 +7,12 @@ from typing import NamedTuple
 from kio.schema.errors import ErrorCode
 
 from millstream.local.broker.api.context import Context
-from millstream.local.broker.api.fetch import PendingFetch
+from millstream.local.broker.api.fetch import PendingFetch, Wanted
 from millstream.local.broker.api.produce import produce
 from millstream.local.broker.api.table import API_VERSIONS, APIS, FETCH, PRODUCE
 from millstream.local.broker.core import Broker
+from millstream.local.broker.errors import Refused
+from millstream.local.broker.fetch_sessions import FIRST_EPOCH, NO_SESSION, Reading
 from millstream.local.broker.wire import fetch as fetch_wire
 from millstream.local.broker.wire import produce as produce_wire
 from millstream.local.broker.wire.buffer import Malformed, Reader
@@ -24,6 +26,7 @@ Reply = Callable[[bytes], None]
 
 class _LastFetch(NamedTuple):
     body: bytes
+    version: int
     request: fetch_wire.FetchRequest
 
 
@@ -39,6 +42,8 @@ class Session:
         self._client_host = client_host
         self._waiting: PendingFetch | None = None
         self._last_fetch: _LastFetch | None = None
+        self._own_reading = Reading(broker.topics)
+        self._reading = self._own_reading
 
     def handle(self, frame: memoryview, reply: Reply) -> None:
         """Carry out the request in `frame` (without its length). Raises Malformed: then the connection must be
@@ -75,6 +80,7 @@ class Session:
         if self._waiting is not None:
             self._waiting.cancel()
             self._waiting = None
+        self._reading.rest()
 
     def _produce(self, version: int, correlation: int, body: memoryview, reply: Reply) -> None:
         request = produce_wire.read_produce(version, body)
@@ -85,23 +91,37 @@ class Session:
         reply(_frame(correlation, version >= produce_wire.FIRST_FLEXIBLE, produce_wire.write_produce(version, results)))
 
     def _fetch(self, version: int, correlation: int, body: memoryview, reply: Reply) -> None:
-        # A reader that found nothing asks again with the same bytes: then there is nothing to read anew.
+        # A reader in a session that found nothing, or of one partition, asks again with the same bytes.
         last = self._last_fetch
-        if last is None or last.body != body:
-            last = self._last_fetch = _LastFetch(bytes(body), fetch_wire.read_fetch(version, body))
+        if last is None or last.version != version or last.body != body:
+            last = self._last_fetch = _LastFetch(bytes(body), version, fetch_wire.read_fetch(version, body))
         request = last.request
         flexible = version >= fetch_wire.FIRST_FLEXIBLE
-        if request.session_id:
-            lost = fetch_wire.FetchAnswer(version, 0, ErrorCode.fetch_session_id_not_found)
-            reply(_frame(correlation, flexible, lost.finish()))
+        try:
+            wanted = self._find_reading(version, request)
+        except Refused as refused:
+            reply(_frame(correlation, flexible, fetch_wire.FetchAnswer(version, 0, refused.code).finish()))
             return
 
         def answer(body: bytes) -> None:
             self._waiting = None
             reply(_frame(correlation, flexible, body))
 
-        self._waiting = fetch = PendingFetch(self._broker, version, request, answer)
+        self._waiting = fetch = PendingFetch(self._broker, version, request, wanted, answer)
         fetch.start()
+
+    def _find_reading(self, version: int, request: fetch_wire.FetchRequest) -> Wanted:
+        """What the request wants to be told of: all that it names, or what is new in its session. Raises Refused."""
+        sessions = self._broker.fetch_sessions
+        full = request.session_epoch in (NO_SESSION, FIRST_EPOCH)
+        session = sessions.begin(request, version) if full else sessions.go_on(request, version)
+        reading = session.reading if session is not None else self._own_reading
+        if reading is not self._reading:
+            self._reading.rest()
+            self._reading = reading
+        if session is None:
+            reading.ask_only(request.topics if full else [])
+        return Wanted(reading, session.id if session is not None else 0, only_new=not full)
 
     def _control(self, key: int, correlation: int, flexible: bool, body: bytes, context: Context, reply: Reply) -> None:
         request = read_request(key, context.version, body)

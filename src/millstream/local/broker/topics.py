@@ -59,6 +59,8 @@ class Topics:
         self.by_name: dict[str, Topic] = {}
         self.by_id: dict[UUID, Topic] = {}
         self.on_delete: Callable[[Topic], None] = lambda topic: None
+        self.changes = 0
+        """Counts up whenever a topic or partition comes or goes."""
         self._folder = folder
         self._files = files
         self._prepare = prepare
@@ -124,6 +126,7 @@ class Topics:
         """Delete a topic and its records. Raises Refused if there is none."""
         topic = self.get(name)
         del self.by_name[name], self.by_id[topic.id]
+        self.changes += 1
         self._save()
         self.on_delete(topic)
         for partition in topic.partitions:
@@ -157,10 +160,12 @@ class Topics:
     def _add_partition(self, topic: Topic, partition: Partition) -> None:
         self._prepare(partition)
         topic.partitions.append(partition)
+        self.changes += 1
 
     def _add(self, topic: Topic) -> None:
         self.by_name[topic.name] = topic
         self.by_id[topic.id] = topic
+        self.changes += 1
 
     def _folder_of(self, name: str, index: int) -> Path:
         return self._folder / f"{name}-{index}"

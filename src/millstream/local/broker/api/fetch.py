@@ -1,34 +1,54 @@
-"""Fetch, with its long poll: a reader that finds nothing waits in its partitions until one of them has grown."""
+"""Fetch, with its long poll: a reader that finds nothing waits until one of its partitions has grown."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
 from uuid import UUID
 
 from kio.schema.errors import ErrorCode
 
 from millstream.local.broker.core import Broker
 from millstream.local.broker.errors import Refused
+from millstream.local.broker.fetch_sessions import Place, Reading
+from millstream.local.broker.log.aborted import Aborted
 from millstream.local.broker.partition import Partition
 from millstream.local.broker.timers import Timer
-from millstream.local.broker.wire.fetch import FetchAnswer, FetchRequest, FetchTopic
+from millstream.local.broker.wire.fetch import FetchAnswer, FetchRequest
 
 MAX_WAIT_MS = 5 * 60 * 1000
 
-Place = tuple[Partition | ErrorCode, int, int, int]
-"""A partition, or why there is none; its number, the offset to read from, the most bytes to take."""
+
+class Wanted(NamedTuple):
+    """What a fetch is to be told of: every place of `reading`, or `only_new` in session `session_id`."""
+
+    reading: Reading
+    session_id: int
+    only_new: bool
+
+
+class Found(NamedTuple):
+    """What a place has for its reader; `aborted` is None unless it reads committed records alone."""
+
+    error: ErrorCode
+    records: bytes = b""
+    aborted: list[Aborted] | None = None
+    at_end: bool = False
 
 
 class PendingFetch:
     """One fetch from its arrival to its answer, written for `version`. `cancel()` it when the client is gone."""
 
-    __slots__ = ("_broker", "_missing", "_places", "_reply", "_request", "_timer", "_version")
+    __slots__ = ("_broker", "_missing", "_reading", "_reply", "_request", "_timer", "_version", "_wanted")
 
-    def __init__(self, broker: Broker, version: int, request: FetchRequest, reply: Callable[[bytes], None]) -> None:
+    def __init__(
+        self, broker: Broker, version: int, request: FetchRequest, wanted: Wanted, reply: Callable[[bytes], None]
+    ) -> None:
         self._broker = broker
         self._version = version
         self._request = request
+        self._wanted = wanted
+        self._reading = wanted.reading
         self._reply = reply
         self._timer: Timer | None = None
-        self._places = [find_places(broker, topic) for topic in request.topics]
         self._missing = max(request.min_bytes, 1)
 
     def start(self) -> None:
@@ -36,14 +56,17 @@ class PendingFetch:
         if self._request.max_wait <= 0 or self._is_due():
             self._answer()
             return
-        for places in self._places:
-            for partition, *_ in places:
-                if isinstance(partition, Partition):
-                    partition.waiters.add(self)
+        self._reading.waiting = self._grown
         self._timer = self._broker.timers.after(min(self._request.max_wait, MAX_WAIT_MS), self._finish)
 
-    def grown(self, partition: Partition, size: int) -> None:
-        """A partition we wait in was written to: count it, and answer when there is enough.
+    def cancel(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+            self._reading.waiting = None
+
+    def _grown(self, size: int, partition: Partition) -> None:
+        """Count what has come, and answer when there is enough.
 
         Data that a committed reader may not see yet does not count; what a marker sets free counts as enough.
         """
@@ -54,15 +77,6 @@ class PendingFetch:
             if self._missing <= 0:
                 self._broker.wake(self._finish)
 
-    def cancel(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-            for places in self._places:
-                for partition, *_ in places:
-                    if isinstance(partition, Partition):
-                        partition.waiters.discard(self)
-
     def _finish(self) -> None:
         if self._timer is not None:
             self.cancel()
@@ -70,70 +84,99 @@ class PendingFetch:
 
     def _is_due(self) -> bool:
         committed = self._request.committed
-        for places in self._places:
-            for partition, _, offset, _ in places:
-                if not isinstance(partition, Partition):
+        for place in self._reading.dirty:
+            partition = place.partition
+            if not isinstance(partition, Partition):
+                return True
+            offset = place.wanted[2]
+            end = partition.stable_offset if committed else partition.log.end_offset
+            if offset == end:
+                continue
+            if not partition.log.start_offset <= offset <= partition.log.end_offset:
+                return True
+            if offset < end:
+                if self._missing > 1:
+                    self._missing -= partition.log.size_from(offset)
+                if self._missing <= 1:
                     return True
-                end = partition.stable_offset if committed else partition.log.end_offset
-                if offset == end:
-                    continue
-                if not partition.log.start_offset <= offset <= partition.log.end_offset:
-                    return True
-                if offset < end:
-                    if self._missing > 1:
-                        self._missing -= partition.log.size_from(offset)
-                    if self._missing <= 1:
-                        return True
-        return not any(self._places)
+        return not self._reading.topics
 
     def _answer(self) -> None:
+        reading, committed = self._reading, self._request.committed
+        kind = (self._version, committed)
+        if not self._wanted.only_new and reading.quiet_answer is not None and reading.quiet_answer[0] == kind:
+            self._reply(reading.quiet_answer[1])
+            return
+        found = self._read()
+        places = found if self._wanted.only_new else reading.places()
+        answer = self._write(_by_topic(places), found)
+        if not reading.dirty and not self._wanted.session_id:
+            reading.quiet_answer = (kind, answer)
+        self._reply(answer)
+
+    def _read(self) -> dict[Place, Found]:
+        """What is new in the places that have changed. Those with records go to the end of the queue, so that all get
+        their share of `max_bytes`; those with nothing more to read leave it."""
+        found: dict[Place, Found] = {}
         left = self._request.max_bytes
+        dirty = self._reading.dirty
+        for place in tuple(dirty):
+            new = self._look(place, left, first=left == self._request.max_bytes)
+            if new.records:
+                left -= len(new.records)
+                del dirty[place]
+                dirty[place] = None
+            elif new.at_end:
+                del dirty[place]
+            if new.error is not ErrorCode.none:
+                place.end = -1
+            elif not new.records and place.knows_all():
+                continue
+            found[place] = new
+        return found
+
+    def _look(self, place: Place, left: int, *, first: bool) -> Found:
+        """Read from one place. What is larger than allowed is given only if it is the first of the answer."""
+        partition, offset, committed = place.partition, place.wanted[2], self._request.committed
+        if not isinstance(partition, Partition):
+            return Found(partition)
+        if offset == (partition.stable_offset if committed else partition.log.end_offset):
+            return Found(ErrorCode.none, at_end=True)
+        most = min(place.wanted[5], left)
+        try:
+            records = partition.read(offset, most, committed=committed) if left > 0 else b""
+        except Refused as refused:
+            return Found(refused.code)
+        if len(records) > most and not first:
+            records = b""
+        aborted = partition.aborted_between(offset) if committed and records else None
+        return Found(ErrorCode.none, records, aborted)
+
+    def _write(self, topics: dict[str | UUID, list[Place]], found: dict[Place, Found]) -> bytes:
         committed = self._request.committed
-        answer = FetchAnswer(self._version, len(self._places))
-        for (topic, _), places in zip(self._request.topics, self._places, strict=True):
+        answer = FetchAnswer(self._version, len(topics), session_id=self._wanted.session_id)
+        for topic, places in topics.items():
             answer.begin_topic(topic, len(places))
-            for partition, index, offset, most in places:
+            for place in places:
+                index, partition, new = place.wanted[0], place.partition, found.get(place)
                 if not isinstance(partition, Partition):
                     answer.partition(index, partition)
-                    continue
-                log = partition.log
-                end, stable = log.end_offset, partition.stable_offset
-                if offset == (stable if committed else end) or left <= 0:
-                    answer.idle(index, end, stable, log.start_offset, committed=committed)
+                elif new is not None and new.error is not ErrorCode.none:
+                    answer.partition(index, new.error)
                 else:
-                    left -= _read(answer, partition, index, offset, min(most, left), committed)
+                    log = partition.log
+                    place.end, place.start = end, start = log.end_offset, log.start_offset
+                    if new is not None and new.records:
+                        stable = partition.stable_offset
+                        answer.partition(index, ErrorCode.none, end, stable, start, new.aborted, new.records)
+                    else:
+                        answer.idle(index, end, partition.stable_offset, start, committed=committed)
             answer.end_topic()
-        self._reply(answer.finish())
+        return answer.finish()
 
 
-def find_places(broker: Broker, wanted: FetchTopic) -> list[Place]:
-    """The partitions of one topic, by its name or its id."""
-    if isinstance(wanted.topic, UUID):
-        topic, missing = broker.topics.by_id.get(wanted.topic), ErrorCode.unknown_topic_id
-    else:
-        topic, missing = broker.topics.by_name.get(wanted.topic), ErrorCode.unknown_topic_or_partition
-    partitions = topic.partitions if topic is not None else []
-    if topic is not None:
-        missing = ErrorCode.unknown_topic_or_partition
-    places: list[Place] = []
-    for index, epoch, offset, _, _, most, _ in wanted.partitions:
-        if not 0 <= index < len(partitions):
-            places.append((missing, index, offset, most))
-        elif epoch > 0:
-            places.append((ErrorCode.unknown_leader_epoch, index, offset, most))
-        else:
-            places.append((partitions[index], index, offset, most))
-    return places
-
-
-def _read(answer: FetchAnswer, partition: Partition, index: int, offset: int, max_bytes: int, committed: bool) -> int:
-    """Write what there is to read, or why not; how many bytes that was."""
-    log = partition.log
-    try:
-        records = partition.read(offset, max_bytes, committed=committed)
-    except Refused as refused:
-        answer.partition(index, refused.code, log.end_offset, partition.stable_offset, log.start_offset)
-        return 0
-    aborted = partition.aborted_between(offset) if committed else None
-    answer.partition(index, ErrorCode.none, log.end_offset, partition.stable_offset, log.start_offset, aborted, records)
-    return len(records)
+def _by_topic(places: Iterable[Place]) -> dict[str | UUID, list[Place]]:
+    topics: dict[str | UUID, list[Place]] = {}
+    for place in places:
+        topics.setdefault(place.topic, []).append(place)
+    return topics

@@ -29,7 +29,9 @@ class FetchRequest(NamedTuple):
     max_bytes: int
     committed: bool
     session_id: int
+    session_epoch: int
     topics: list[FetchTopic]
+    forgotten: list[tuple[str | UUID, int]]
 
 
 _HEAD = struct.Struct(">iiib")
@@ -52,13 +54,27 @@ def read_fetch(version: int, body: memoryview) -> FetchRequest:
     if version < 15:
         reader.int32()  # the replica id
     max_wait, min_bytes, max_bytes, isolation = reader.unpack(_HEAD)
-    session_id, _ = reader.unpack(_SESSION) if version >= 7 else (0, -1)
+    session_id, session_epoch = reader.unpack(_SESSION) if version >= 7 else (0, -1)
     topics = []
     for _ in range(reader.count()):
-        topic = reader.uuid() if version >= FIRST_WITH_IDS else reader.string() or ""
+        topic = _read_topic(reader, version)
         topics.append(FetchTopic(topic, _read_partitions(reader, version)))
         reader.tags()
-    return FetchRequest(max_wait, min_bytes, max_bytes, isolation == 1, session_id, topics)
+    forgotten = _read_forgotten(reader, version) if version >= 7 else []
+    return FetchRequest(max_wait, min_bytes, max_bytes, isolation == 1, session_id, session_epoch, topics, forgotten)
+
+
+def _read_topic(reader: Reader, version: int) -> str | UUID:
+    return reader.uuid() if version >= FIRST_WITH_IDS else reader.string() or ""
+
+
+def _read_forgotten(reader: Reader, version: int) -> list[tuple[str | UUID, int]]:
+    forgotten = []
+    for _ in range(reader.count()):
+        topic = _read_topic(reader, version)
+        forgotten += [(topic, reader.int32()) for _ in range(reader.count())]
+        reader.tags()
+    return forgotten
 
 
 def _read_partitions(reader: Reader, version: int) -> list[Wanted]:
@@ -92,12 +108,12 @@ class FetchAnswer:
 
     __slots__ = ("_flexible", "_out", "_version")
 
-    def __init__(self, version: int, topics: int, error: ErrorCode = ErrorCode.none) -> None:
+    def __init__(self, version: int, topics: int, error: ErrorCode = ErrorCode.none, *, session_id: int = 0) -> None:
         self._version = version
         self._flexible = version >= FIRST_FLEXIBLE
         self._out = [b"\0\0\0\0"]
         if version >= 7:
-            self._out.append(struct.pack(">hi", error, 0))
+            self._out.append(struct.pack(">hi", error, session_id))
         self._out.append(array_size(topics, flexible=self._flexible))
 
     def begin_topic(self, topic: str | UUID, partitions: int) -> None:
