@@ -74,8 +74,8 @@ class Server:
         for connection in tuple(self.connections):
             connection.finish()
         give_up = time.monotonic() + _FLUSH_SECONDS
-        while self.connections and time.monotonic() < give_up:
-            await asyncio.sleep(0.001)  # noqa: ASYNC110 (once in a process's life)
+        while self.connections and time.monotonic() < give_up:  # noqa: ASYNC110 (once in a process)
+            await asyncio.sleep(0.001)
         for connection in tuple(self.connections):
             connection.drop()
         await asyncio.sleep(0)
