@@ -45,7 +45,7 @@ async def _serve(arguments: argparse.Namespace) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     options = Options(
-        fsync=arguments.fsync == "ack",
+        flush=arguments.fsync,
         auto_create_partitions=arguments.auto_create,
         initial_rebalance_delay=arguments.rebalance_delay,
     )

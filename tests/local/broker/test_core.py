@@ -16,14 +16,13 @@ from millstream.local.broker.coordinator.offsets import Committed
 from millstream.local.broker.coordinator.transactions import State
 from millstream.local.broker.log.batch import (
     CRC_STARTS,
-    GZIP,
     HEADER_SIZE,
     LENGTH_STARTS,
-    MOST_UNPACKED,
     TRANSACTIONAL,
     build_batch,
     iter_records,
 )
+from millstream.local.broker.log.codecs import GZIP, MOST_UNPACKED
 from millstream.local.broker.log.files import Files
 from millstream.local.broker.timers import Timers
 
@@ -125,14 +124,16 @@ def test_a_crash_at_any_write_leaves_a_transaction_whole_or_nothing(tmp_path: Pa
             world = World(data)
             count = 0
 
-            def append(files: Files, path: Path, data: Any, crash_at: int = crash_at, written: bool = written) -> None:
+            def append(
+                files: Files, path: Path, data: Any, crash_at: int = crash_at, written: bool = written, **how: Any
+            ) -> None:
                 nonlocal count
                 count += 1
                 if count - 1 == crash_at:
                     if written:
-                        real(files, path, data)
+                        real(files, path, data, **how)
                     raise Crash
-                real(files, path, data)
+                real(files, path, data, **how)
 
             with monkeypatch.context() as crashing:
                 crashing.setattr(Files, "append", append)

@@ -1,5 +1,6 @@
 """Batches, segments and the log of one partition, directly."""
 
+import json
 import tempfile
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from millstream.local.broker.log.batch import (
     varint,
 )
 from millstream.local.broker.log.files import Files
+from millstream.local.broker.log.partition_log import Retention
 from millstream.local.broker.partition import Partition, Rules
 
 RECORDS = st.lists(
@@ -57,8 +59,8 @@ def test_the_time_of_the_log_replaces_the_time_of_the_record():
     assert [r.timestamp for r in iter_records(batch)] == [99]
 
 
-def open_partition(folder: Path, checkpoint: dict[str, object] | None = None) -> Partition:
-    return Partition.load("t", 0, Files(limit=3), folder, checkpoint)
+def open_partition(folder: Path, checkpoint: str | None = None) -> Partition:
+    return Partition.load("t", 0, Files(limit=3), folder, json.loads(checkpoint) if checkpoint else None)
 
 
 def contents(partition: Partition) -> list[tuple[int, bytes | None]]:
@@ -176,10 +178,9 @@ def test_what_has_expired_goes_by_whole_segments_and_the_newest_batch_goes_too(t
     partition = Partition.create("t", 0, Files(), tmp_path / "t-0")
     for now in (1, 2, 3):
         partition.append(build_batch([(None, bytes(900))], now), Rules(roll_at=1024), 0)
-    limits = {"retention_bytes": -1, "segment_ms": 10_000, "keep_from": 3}
-    partition.log.retain(1002, retention_ms=1000, **limits)
+    partition.log.retain(1002, Retention(ms=1000), keep_from=3)
     assert (partition.log.start_offset, partition.log.end_offset) == (1, 3)
-    partition.log.retain(5000, retention_ms=1000, **limits)
+    partition.log.retain(5000, Retention(ms=1000), keep_from=3)
     assert (partition.log.start_offset, partition.log.end_offset) == (3, 3)
     assert [path.name for path in (tmp_path / "t-0").glob("*.log")] == [f"{3:020}.log"]
     partition.log.close()

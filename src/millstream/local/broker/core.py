@@ -1,22 +1,26 @@
 """The broker itself: no sockets, no clock. Time comes from the `clock` it is given; its owner runs `timers`."""
 
+import errno
 import json
 import logging
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from uuid import uuid4
 
 from millstream.local.broker.coordinator.groups import Groups
 from millstream.local.broker.coordinator.journal import Entry, Journal
 from millstream.local.broker.coordinator.offsets import Offsets, TopicPartition
+from millstream.local.broker.coordinator.retention import Retention
 from millstream.local.broker.coordinator.transactions import Transactions
 from millstream.local.broker.errors import DataError
 from millstream.local.broker.fetch_sessions import FetchSessions
+from millstream.local.broker.housekeeping import Housekeeping
 from millstream.local.broker.log.batch import BatchHeader
-from millstream.local.broker.log.files import Files, replace_file
+from millstream.local.broker.log.disk import Disk
+from millstream.local.broker.log.files import Files
 from millstream.local.broker.partition import Partition
 from millstream.local.broker.timers import Clock, Timers
 from millstream.local.broker.topics import Topic, Topics
@@ -25,18 +29,20 @@ log = logging.getLogger(__name__)
 
 NODE_ID = 1
 CHECKPOINT_BYTES = 32 << 20
-CHECKPOINT_BATCHES = 20_000
-HOUSEKEEPING_MS = 30_000
-PRODUCER_EXPIRY_MS = 24 * 60 * 60 * 1000
+CHECKPOINT_BATCHES = 5_000
+CHECKPOINT_MS = 30_000
 
 
 @dataclass(frozen=True)
 class Options:
-    """`fsync`: acknowledge only what has reached the disk. `auto_create_partitions`: create a topic of so many
+    """`flush`: when what was written is put on the disk. "never": when the system likes; what was acknowledged survives
+    the death of this process. "interval": every `flush_interval` milliseconds. "ack": before it is acknowledged or
+    shown to anybody; it survives the machine's death too. `auto_create_partitions`: create a topic of so many
     partitions when a client asks for one that is missing; 0 does not. `initial_rebalance_delay` in
     milliseconds."""
 
-    fsync: bool = False
+    flush: Literal["never", "interval", "ack"] = "never"
+    flush_interval: int = 1000
     auto_create_partitions: int = 0
     initial_rebalance_delay: int = 0
 
@@ -45,10 +51,11 @@ class Broker:
     """All that a Kafka broker knows and does, over the files in `data`.
 
     `host` and `port` are what clients are told. Raises DataError if the files are damaged. Whoever makes one runs
-    `timers.run_due()` when `timers.next_at()` has come, and calls `close()` in the end.
+    `timers.run_due()` when `timers.next_at()` has come, sends every answer by `when_durable`, calls `flush()` soon
+    after `on_held` has asked for it, and `close()` in the end.
     """
 
-    def __init__(self, data: Path, clock: Clock, options: Options | None = None) -> None:
+    def __init__(self, data: Path, clock: Clock, options: Options | None = None, disk: Disk | None = None) -> None:
         self.options = options or Options()
         self.host = "127.0.0.1"
         self.port = 0
@@ -59,18 +66,27 @@ class Broker:
         self._woken: dict[Callable[[], None], None] = {}
         self._unchecked_bytes = 0
         self._unchecked_batches = 0
-        (data / "topics").mkdir(parents=True, exist_ok=True)
+        self._files = Files(durable=self.options.flush != "never", disk=disk)
+        self._holds = self.options.flush == "ack"
+        self._held: list[Callable[[bool], None]] = []
+        self.on_held: Callable[[], None] = lambda: None
+        self._journal = Journal(data / "coordinator.journal", self._files, ordered=self._holds)
+        data.mkdir(parents=True, exist_ok=True)
+        self._files.make_folder(data / "topics")
         self.cluster_id = self._load_cluster_id()
-        self._files = Files(fsync=self.options.fsync)
-        self._journal = Journal(data / "coordinator.journal", self._files)
         self.topics = Topics(data / "topics", self._files, self._prepare)
         self.fetch_sessions = FetchSessions(self.topics, clock)
         self.offsets = Offsets(self._journal)
         self.groups = Groups(self._journal, self.timers, self.options.initial_rebalance_delay)
         self.transactions = Transactions(self._journal, self.offsets, self.timers, self._write_marker)
+        self.retention = Retention(self.groups, self.offsets, self.transactions, self.timers)
         self._journal.snapshot = self._snapshot
         self._load()
-        self.timers.after(HOUSEKEEPING_MS, self._keep_house)
+        self.housekeeping = Housekeeping(self._files, self.topics, self.timers, self.checkpoint)
+        self.housekeeping.start()
+        self.timers.after(CHECKPOINT_MS, self._checkpoint_sometimes)
+        if self.options.flush == "interval":
+            self.timers.after(self.options.flush_interval, self._flush_sometimes)
 
     def topic_for(self, name: str) -> Topic:
         """The topic, created on first use where that is switched on. Raises Refused."""
@@ -97,22 +113,54 @@ class Broker:
             log.warning("cannot tidy up in %s: %s", self._data, error.strerror)
             self._unchecked_bytes = self._unchecked_batches = 0
 
+    def when_durable(self, answer: Callable[[bool], None]) -> None:
+        """Call `answer(True)` once all that was written so far is as safe as the flush policy promises: now, or, under
+        "ack", at the next `flush`, for all that was written until then together.
+
+        With False, a disk has failed, nobody knows what it has, and nothing may be said: drop the connection.
+        """
+        if not self._holds or not (self._held or self._files.unsynced):
+            answer(True)
+            return
+        self._held.append(answer)
+        if len(self._held) == 1:
+            self.on_held()
+
+    def flush(self) -> None:
+        """Put what was written on the disk, one sync for each file, and give the answers that wait for it."""
+        held, self._held = self._held, []
+        try:
+            self._files.flush()
+            safe = True
+        except OSError:  # said by the files
+            safe = False
+        for answer in held:
+            answer(safe)
+
     def checkpoint(self) -> None:
-        """Note how far the logs are known to be good, so that the next start reads only what follows."""
-        partitions = {f"{topic.id}-{p.index}": p.checkpoint() for topic, p in self.topics.partitions()}
-        text = json.dumps(partitions, separators=(",", ":")).encode()
-        replace_file(self._checkpoint, b"%08x %s" % (zlib.crc32(text), text), sync=self.options.fsync)
+        """Note how far the logs are known to be good, so that the next start reads only what follows. Raises
+        OSError."""
+        if self._files.failed:
+            raise OSError(errno.EIO, "a file could not be synced; the next start has to look at all that followed")
+        known = []
+        for topic in self.topics.by_name.values():
+            known += [f'"{topic.id}-{p.index}":{p.checkpoint()}' for p in topic.partitions]
+        text = ("{" + ",\n".join(known) + "}").encode()
+        self._files.replace(self._checkpoint, b"%08x %s" % (zlib.crc32(text), text))
         self._unchecked_bytes = self._unchecked_batches = 0
 
     def close(self) -> None:
-        self.checkpoint()
-        self._journal.rewrite()
+        try:
+            self.checkpoint()
+            self._journal.rewrite()
+        except OSError as error:  # both only save the next start some time
+            log.warning("cannot tidy up in %s: %s", self._data, error.strerror)
         self._files.close()
 
     def _load_cluster_id(self) -> str:
         path = self._data / "cluster.id"
         if not path.exists():
-            replace_file(path, uuid4().hex[:22].encode())
+            self._files.replace(path, uuid4().hex[:22].encode(), durable=True)
         return path.read_text()
 
     def _load(self) -> None:
@@ -123,6 +171,25 @@ class Broker:
         self.topics.on_delete = lambda topic: self.offsets.forget_topic(topic.name)
         self.groups.recover(self.offsets.groups())
         self.transactions.recover()
+        self._abort_stray_transactions()
+        self._forget_deleted_topics()
+        self._files.flush()
+
+    def _abort_stray_transactions(self) -> None:
+        """Without syncing before each answer, a power failure may lose a marker, or what began its transaction: nothing
+        would ever end that, and committed readers would wait for ever."""
+        for topic, partition in self.topics.partitions():
+            for producer_id in tuple(partition.producers.open):
+                epoch = partition.producers.by_id[producer_id].epoch
+                if not self.transactions.is_open(producer_id, (topic.name, partition.index)):
+                    log.warning("aborting a lost transaction of producer %d in %s", producer_id, partition.log.folder)
+                    partition.end_transaction(producer_id, epoch, commit=False, now=self.clock(), rules=topic.rules)
+
+    def _forget_deleted_topics(self) -> None:
+        """A crash may come between the deletion of a topic and that of its offsets."""
+        for group in tuple(self.offsets.groups()):
+            places = [place for place in self.offsets.of(group) if place[0] not in self.topics.by_name]
+            self.offsets.delete(group, places)
 
     def _read_checkpoint(self) -> dict[str, Any]:
         if not self._checkpoint.exists():
@@ -153,18 +220,11 @@ class Broker:
     def _snapshot(self) -> list[Entry]:
         return [*self.groups.snapshot(), *self.offsets.snapshot(), *self.transactions.snapshot()]
 
-    def _keep_house(self) -> None:
-        self.timers.after(HOUSEKEEPING_MS, self._keep_house)
-        now = self.clock()
-        for topic, partition in self.topics.partitions():
-            if "delete" in topic.config("cleanup.policy"):
-                partition.log.retain(
-                    now,
-                    retention_ms=int(topic.config("retention.ms")),
-                    retention_bytes=int(topic.config("retention.bytes")),
-                    segment_ms=int(topic.config("segment.ms")),
-                    keep_from=partition.stable_offset,
-                )
-            partition.producers.forget_idle(now - PRODUCER_EXPIRY_MS)
+    def _checkpoint_sometimes(self) -> None:
+        self.timers.after(CHECKPOINT_MS, self._checkpoint_sometimes)
         if self._unchecked_batches:
-            self.checkpoint()
+            self._unchecked_bytes = CHECKPOINT_BYTES + 1  # `settle` does it
+
+    def _flush_sometimes(self) -> None:
+        self.timers.after(self.options.flush_interval, self._flush_sometimes)
+        self.flush()

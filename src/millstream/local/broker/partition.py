@@ -1,5 +1,6 @@
 """One partition: its log, its producers, its transactions, and the readers that wait for it."""
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,6 @@ from millstream.local.broker.log.batch import (
     BadBatch,
     BatchHeader,
     build_marker,
-    can_be_read,
     check_batch,
     has_record_without_key,
     marker_commits,
@@ -36,9 +36,8 @@ class Rules(NamedTuple):
 
     max_bytes: int = 2**31 - 1
     roll_at: int = 2**30
+    roll_after: int = 2**63 - 1
     keys_required: bool = False
-    read_here: bool = False
-    """Somebody in this process reads the topic: what cannot be read must not get in."""
     append_time: bool = False
 
 
@@ -54,7 +53,10 @@ class Partition:
     `on_append(bytes)` is told of every write; `guard(header)` may refuse a transactional batch.
     """
 
-    __slots__ = ("_open_at", "aborted", "guard", "index", "log", "on_append", "producers", "topic", "waiters")
+    __slots__ = (
+        "_checkpoint", "_checkpoint_of", "_open_at", "aborted", "guard", "index", "log", "on_append", "producers",
+        "topic", "waiters",
+    )  # fmt: skip
 
     def __init__(self, topic: str, index: int, log: PartitionLog, aborted: AbortedIndex) -> None:
         self.topic = topic
@@ -66,6 +68,8 @@ class Partition:
         self.on_append: Callable[[int], None] = lambda size: None
         self.guard: Callable[[Partition, BatchHeader], None] = lambda partition, header: None
         self._open_at: dict[int, tuple[Segment, int]] = {}
+        self._checkpoint = ""
+        self._checkpoint_of: object = None
 
     @classmethod
     def create(cls, topic: str, index: int, files: Files, folder: Path) -> "Partition":
@@ -77,7 +81,7 @@ class Partition:
         log = PartitionLog.load(files, folder, checkpoint)
         partition = cls(topic, index, log, AbortedIndex(files, folder))
         partition.aborted.load(log.end_offset)
-        if checkpoint is not None and log.end_offset == checkpoint["end"]:
+        if checkpoint is not None and log.end_offset >= checkpoint["end"]:
             partition.producers.restore(checkpoint["producers"])
             partition._open_at = {first: log.locate(first) for first in partition.producers.open.values()}
         for header, segment, position, batch in log.recover():
@@ -87,21 +91,27 @@ class Partition:
         log.start_offset = min(log.start_offset, log.end_offset)
         return partition
 
-    def checkpoint(self) -> dict[str, Any]:
-        return {**self.log.checkpoint(), "producers": self.producers.checkpoint()}
+    def checkpoint(self) -> str:
+        """What `load` wants to know, as JSON; made anew only when there is news."""
+        log = self.log
+        present = (log.start_offset, log.end_offset, log.segments[-1].base_offset, log.compacted_to)
+        if present != self._checkpoint_of:
+            text = json.dumps({**log.checkpoint(), "producers": self.producers.checkpoint()}, separators=(",", ":"))
+            self._checkpoint, self._checkpoint_of = text, present
+        return self._checkpoint
 
     @property
     def stable_offset(self) -> int:
         """The last stable offset: where the oldest open transaction begins, or the end."""
         for first in self.producers.open.values():
-            return first
+            return max(first, self.log.start_offset)
         return self.log.end_offset
 
     def append(self, batch: bytearray | memoryview, rules: Rules, now: int) -> Appended:
         """Write the one batch that a client sent; `batch` is changed in place.
 
-        Raises Refused: damaged, too large or not to be read where it must be, out of sequence, from an old epoch,
-        outside a transaction, or the disk failed.
+        Raises Refused: damaged, too large, without a key that it needs, out of sequence, from an old epoch, outside a
+        transaction, or the disk failed.
         """
         try:
             header = check_batch(memoryview(batch))
@@ -114,8 +124,9 @@ class Partition:
         if header.size > rules.max_bytes:
             reason = f"{header.size} bytes in a batch, max.message.bytes is {rules.max_bytes}"
             raise Refused(ErrorCode.message_too_large, reason)
-        if rules.keys_required or rules.read_here:
-            self._check_records(batch, header, rules)
+        if rules.keys_required:
+            self._check_keys(batch)
+        self._check_writable()
         if header.producer_id >= 0:
             written = self.producers.check(header)
             if written is not None:
@@ -128,21 +139,17 @@ class Partition:
         self._write(batch, header, rules)
         return Appended(base_offset, now if rules.append_time else -1)
 
-    def _check_records(self, batch: bytearray | memoryview, header: BatchHeader, rules: Rules) -> None:
-        if not can_be_read(header):
-            if rules.read_here:
-                reason = f"{self.topic} is read by the registry in this process: compress with gzip, or not at all"
-                raise Refused(ErrorCode.unsupported_compression_type, reason)
-            return
+    def _check_keys(self, batch: bytearray | memoryview) -> None:
         try:
             keyless = has_record_without_key(batch)
         except BadBatch as bad:
             raise Refused(ErrorCode.invalid_record, str(bad)) from bad
-        if keyless and rules.keys_required:
+        if keyless:
             raise Refused(ErrorCode.invalid_record, "a compacted topic takes no record without a key")
 
     def end_transaction(self, producer_id: int, epoch: int, *, commit: bool, now: int, rules: Rules) -> None:
         """Write the marker, unless this producer has nothing open here: then it has been written before."""
+        self._check_writable()
         first = self.producers.open.get(producer_id)
         if first is None:
             return
@@ -157,14 +164,15 @@ class Partition:
         try:
             self._write(marker, header, rules)
         except Refused:
-            self.aborted.drop_last()
+            with self._storage_errors():
+                self.aborted.drop_last()
             raise
 
     def _write(self, batch: bytearray | memoryview, header: BatchHeader, rules: Rules) -> None:
         stable = self.stable_offset
         base_offset = self.log.end_offset
         with self._storage_errors():
-            segment, position = self.log.append(batch, header, rules.roll_at)
+            segment, position = self.log.append(batch, header, rules.roll_at, rules.roll_after)
         self._note(header._replace(base_offset=base_offset), segment, position)
         self.on_append(len(batch))
         if self.waiters:
@@ -188,13 +196,23 @@ class Partition:
             del self._open_at[first]
         return first
 
+    def _check_writable(self) -> None:
+        """Nor is anything repeated acknowledged while nobody knows whether the disk has what came first."""
+        try:
+            self.log.check_writable()
+        except OSError as error:
+            raise self._storage_error(error) from error
+
     @contextmanager
     def _storage_errors(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
-            where = f"cannot write {self.topic}-{self.index}: {error.strerror}"
-            raise Refused(ErrorCode.kafka_storage_error, where) from error
+            raise self._storage_error(error) from error
+
+    def _storage_error(self, error: OSError) -> Refused:
+        where = f"cannot write {self.topic}-{self.index} in {self.log.folder}: {error.strerror}"
+        return Refused(ErrorCode.kafka_storage_error, where)
 
     def read(self, offset: int, max_bytes: int, *, committed: bool) -> bytes:
         """Batches from `offset` on, for a committed reader only up to the last stable offset.

@@ -56,6 +56,7 @@ class Server:
         server.port = server._listener.sockets[0].getsockname()[1]
         broker.host, broker.port = host, server.port
         broker.timers.on_earlier = server.set_alarm
+        broker.on_held = server.flush_soon
         server.set_alarm()
         server._sweep()
         return server
@@ -70,7 +71,7 @@ class Server:
         for timer in (self._alarm, self._sweeping):
             if timer is not None:
                 timer.cancel()
-        self.broker.timers.on_earlier = lambda: None
+        self.broker.timers.on_earlier = self.broker.on_held = lambda: None
         for connection in tuple(self.connections):
             connection.finish()
         give_up = time.monotonic() + _FLUSH_SECONDS
@@ -89,6 +90,10 @@ class Server:
         if at is not None:
             delay = max(at - self.broker.clock(), 0) / 1000
             self._alarm = asyncio.get_running_loop().call_later(delay, self._ring)
+
+    def flush_soon(self) -> None:
+        """Sync once for all requests that came in together."""
+        asyncio.get_running_loop().call_soon(self.broker.flush)
 
     def _ring(self) -> None:
         try:
@@ -233,13 +238,16 @@ class Connection(asyncio.BufferedProtocol):
     def _handle(self, frame: memoryview) -> None:
         assert self._session is not None
         try:
-            self._session.handle(frame, self._answer)
+            self._session.handle(frame, self._answer_when_durable)
         except Malformed as malformed:
             self._refuse(str(malformed))
         except Exception:
             log.exception("a request of %s failed; its connection is closed", self._peer)
             self.drop()
         self._broker.settle()
+
+    def _answer_when_durable(self, frame: bytes) -> None:
+        self._broker.when_durable(lambda safe: self._answer(frame) if safe else self.drop())
 
     def _answer(self, frame: bytes) -> None:
         self._busy = False

@@ -35,6 +35,7 @@ class TopicLog:
         rules = self._broker.topics.get(topic).rules
         base_offset = found.append(batch, rules, self._broker.clock()).base_offset
         self._broker.settle()
+        self._broker.flush()
         return base_offset
 
     async def read(self, topic: str, partition: int, from_offset: int) -> Iterable[tuple[int, bytes, bytes | None]]:

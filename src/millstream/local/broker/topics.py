@@ -4,7 +4,6 @@ import json
 import logging
 import os
 import re
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,19 +13,23 @@ from kio.schema.errors import ErrorCode
 
 from millstream.local.broker.configs import TOPIC_CONFIGS, check_config
 from millstream.local.broker.errors import Refused
-from millstream.local.broker.log.files import Files, replace_file
+from millstream.local.broker.log.compaction import Compaction
+from millstream.local.broker.log.files import Files
+from millstream.local.broker.log.partition_log import Retention
 from millstream.local.broker.partition import Partition, Rules
 
 log = logging.getLogger(__name__)
 
 MAX_PARTITIONS = 10_000
-READ_HERE = frozenset({"_schemas"})
-"""Topics that the registry beside the broker reads: a record that it cannot read would lock it out for ever."""
 _LEGAL_NAME = re.compile(r"[A-Za-z0-9._-]{1,249}")
 
 
 class Topic:
-    """A topic and its partitions; `rules` is its configuration, ready for the hot path."""
+    """A topic and its partitions; `rules` is its configuration, ready for the hot path.
+
+    `retention` and `compaction` are what its `cleanup.policy` asks for, None what it does not; `compaction_rules` hold
+    in any case when a topic is compacted by hand.
+    """
 
     def __init__(self, name: str, topic_id: UUID, configs: dict[str, str]) -> None:
         self.name = name
@@ -37,11 +40,25 @@ class Topic:
 
     def configure(self, configs: dict[str, str]) -> None:
         self.configs = configs
+        policy = self.config("cleanup.policy")
+        compacted = "compact" in policy
+        segment_ms = int(self.config("segment.ms"))
+        self.compaction_rules = Compaction(
+            dirty_ratio=float(self.config("min.cleanable.dirty.ratio")),
+            min_lag=int(self.config("min.compaction.lag.ms")),
+            max_lag=int(self.config("max.compaction.lag.ms")),
+            delete_retention=int(self.config("delete.retention.ms")),
+            segment_bytes=int(self.config("segment.bytes")),
+        )
+        self.compaction = self.compaction_rules if compacted else None
+        self.retention = None
+        if "delete" in policy:
+            self.retention = Retention(int(self.config("retention.ms")), int(self.config("retention.bytes")))
         self.rules = Rules(
             max_bytes=int(self.config("max.message.bytes")),
             roll_at=int(self.config("segment.bytes")),
-            keys_required="compact" in self.config("cleanup.policy"),
-            read_here=self.name in READ_HERE,
+            roll_after=min(segment_ms, self.compaction_rules.max_lag) if compacted else segment_ms,
+            keys_required=compacted,
             append_time=self.config("message.timestamp.type") == "LogAppendTime",
         )
 
@@ -73,7 +90,7 @@ class Topics:
         known = {f"{entry['name']}-{index}" for entry in entries for index in range(entry["partitions"])}
         with os.scandir(self._folder) as found:
             for stray in [item.path for item in found if item.is_dir() and item.name not in known]:
-                shutil.rmtree(stray)
+                self._files.remove_folder(Path(stray))
         for entry in entries:
             topic = Topic(entry["name"], UUID(entry["id"]), entry["configs"])
             for index in range(entry["partitions"]):
@@ -97,10 +114,16 @@ class Topics:
         if validate_only:
             return None
         topic = Topic(name, uuid4(), checked)
-        for index in range(partitions):
-            self._add_partition(topic, self._new_partition(name, index))
-        self._add(topic)
-        self._save()
+        try:
+            for index in range(partitions):
+                self._add_partition(topic, self._new_partition(name, index))
+            self._add(topic)
+            self._save()
+        except OSError as error:
+            self.by_name.pop(name, None)
+            self.by_id.pop(topic.id, None)
+            self._remove_folders(topic.partitions)
+            raise self._storage_error(error) from error
         return topic
 
     def add_partitions(self, name: str, count: int, *, validate_only: bool = False) -> None:
@@ -113,25 +136,40 @@ class Topics:
             )
         if validate_only:
             return
-        for index in range(len(topic.partitions), count):
-            self._add_partition(topic, self._new_partition(name, index))
-        self._save()
+        before = len(topic.partitions)
+        try:
+            for index in range(before, count):
+                self._add_partition(topic, self._new_partition(name, index))
+            self._save()
+        except OSError as error:
+            self._remove_folders(topic.partitions[before:])
+            del topic.partitions[before:]
+            raise self._storage_error(error) from error
 
     def configure(self, name: str, configs: dict[str, str]) -> None:
         """Replace the configuration of a topic by one that was checked."""
-        self.get(name).configure(configs)
-        self._save()
+        topic = self.get(name)
+        before = topic.configs
+        topic.configure(configs)
+        try:
+            self._save()
+        except OSError as error:
+            topic.configure(before)
+            raise self._storage_error(error) from error
 
     def delete(self, name: str) -> None:
         """Delete a topic and its records. Raises Refused if there is none."""
         topic = self.get(name)
         del self.by_name[name], self.by_id[topic.id]
         self.changes += 1
-        self._save()
+        try:
+            self._save()
+        except OSError as error:
+            self._add(topic)
+            raise self._storage_error(error) from error
         self.on_delete(topic)
+        self._remove_folders(topic.partitions)
         for partition in topic.partitions:
-            partition.log.close()
-            shutil.rmtree(partition.log.folder, ignore_errors=True)
             for waiter in tuple(partition.waiters):
                 waiter.grown(partition, 0)
 
@@ -154,7 +192,7 @@ class Topics:
 
     def _new_partition(self, name: str, index: int) -> Partition:
         folder = self._folder_of(name, index)
-        shutil.rmtree(folder, ignore_errors=True)  # an earlier creation that was interrupted
+        self._files.remove_folder(folder)  # an earlier creation that was interrupted
         return Partition.create(name, index, self._files, folder)
 
     def _add_partition(self, topic: Topic, partition: Partition) -> None:
@@ -170,9 +208,20 @@ class Topics:
     def _folder_of(self, name: str, index: int) -> Path:
         return self._folder / f"{name}-{index}"
 
+    def _remove_folders(self, partitions: list[Partition]) -> None:
+        """What cannot be removed now is at the next start, for no topic has it."""
+        for partition in partitions:
+            try:
+                self._files.remove_folder(partition.log.folder)
+            except OSError as error:
+                log.warning("cannot remove %s yet: %s", partition.log.folder, error.strerror)
+
+    def _storage_error(self, error: OSError) -> Refused:
+        return Refused(ErrorCode.kafka_storage_error, f"cannot write in {self._folder}: {error.strerror}")
+
     def _save(self) -> None:
         entries = [
             {"name": t.name, "id": str(t.id), "partitions": len(t.partitions), "configs": t.configs}
             for t in self.by_name.values()
         ]
-        replace_file(self._list, json.dumps(entries).encode())
+        self._files.replace(self._list, json.dumps(entries).encode(), durable=True)

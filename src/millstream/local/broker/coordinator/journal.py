@@ -11,11 +11,13 @@ from typing import Any
 from kio.schema.errors import ErrorCode
 
 from millstream.local.broker.errors import DataError, Refused
-from millstream.local.broker.log.files import Files, replace_file
+from millstream.local.broker.log.files import Files
 
 log = logging.getLogger(__name__)
 
 Entry = list[Any]
+_SNAPSHOT = "snapshot"
+"""The first entry after a rewriting; says how many bytes of sound entries follow it."""
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
@@ -23,10 +25,11 @@ class Journal:
     """Entries in the order they were added. Each is a list; its first item says of what kind it is.
 
     `snapshot` yields the entries that stand for the present state; the journal is rewritten to them when it is four
-    times as long as it was after the last rewriting, and at least `rewrite_at` bytes.
+    times as long as it was after the last rewriting, and at least `rewrite_at` bytes. `ordered`: see `barrier`.
     """
 
-    def __init__(self, path: Path, files: Files, rewrite_at: int = 4 << 20) -> None:
+    def __init__(self, path: Path, files: Files, rewrite_at: int = 4 << 20, *, ordered: bool = False) -> None:
+        self.ordered = ordered
         self._path = path
         self._files = files
         self._rewrite_at = rewrite_at
@@ -35,32 +38,48 @@ class Journal:
         self.snapshot: Callable[[], Iterable[Entry]] = lambda: ()
 
     def load(self) -> Iterator[Entry]:
-        """Every entry; a torn tail is cut off, and said. Raises DataError for damage before the end."""
+        """Every entry; a torn tail is cut off, and said. Raises DataError for damage within the last snapshot."""
         if not self._path.exists():
             return
         data = self._path.read_bytes()
-        position = 0
+        position = sound = 0
         for line in data.splitlines(keepends=True):
             if not _is_whole(line):
-                if position + len(line) < len(data):
-                    raise DataError(f"{self._path} is damaged at byte {position}, before its end")
-                log.warning("cut a torn tail of %d bytes off %s at byte %d", len(line), self._path, position)
-                with self._path.open("r+b") as file:
-                    file.truncate(position)
+                if position < sound:
+                    raise DataError(f"{self._path} is damaged at byte {position}, where it was once sound")
+                # After a power failure whole lines may follow a torn one: none of them was acknowledged.
+                cut = len(data) - position
+                log.warning("cut a torn tail of %d bytes off %s at byte %d", cut, self._path, position)
+                self._files.truncate(self._path, position)
                 break
-            yield json.loads(line[9:])
             position += len(line)
+            entry = json.loads(line[9:])
+            if entry[0] == _SNAPSHOT:
+                sound = position + entry[1]
+            else:
+                yield entry
+        if position:
+            self._files.note_unsynced(self._path)
         self._size = position
         self._limit = max(self._rewrite_at, 4 * position)
 
     def add(self, *entries: Entry) -> None:
-        """Append together; done when this returns. Raises Refused when the disk refuses."""
+        """Append together. Raises Refused, in words that make clients try again, when the disk refuses."""
         data = b"".join(map(_line, entries))
         try:
             self._files.append(self._path, data)
         except OSError as error:
-            raise Refused(ErrorCode.kafka_storage_error, f"cannot write {self._path}: {error.strerror}") from error
+            raise self._refusal(error) from error
         self._size += len(data)
+
+    def barrier(self) -> None:
+        """What was written so far, here and in the logs, is on the disk before anything that follows, if it is to be
+        kept through a power failure at all. Raises Refused."""
+        if self.ordered:
+            try:
+                self._files.flush()
+            except OSError as error:
+                raise self._refusal(error) from error
 
     def rewrite_if_grown(self) -> None:
         """Call when the state says what the journal says: between requests, not within one."""
@@ -68,11 +87,15 @@ class Journal:
             self.rewrite()
 
     def rewrite(self) -> None:
-        data = b"".join(map(_line, self.snapshot()))
-        self._files.forget(self._path)
-        replace_file(self._path, data, sync=self._files.fsync)
+        """Raises OSError, and then the journal is as it was."""
+        entries = b"".join(map(_line, self.snapshot()))
+        data = _line([_SNAPSHOT, len(entries)]) + entries
+        self._files.replace(self._path, data)
         self._size = len(data)
         self._limit = max(self._rewrite_at, 4 * self._size)
+
+    def _refusal(self, error: OSError) -> Refused:
+        return Refused(ErrorCode.coordinator_not_available, f"cannot write {self._path}: {error.strerror}")
 
 
 def _line(entry: Entry) -> bytes:

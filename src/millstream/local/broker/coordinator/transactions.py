@@ -7,6 +7,7 @@ it has been done before.
 
 import logging
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from typing import Protocol
 
@@ -44,6 +45,7 @@ class Transaction:
         self.timeout = timeout
         self.state = State.EMPTY
         self.started_at = -1
+        self.updated_at = -1
         self.partitions: dict[TopicPartition, None] = {}
         self.groups: dict[str, None] = {}
         self.replaced: tuple[int, int] | None = None
@@ -55,15 +57,17 @@ class Transaction:
         partitions = [] if done else [list(partition) for partition in self.partitions]
         return [
             "transaction", self.id, self.producer_id, self.epoch, self.timeout, self.state, self.started_at,
-            partitions, [] if done else list(self.groups), self.replaced,
+            self.updated_at, partitions, [] if done else list(self.groups), self.replaced,
         ]  # fmt: skip
 
     @classmethod
     def read(cls, entry: Entry) -> "Transaction":
-        _, transactional_id, producer_id, epoch, timeout, state, started_at, partitions, groups, replaced = entry
+        _, transactional_id, producer_id, epoch, timeout, state, started_at, updated_at, *rest = entry
+        partitions, groups, replaced = rest
         transaction = cls(transactional_id, producer_id, epoch, timeout)
         transaction.state = State(state)
         transaction.started_at = started_at
+        transaction.updated_at = updated_at
         transaction.partitions = dict.fromkeys((topic, index) for topic, index in partitions)
         transaction.groups = dict.fromkeys(groups)
         transaction.replaced = tuple(replaced) if replaced else None
@@ -103,29 +107,34 @@ class Transactions:
 
         With a `producer_id` the holder itself asks for its next epoch. Raises Refused.
         """
-        if not 0 < timeout <= MAX_TIMEOUT_MS:
-            raise Refused(ErrorCode.invalid_transaction_timeout, f"a timeout is 1 to {MAX_TIMEOUT_MS} ms")
         if not transactional_id:
             raise Refused(ErrorCode.invalid_request, "an empty transactional id")
+        if not 0 < timeout <= MAX_TIMEOUT_MS:
+            raise Refused(ErrorCode.invalid_transaction_timeout, f"a timeout is 1 to {MAX_TIMEOUT_MS} ms")
         transaction = self.by_id.get(transactional_id)
         if transaction is None:
             transaction = Transaction(transactional_id, self.new_producer_id(), 0, timeout)
             self._save(transaction)
             self._remember(transaction)
             return transaction.producer_id, transaction.epoch
-        if producer_id >= 0 and (producer_id, epoch) != (transaction.producer_id, transaction.epoch):
-            if (producer_id, epoch) == transaction.replaced and transaction.state is State.EMPTY:
+        holder = (producer_id, epoch) if producer_id >= 0 else None
+        if holder is not None and holder != (transaction.producer_id, transaction.epoch):
+            if holder == transaction.replaced and transaction.state is not State.ONGOING:
                 return transaction.producer_id, transaction.epoch
             raise Refused(ErrorCode.producer_fenced, f"{transactional_id} has a newer holder")
-        if transaction.state is State.ONGOING:
+        fences = transaction.state is State.ONGOING
+        if fences:
             self._fence_and_abort(transaction)
         elif transaction.state in (State.PREPARE_COMMIT, State.PREPARE_ABORT):
             self._complete(transaction)
-        transaction.replaced = (producer_id, epoch) if producer_id >= 0 else None
-        self._next_epoch(transaction)
-        transaction.timeout = timeout
-        transaction.state = State.EMPTY
-        self._save(transaction)
+        with self._saved(transaction):
+            # The epoch that fenced the holder's own transaction is new to it, so it may have that one.
+            if not (fences and holder) or transaction.epoch > _MAX_EPOCH:
+                self._next_epoch(transaction)
+            transaction.replaced = holder
+            transaction.timeout = timeout
+            transaction.state = State.EMPTY
+            transaction.started_at = -1
         return transaction.producer_id, transaction.epoch
 
     def add_partitions(
@@ -177,6 +186,19 @@ class Transactions:
         if transaction.state is not State.ONGOING or partition not in transaction.partitions:
             raise Refused(ErrorCode.invalid_txn_state, f"{partition[0]}-{partition[1]} is not in a transaction")
 
+    def is_open(self, producer_id: int, partition: TopicPartition) -> bool:
+        """Whether a transaction of this producer, open or about to end, has the partition."""
+        transaction = self._by_producer.get(producer_id)
+        unfinished = (State.ONGOING, State.PREPARE_COMMIT, State.PREPARE_ABORT)
+        return transaction is not None and transaction.state in unfinished and partition in transaction.partitions
+
+    def expire(self, before: int) -> None:
+        """Forget ids that were not used since `before` (ms) and have nothing open. Raises Refused when the disk
+        refuses."""
+        idle = (State.EMPTY, State.COMPLETE_COMMIT, State.COMPLETE_ABORT)
+        for transaction in [t for t in self.by_id.values() if t.state in idle and t.updated_at <= before]:
+            self._record(["transaction_expired", transaction.id])
+
     # Recovery
 
     def apply(self, entry: Entry) -> bool:
@@ -184,6 +206,9 @@ class Transactions:
         match entry:
             case ["transaction", *_]:
                 self._remember(Transaction.read(entry))
+            case ["transaction_expired", transactional_id]:
+                expired = self.by_id.pop(transactional_id)
+                del self._by_producer[expired.producer_id]
             case ["producer_ids", reserved_until]:
                 # The rest of the block before it is not used again: that keeps ids unique without a write for each.
                 self._next_producer_id = max(self._next_producer_id, self._reserved_until)
@@ -213,6 +238,8 @@ class Transactions:
     def _held(
         self, transactional_id: str, producer_id: int, epoch: int, fenced: ErrorCode = ErrorCode.producer_fenced
     ) -> Transaction:
+        if not transactional_id:
+            raise Refused(ErrorCode.invalid_request, "an empty transactional id")
         transaction = self.by_id.get(transactional_id)
         if transaction is None or transaction.producer_id != producer_id:
             raise Refused(ErrorCode.invalid_producer_id_mapping, f"{transactional_id} has another producer")
@@ -224,27 +251,28 @@ class Transactions:
         if transaction.state in (State.PREPARE_COMMIT, State.PREPARE_ABORT):
             raise Refused(ErrorCode.concurrent_transactions, f"{transaction.id} has not ended its last transaction")
         begins = transaction.state is not State.ONGOING
-        if begins:
-            transaction.state = State.ONGOING
-            transaction.started_at = self._timers.clock()
-            transaction.partitions = {}
-            transaction.groups = {}
-        before = len(transaction.partitions) + len(transaction.groups)
-        transaction.partitions.update(dict.fromkeys(partitions))
-        transaction.groups.update(dict.fromkeys(groups))
-        if begins or before < len(transaction.partitions) + len(transaction.groups):
-            self._save(transaction)
+        new_partitions, new_groups = dict.fromkeys(partitions), dict.fromkeys(groups)
+        if (
+            not begins
+            and new_partitions.keys() <= transaction.partitions.keys()
+            and (new_groups.keys() <= transaction.groups.keys())
+        ):
+            return
+        with self._saved(transaction):
+            if begins:
+                transaction.state = State.ONGOING
+                transaction.started_at = self._timers.clock()
+            transaction.partitions = new_partitions if begins else transaction.partitions | new_partitions
+            transaction.groups = new_groups if begins else transaction.groups | new_groups
         if begins:
             self._watch(transaction)
 
-    def _prepare(self, transaction: Transaction, *, commit: bool) -> None:
-        before = transaction.state
-        transaction.state = State.PREPARE_COMMIT if commit else State.PREPARE_ABORT
-        try:
-            self._save(transaction)
-        except Refused:
-            transaction.state = before
-            raise
+    def _prepare(self, transaction: Transaction, *, commit: bool, fence: bool = False) -> None:
+        with self._saved(transaction):
+            if fence:
+                self._next_epoch(transaction)
+                transaction.replaced = None
+            transaction.state = State.PREPARE_COMMIT if commit else State.PREPARE_ABORT
         if transaction.timer is not None:
             transaction.timer.cancel()
 
@@ -254,6 +282,7 @@ class Transactions:
             for partition in transaction.partitions:
                 self._write_marker(partition, transaction.producer_id, transaction.epoch, commit=commit)
             self._offsets.end_transaction(transaction.producer_id, commit=commit)
+            self._journal.barrier()  # nobody would write a marker again of which the journal says that it stands
             transaction.state = State.COMPLETE_COMMIT if commit else State.COMPLETE_ABORT
             self._save(transaction)
             transaction.partitions = {}
@@ -272,17 +301,14 @@ class Transactions:
                 return  # a new attempt has been set
 
     def _fence_and_abort(self, transaction: Transaction) -> None:
-        self._next_epoch(transaction)
-        self._prepare(transaction, commit=False)
+        self._prepare(transaction, commit=False, fence=True)
         self._complete(transaction)
 
     def _next_epoch(self, transaction: Transaction) -> None:
         if transaction.epoch < _MAX_EPOCH or transaction.state is State.ONGOING:
             transaction.epoch += 1
-            return
-        del self._by_producer[transaction.producer_id]
-        transaction.producer_id, transaction.epoch = self.new_producer_id(), 0
-        self._by_producer[transaction.producer_id] = transaction
+        else:
+            transaction.producer_id, transaction.epoch = self.new_producer_id(), 0
 
     def _watch(self, transaction: Transaction) -> None:
         left = max(transaction.started_at + transaction.timeout - self._timers.clock(), 0)
@@ -305,7 +331,22 @@ class Transactions:
         self.by_id[transaction.id] = transaction
         self._by_producer[transaction.producer_id] = transaction
 
+    @contextmanager
+    def _saved(self, transaction: Transaction) -> Iterator[None]:
+        """Save what changes in the block. If the disk refuses, nothing has changed."""
+        before = dict(vars(transaction))
+        try:
+            yield
+            self._save(transaction)
+        except Refused:
+            vars(transaction).update(before)
+            raise
+        if transaction.producer_id != before["producer_id"]:
+            del self._by_producer[before["producer_id"]]
+            self._by_producer[transaction.producer_id] = transaction
+
     def _save(self, transaction: Transaction) -> None:
+        transaction.updated_at = self._timers.clock()
         self._journal.add(transaction.entry())
 
     def _record(self, entry: Entry) -> None:

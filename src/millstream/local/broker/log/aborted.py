@@ -1,12 +1,14 @@
 """The aborted transactions of one partition, so that a committed reader can skip their records."""
 
-import os
 from array import array
 from bisect import bisect_left
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 from millstream.local.broker.log.files import Files
+
+_SIZE = 24
 
 
 class Aborted(NamedTuple):
@@ -16,7 +18,7 @@ class Aborted(NamedTuple):
 
 
 class AbortedIndex:
-    """An append-only file of (producer id, first offset, marker offset), ordered by marker."""
+    """A file of (producer id, first offset, marker offset), ordered by marker."""
 
     __slots__ = ("_entries", "_files", "_markers", "_path")
 
@@ -33,23 +35,38 @@ class AbortedIndex:
             data = self._path.read_bytes()
         except FileNotFoundError:
             return
-        numbers.frombytes(data[: len(data) // 24 * 24])
+        numbers.frombytes(data[: len(data) // _SIZE * _SIZE])
+        last = 0
         for at in range(0, len(numbers), 3):
             entry = Aborted(*numbers[at : at + 3])
-            if entry.marker_offset < end_offset:
-                self._remember(entry)
-        os.truncate(self._path, len(self._entries) * 24)
+            # What a power failure left of an entry is not in order; nothing below `end_offset` comes after it.
+            if not last < entry.marker_offset < end_offset:
+                break
+            last = entry.marker_offset
+            self._remember(entry)
+        if len(self._entries) * _SIZE != len(data):
+            self._files.truncate(self._path, len(self._entries) * _SIZE)
 
     def add(self, entry: Aborted) -> None:
         """Raises OSError, and then nothing was added."""
-        self._files.append(self._path, array("q", entry).tobytes())
+        self._files.append(self._path, _pack(entry))
         self._remember(entry)
 
     def drop_last(self) -> None:
-        """Take back the newest entry: its marker could not be written."""
+        """Take back the newest entry: its marker could not be written. Raises OSError."""
         self._entries.pop()
         self._markers.pop()
-        os.ftruncate(self._files.get(self._path), len(self._entries) * 24)
+        self._files.truncate(self._path, len(self._entries) * _SIZE)
+
+    def keep(self, wanted: Callable[[Aborted], bool]) -> None:
+        """Forget the others: their markers go, and a reader who is told of one would wait for its marker. Raises
+        OSError, and then all are kept."""
+        kept = [entry for entry in self._entries if wanted(entry)]
+        if len(kept) < len(self._entries):
+            self._files.replace(self._path, b"".join(map(_pack, kept)))
+            self._entries, self._markers = [], array("q")
+            for entry in kept:
+                self._remember(entry)
 
     def between(self, from_offset: int, until: int) -> list[Aborted]:
         """Those whose records a reader of `[from_offset, until)` may meet."""
@@ -62,3 +79,7 @@ class AbortedIndex:
     def _remember(self, entry: Aborted) -> None:
         self._entries.append(entry)
         self._markers.append(entry.marker_offset)
+
+
+def _pack(entry: Aborted) -> bytes:
+    return array("q", entry).tobytes()

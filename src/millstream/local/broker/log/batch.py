@@ -1,11 +1,12 @@
 """Record batches, format 2: read a header, check one, build one, walk its records."""
 
 import struct
-import zlib
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from crc32c import crc32c
+
+from millstream.local.broker.log.codecs import BadCompression, unpack
 
 HEADER = struct.Struct(">qiibIhiqqqhii")
 HEADER_SIZE = HEADER.size
@@ -20,6 +21,8 @@ MOST_UNPACKED = 32 * 1024 * 1024
 TIMESTAMP_TYPE = 0x08
 TRANSACTIONAL = 0x10
 CONTROL = 0x20
+DELETE_HORIZON = 0x40
+"""The base timestamp says from when on the batch's tombstones, or its marker, may be compacted away."""
 
 _CRC = struct.Struct(">I")
 _BASE_OFFSET = struct.Struct(">q")
@@ -62,6 +65,10 @@ class BatchHeader(NamedTuple):
     @property
     def is_control(self) -> bool:
         return bool(self.attributes & CONTROL)
+
+    @property
+    def delete_horizon(self) -> int | None:
+        return self.base_timestamp if self.attributes & DELETE_HORIZON else None
 
 
 class Record(NamedTuple):
@@ -110,16 +117,11 @@ def place(buffer: bytearray | memoryview, base_offset: int, leader_epoch: int) -
 def stamp(buffer: bytearray | memoryview, now: int) -> BatchHeader:
     """Let the time of the log stand for the time of every record in the batch; its new header."""
     header = read_header(memoryview(buffer))
-    attributes = header.attributes | TIMESTAMP_TYPE
-    HEADER.pack_into(buffer, 0, *header._replace(attributes=attributes, max_timestamp=now))
+    header = header._replace(attributes=header.attributes | TIMESTAMP_TYPE, max_timestamp=now)
+    HEADER.pack_into(buffer, 0, *header)
     checksum = crc32c(memoryview(buffer)[CRC_STARTS:])
     _CRC.pack_into(buffer, CRC_STARTS - _CRC.size, checksum)
-    return read_header(memoryview(buffer))
-
-
-def can_be_read(header: BatchHeader) -> bool:
-    """Whether the records of such a batch can be read here: uncompressed, or gzip."""
-    return header.attributes & COMPRESSION_MASK <= GZIP
+    return header._replace(crc=checksum)
 
 
 def has_record_without_key(batch: bytearray | memoryview) -> bool:
@@ -143,14 +145,11 @@ def build_batch(
         record = bytearray(b"\0\0")
         record += varint(delta) + _sized(key) + _sized(value) + b"\0"
         body += varint(len(record)) + record
-    batch = bytearray(HEADER_SIZE)
-    batch += body
-    HEADER.pack_into(
-        batch, 0, 0, len(batch) - LENGTH_STARTS, 0, 2, 0, attributes, len(records) - 1, timestamp, timestamp,
-        producer_id, producer_epoch, base_sequence, len(records),
+    header = BatchHeader(
+        0, 0, 0, 2, 0, attributes, len(records) - 1, timestamp, timestamp, producer_id, producer_epoch, base_sequence,
+        len(records),
     )  # fmt: skip
-    _CRC.pack_into(batch, CRC_STARTS - _CRC.size, crc32c(memoryview(batch)[CRC_STARTS:]))
-    return batch
+    return seal_batch(header, bytes(body))
 
 
 def build_marker(producer_id: int, producer_epoch: int, commit: bool, timestamp: int) -> bytearray:
@@ -174,14 +173,9 @@ def marker_commits(batch: bytes | memoryview) -> bool:
 
 
 def iter_records(batch: bytes | memoryview) -> Iterator[Record]:
-    """The records of one whole batch. Raises BadBatch on damage and on a compression other than none and gzip."""
+    """The records of one whole batch. Raises BadBatch on damage."""
     header = read_header(batch)
-    body = bytes(batch[HEADER_SIZE : header.size])
-    compression = header.attributes & COMPRESSION_MASK
-    if compression == GZIP:
-        body = _unpacked(body)
-    elif compression:
-        raise BadBatch(f"compression {compression} cannot be read here; only none and gzip can")
+    body = read_body(batch, header)
     by_log = bool(header.attributes & TIMESTAMP_TYPE)
     at = 0
     try:
@@ -198,6 +192,25 @@ def iter_records(batch: bytes | memoryview) -> Iterator[Record]:
             yield Record(header.base_offset + offset_delta, timestamp, key, value)
     except IndexError:
         raise BadBatch("a record reaches past its batch") from None
+
+
+def read_body(batch: bytes | memoryview, header: BatchHeader) -> bytes:
+    """The records of one whole batch as bytes, unpacked. Raises BadBatch."""
+    body = bytes(batch[HEADER_SIZE : header.size])
+    codec = header.attributes & COMPRESSION_MASK
+    try:
+        return unpack(codec, body) if codec and header.records else body
+    except BadCompression as bad:
+        raise BadBatch(str(bad)) from bad
+
+
+def seal_batch(header: BatchHeader, body: bytes) -> bytearray:
+    """The batch of this header and body; length and checksum are put right."""
+    batch = bytearray(HEADER_SIZE)
+    batch += body
+    HEADER.pack_into(batch, 0, *header._replace(length=len(batch) - LENGTH_STARTS))
+    _CRC.pack_into(batch, CRC_STARTS - _CRC.size, crc32c(memoryview(batch)[CRC_STARTS:]))
+    return batch
 
 
 def varint(value: int) -> bytes:
@@ -223,17 +236,6 @@ def read_varint(buffer: bytes, at: int) -> tuple[int, int]:
         shift += 7
         if shift > 63:
             raise BadBatch("a number longer than 64 bits")
-
-
-def _unpacked(body: bytes) -> bytes:
-    unpacking = zlib.decompressobj(wbits=31)
-    try:
-        unpacked = unpacking.decompress(body, MOST_UNPACKED)
-    except zlib.error as error:
-        raise BadBatch(f"no gzip: {error}") from error
-    if not unpacking.eof:
-        raise BadBatch(f"gzip that is cut short, or holds more than {MOST_UNPACKED} bytes")
-    return unpacked
 
 
 def _sized(value: bytes | None) -> bytes:

@@ -1,33 +1,44 @@
 """The log of one partition: segments in a folder, from a start offset to an end offset."""
 
 import logging
-import os
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from millstream.local.broker.errors import DataError
 from millstream.local.broker.log.batch import BadBatch, BatchHeader, check_batch, place
 from millstream.local.broker.log.files import Files
 from millstream.local.broker.log.segment import Segment
+from millstream.local.broker.log.swap import finish_swaps
 
 log = logging.getLogger(__name__)
+
+
+class Retention(NamedTuple):
+    """How long records are kept (ms) and how much of them (bytes); -1 sets no limit."""
+
+    ms: int = -1
+    bytes: int = -1
 
 
 class PartitionLog:
     """Appends batches and reads them back. Made with `create` or `load`.
 
-    `start_offset` is the first offset a client may read, `end_offset` the next one to be given.
+    `start_offset` is the first offset a client may read, `end_offset` the next one to be given. Compaction has gone
+    through all before `compacted_to`.
     """
 
-    __slots__ = ("_bases", "_files", "_read_next", "_unread", "end_offset", "folder", "segments", "start_offset")
+    __slots__ = (
+        "_bases", "_files", "_read_next", "_unread", "compacted_to", "end_offset", "folder", "segments", "start_offset",
+    )  # fmt: skip
 
     def __init__(self, files: Files, folder: Path, segments: list[Segment], start: int, end: int) -> None:
         self.folder = folder
         self.segments = segments
         self.start_offset = start
         self.end_offset = end
+        self.compacted_to = 0
         self._files = files
         self._bases = [segment.base_offset for segment in segments]
         self._read_next: dict[int, tuple[Segment, int]] = {}
@@ -35,31 +46,46 @@ class PartitionLog:
 
     @classmethod
     def create(cls, files: Files, folder: Path) -> "PartitionLog":
-        folder.mkdir(parents=True, exist_ok=True)
+        """A new log. Raises OSError."""
+        files.make_folder(folder)
         return cls(files, folder, [Segment(files, folder, 0)], 0, 0)
 
     @classmethod
     def load(cls, files: Files, folder: Path, checkpoint: dict[str, Any] | None) -> "PartitionLog":
-        """The log as the checkpoint knows it, or as its file names tell; `recover` must follow."""
-        with os.scandir(folder) as entries:
-            sizes = {int(e.name[:-4]): e.stat().st_size for e in entries if e.name.endswith(".log")}
+        """The log as the checkpoint knows it, or as its file names tell; `recover` must follow.
+
+        Segments before the one that the checkpoint saw as the newest took no more by then: only that one and later
+        ones are read. Nothing rewrites them before the next checkpoint.
+        """
+        files.make_folder(folder)
+        names = finish_swaps(files, folder)
+        sizes = {int(name[:-4]): size for name, size in names.items() if name.endswith(".log")}
         first = min(sizes, default=0)
-        remembered = checkpoint["segments"] if checkpoint else []
-        known = {base: (size, newest) for base, size, newest in remembered if base >= first}
-        if not all(sizes.get(base, -1) >= size for base, (size, _) in known.items()):
-            known = {}
-        segments = [Segment(files, folder, base, *known.get(base, (0, -1))) for base in sorted(sizes or {0: 0})]
-        start = max(checkpoint["start"], first) if checkpoint else first
-        end = checkpoint["end"] if checkpoint and known else first
-        log = cls(files, folder, segments, start, end)
-        log._unread = {base for base, size in sizes.items() if known.get(base, (0,))[0] < size}
-        return log
+        base, size, newest = checkpoint["tail"] if checkpoint else (-1, 0, -1)
+        gone = base < first  # what the checkpoint saw has expired since
+        if checkpoint and sizes.get(base, -1) < size and not gone:
+            log.warning("%s is shorter than it was known to be; reading it from its beginning", folder)
+            base, gone = -1, True
+        segments = [
+            Segment(files, folder, b, sizes.get(b, 0), None)
+            if b < base
+            else Segment(files, folder, b, *((size, newest) if b == base else (0, -1)))
+            for b in sorted(sizes or {0: 0})
+        ]
+        loaded = cls(files, folder, segments, first, checkpoint["end"] if checkpoint and not gone else first)
+        if checkpoint:
+            loaded.start_offset = max(checkpoint["start"], first)
+            loaded.compacted_to = checkpoint["compacted"]
+        loaded._unread = {b for b in sizes if b > base or (b == base and sizes[b] > size)}
+        return loaded
 
     def checkpoint(self) -> dict[str, Any]:
+        tail = self.segments[-1]
         return {
             "start": self.start_offset,
             "end": self.end_offset,
-            "segments": [[s.base_offset, s.size, s.max_timestamp] for s in self.segments],
+            "tail": [tail.base_offset, tail.size, tail.max_timestamp],
+            "compacted": self.compacted_to,
         }
 
     def recover(self) -> Iterator[tuple[BatchHeader, Segment, int, memoryview]]:
@@ -68,6 +94,7 @@ class PartitionLog:
         Raises DataError when a segment that others follow is damaged: to cut there would lose what was acknowledged.
         """
         for segment in [segment for segment in self.segments if segment.base_offset in self._unread]:
+            self.end_offset = max(self.end_offset, segment.base_offset)
             try:
                 for header, position, batch in segment.recover(segment.size):
                     yield header, segment, position, batch
@@ -77,12 +104,22 @@ class PartitionLog:
                 if segment is not self.segments[-1]:
                     raise DataError(f"{where}: {bad}; later segments exist, so this is damage, no torn tail") from bad
                 log.warning("cut a torn tail of %d bytes off %s: %s", segment.truncate(), where, bad)
+            if segment is not self.segments[-1]:
+                segment.seal(self.end_offset)
+        self._unread.clear()
 
-    def append(self, batch: bytearray | memoryview, header: BatchHeader, roll_at: int) -> tuple[Segment, int]:
-        """Place and write one checked batch; says where it lies. A segment takes no batch past `roll_at` bytes but
-        its first."""
+    def append(
+        self, batch: bytearray | memoryview, header: BatchHeader, roll_at: int, roll_after: int
+    ) -> tuple[Segment, int]:
+        """Place and write one checked batch; says where it lies.
+
+        A segment takes no batch past `roll_at` bytes, nor one `roll_after` ms later than its first. Raises OSError,
+        and then nothing was written.
+        """
         segment = self.segments[-1]
-        if segment.size and segment.size + len(batch) > roll_at:
+        if segment.size and (
+            segment.size + len(batch) > roll_at or header.max_timestamp - segment.first_timestamp > roll_after
+        ):
             segment = self.roll()
         place(batch, self.end_offset, 0)
         position = segment.size
@@ -90,10 +127,17 @@ class PartitionLog:
         self.end_offset += header.last_offset_delta + 1
         return segment, position
 
+    def check_writable(self) -> None:
+        """Raise OSError if the log takes no more until the next start."""
+        self._files.check(self.segments[-1].path)
+
     def roll(self) -> Segment:
-        """Begin a new segment."""
+        """Begin a new segment. Raises OSError."""
+        # A torn end is a torn end only in the newest segment: the one before must be whole before there is another.
+        self._files.sync(self.segments[-1].path)
         segment = Segment(self._files, self.folder, self.end_offset)
-        self._files.get(segment.path)
+        self._files.get(segment.path, create=True)
+        self.segments[-1].seal(self.end_offset)
         self.segments.append(segment)
         self._bases.append(segment.base_offset)
         return segment
@@ -106,8 +150,9 @@ class PartitionLog:
         at = max(bisect_right(self._bases, offset) - 1, 0)
         segment = self.segments[at]
         position = segment.position_of(offset)
-        if position == segment.size and at + 1 < len(self.segments):
-            return self.segments[at + 1], 0
+        while position == segment.size and at + 1 < len(self.segments):  # compaction may leave nothing of a segment
+            at += 1
+            segment, position = self.segments[at], 0
         return segment, position
 
     def read(self, offset: int, max_bytes: int, until: tuple[Segment, int] | None = None) -> bytes:
@@ -117,7 +162,9 @@ class PartitionLog:
         `until` is the place where a committed reader must stop. Empty at the end of the log.
         """
         segment, position = self.locate(offset)
-        limit = until[1] if until is not None and until[0] is segment else segment.size
+        limit = segment.size
+        if until is not None and segment.base_offset >= until[0].base_offset:
+            limit = until[1] if until[0] is segment else 0
         if position >= limit:
             return b""
         data = segment.read(position, min(limit - position, max(max_bytes, 4096)))
@@ -145,47 +192,63 @@ class PartitionLog:
         return None
 
     def batches(self, offset: int) -> Iterator[bytes]:
-        """Every batch from `offset` to the end, one at a time."""
+        """Every batch from `offset` to the end, one at a time; compaction and retention may go on meanwhile."""
         while offset < self.end_offset:
             segment, position = self.locate(offset)
+            if position == segment.size:
+                return
             for header, at in segment.headers(position):
                 data = segment.read(at, header.size)
                 check_batch(memoryview(data))
-                yield data
                 offset = header.next_offset
-            if segment is self.segments[-1]:
-                return
-            offset = max(offset, self.segments[self.segments.index(segment) + 1].base_offset)
+                segments = self.segments
+                yield data
+                if self.segments is not segments:
+                    break
 
     def size_from(self, offset: int) -> int:
         """Bytes from `offset` to the end."""
         segment, position = self.locate(offset)
-        following = self.segments[self.segments.index(segment) + 1 :]
+        following = self.segments[bisect_right(self._bases, segment.base_offset) :]
         return segment.size - position + sum(later.size for later in following)
 
     def advance_start(self, offset: int) -> None:
         """Let the log begin at `offset`; whole segments before it are removed."""
         self.start_offset = max(self.start_offset, offset)
-        while len(self.segments) > 1 and self._bases[1] <= self.start_offset:
-            self._bases.pop(0)
-            self.segments.pop(0).remove()
-            self._read_next.clear()
+        count = bisect_right(self._bases, self.start_offset) - 1
+        if count > 0:
+            gone = self.segments[:count]
+            self.replace_segments(gone, [])
+            for segment in gone:
+                segment.remove()
 
-    def retain(self, now: int, *, retention_ms: int, retention_bytes: int, segment_ms: int, keep_from: int) -> None:
-        """Remove whole segments that are too old or too many, none that reaches `keep_from`; -1 sets no limit."""
+    def replace_segments(self, old: Sequence[Segment], new: Sequence[Segment]) -> None:
+        """Let `new` stand where `old` stood."""
+        at = self.segments.index(old[0])
+        self.segments = [*self.segments[:at], *new, *self.segments[at + len(old) :]]
+        self._bases = [segment.base_offset for segment in self.segments]
+        self._read_next.clear()
+
+    def retain(self, now: int, retention: Retention, keep_from: int) -> bool:
+        """Remove whole segments that are too old or too many, none that reaches `keep_from`; whether any was. Raises
+        OSError."""
+        before = self.start_offset
+
+        def expired(segment: Segment) -> bool:
+            untimed = segment.size > 0 and segment.max_timestamp < 0
+            return retention.ms >= 0 and not untimed and now - segment.max_timestamp > retention.ms
+
         newest = self.segments[-1]
-        age = now - newest.max_timestamp
-        expired = retention_ms >= 0 and age > retention_ms
-        if newest.size and newest.max_timestamp >= 0 and (expired or age > segment_ms):
+        if newest.size and expired(newest):
             self.roll()
-        surplus = sum(s.size for s in self.segments) - retention_bytes if retention_bytes >= 0 else 0
+        surplus = sum(s.size for s in self.segments) - retention.bytes if retention.bytes >= 0 else -1
         while len(self.segments) > 1 and self._bases[1] <= keep_from:
             oldest = self.segments[0]
-            too_old = 0 <= oldest.max_timestamp < now - retention_ms and retention_ms >= 0
-            if not too_old and surplus < oldest.size:
-                return
+            if not expired(oldest) and surplus < oldest.size:
+                break
             surplus -= oldest.size
             self.advance_start(self._bases[1])
+        return self.start_offset > before
 
     def close(self) -> None:
         self._files.forget_folder(self.folder)

@@ -1,49 +1,56 @@
-"""One file of a partition's log, and the sparse index that finds an offset or a time in it."""
+"""One file of a partition's log."""
 
 import mmap
 import os
-from array import array
-from bisect import bisect_right
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
-from millstream.local.broker.log.batch import (
-    HEADER_SIZE,
-    BadBatch,
-    BatchHeader,
-    check_batch,
-    iter_records,
-    read_header,
-)
+from millstream.local.broker.log.batch import HEADER_SIZE, BadBatch, BatchHeader, check_batch, iter_records, read_header
 from millstream.local.broker.log.files import Files
-
-INDEX_INTERVAL = 32 * 1024
-"""Bytes of log between two index entries: the most that a look-up walks, header by header."""
+from millstream.local.broker.log.index import INDEX_INTERVAL, Index, IndexEntry
 
 _READ_AHEAD = 4096
 
-_Index = tuple["array[int]", "array[int]", "array[int]"]
-
 
 class Segment:
-    """Batches from `base_offset` on, `size` bytes of them, none with a timestamp above `max_timestamp`.
+    """Batches from `base_offset` on, `size` bytes of them.
 
-    The index file holds triples (base offset, position, highest timestamp before that position). It is a cache:
-    entries past the end of the log are ignored, missing ones only make a look-up walk further.
+    `max_timestamp` None: not known yet, to be found when it is asked for; only a segment that takes no more may have
+    that.
     """
 
-    __slots__ = ("_files", "_index", "_indexed_to", "base_offset", "index_path", "max_timestamp", "path", "size")
+    __slots__ = (
+        "_files", "_first_timestamp", "_indexed_to", "_max_timestamp", "base_offset", "index", "path", "size",
+    )  # fmt: skip
 
-    def __init__(self, files: Files, folder: Path, base_offset: int, size: int = 0, max_timestamp: int = -1) -> None:
+    def __init__(
+        self, files: Files, folder: Path, base_offset: int, size: int = 0, max_timestamp: int | None = -1
+    ) -> None:
         self.base_offset = base_offset
         self.size = size
-        self.max_timestamp = max_timestamp
-        self.path = folder / f"{base_offset:020}.log"
-        self.index_path = self.path.with_suffix(".index")
+        self.path = log_path(folder, base_offset)
+        self.index = Index(files, self.path.with_suffix(".index"))
         self._files = files
-        self._index: _Index | None = None
         self._indexed_to = size
+        self._max_timestamp = max_timestamp
+        self._first_timestamp: int | None = None
+
+    @property
+    def max_timestamp(self) -> int:
+        """The highest timestamp of its records; -1 without any."""
+        if self._max_timestamp is None:
+            self._max_timestamp = self._find_max_timestamp()
+        return self._max_timestamp
+
+    @property
+    def first_timestamp(self) -> int:
+        """The highest timestamp in its first batch; -1 without any."""
+        if self._first_timestamp is None:
+            for header, _ in self.headers():
+                self._first_timestamp = header.max_timestamp
+                return header.max_timestamp
+            return -1
+        return self._first_timestamp
 
     def append(self, data: bytes | bytearray | memoryview, header: BatchHeader) -> None:
         """Write one placed batch. Raises OSError, and then nothing was written."""
@@ -53,25 +60,25 @@ class Segment:
 
     def note(self, header: BatchHeader, position: int) -> None:
         """Take the batch at `position` into the index and the highest timestamp."""
+        highest = self._max_timestamp
+        assert highest is not None
         if position - self._indexed_to >= INDEX_INTERVAL:
             self._indexed_to = position
-            entry = array("q", (header.base_offset, position, self.max_timestamp))
-            with suppress(OSError):  # the log has the batch already; a missing entry costs a longer walk
-                self._files.append(self.index_path, entry.tobytes())
-            if self._index is not None:
-                for column, value in zip(self._index, entry, strict=True):
-                    column.append(value)
-        if header.max_timestamp > self.max_timestamp:
-            self.max_timestamp = header.max_timestamp
+            self.index.add(IndexEntry(header.base_offset, position, highest))
+        if header.max_timestamp > highest:
+            self._max_timestamp = header.max_timestamp
+
+    def seal(self, end_offset: int) -> None:
+        """It takes no more, and ends before `end_offset`."""
+        if self.size:
+            self.index.add(IndexEntry(end_offset, self.size, self.max_timestamp), cache=False)
 
     def read(self, position: int, size: int) -> bytes:
         return os.pread(self._files.get(self.path), size, position)
 
     def position_of(self, offset: int) -> int:
         """Where the batch starts that holds `offset` or, failing that, the first one after it."""
-        offsets, positions, _ = self._loaded_index()
-        entry = bisect_right(offsets, offset) - 1
-        for header, position in self.headers(positions[entry] if entry >= 0 else 0):
+        for header, position in self.headers(self.index.position_before(offset, self.size)):
             if header.next_offset > offset:
                 return position
         return self.size
@@ -80,16 +87,14 @@ class Segment:
         """(offset, timestamp) of the first record from `from_offset` on that is not earlier than `timestamp`."""
         if self.max_timestamp < timestamp:
             return None
-        _, positions, highest_before = self._loaded_index()
-        entry = bisect_right(highest_before, timestamp - 1) - 1
-        for header, position in self.headers(positions[entry] if entry >= 0 else 0):
+        for header, position in self.headers(self.index.position_of_time(timestamp, self.size)):
             if header.max_timestamp < timestamp or header.next_offset <= from_offset or header.is_control:
                 continue
             try:
                 for record in iter_records(self.read(position, header.size)):
                     if record.timestamp >= timestamp and record.offset >= from_offset:
                         return record.offset, record.timestamp
-            except BadBatch:  # a compression we do not read: the batch is as near as we get
+            except BadBatch:  # what the client compressed cannot be unpacked: the batch is as near as we get
                 return max(header.base_offset, from_offset), header.max_timestamp
         return None
 
@@ -111,9 +116,11 @@ class Segment:
         fd = self._files.get(self.path)
         end = os.fstat(fd).st_size
         self.size = position
+        self.index.cut(max(position, 1))
         self._indexed_to = position
         if position >= end:
             return
+        self._files.note_unsynced(self.path)
         with mmap.mmap(fd, end, prot=mmap.PROT_READ) as mapped, memoryview(mapped) as view:
             while position < end:
                 header = check_batch(view, position)
@@ -124,35 +131,29 @@ class Segment:
                 self.size = position
 
     def truncate(self) -> int:
-        """Cut the file to `size`; how many bytes that removed. The index may know of them, so it is made anew."""
-        fd = self._files.get(self.path)
-        surplus = os.fstat(fd).st_size - self.size
-        os.ftruncate(fd, self.size)
-        self._files.forget(self.index_path)
-        self.index_path.unlink(missing_ok=True)
-        self._index, self._indexed_to = None, 0
-        for header, position in self.headers():
-            self.note(header, position)
+        """Cut the file to `size`; how many bytes that removed. Raises OSError."""
+        surplus = os.fstat(self._files.get(self.path)).st_size - self.size
+        self._files.truncate(self.path, self.size)
         return surplus
 
     def remove(self) -> None:
-        for path in (self.path, self.index_path):
-            self._files.forget(path)
-            path.unlink(missing_ok=True)
+        for path in (self.path, self.index.path):
+            self._files.remove(path)
 
-    def _loaded_index(self) -> _Index:
-        if self._index is None:
-            entries = array("q")
-            if self.index_path.exists():
-                data = self.index_path.read_bytes()
-                entries.frombytes(data[: len(data) // 24 * 24])
-            columns = (array("q"), array("q"), array("q"))
-            last = -1
-            for at in range(0, len(entries), 3):
-                offset, position, highest = entries[at : at + 3]
-                if position > last and position < self.size:
-                    last = position
-                    for column, value in zip(columns, (offset, position, highest), strict=True):
-                        column.append(value)
-            self._index = columns
-        return self._index
+    def _find_max_timestamp(self) -> int:
+        last = self.index.last()
+        if last is not None and last.position == self.size:
+            return last.highest_before
+        # The index was lost or cut short: walk what it lacks, and complete it.
+        known = self.index.last_below(self.size)
+        self._indexed_to, self._max_timestamp = (known.position, known.highest_before) if known else (0, -1)
+        end_offset = self.base_offset
+        for header, position in self.headers(self._indexed_to):
+            self.note(header, position)
+            end_offset = header.next_offset
+        self.seal(end_offset)
+        return self._max_timestamp
+
+
+def log_path(folder: Path, base_offset: int) -> Path:
+    return folder / f"{base_offset:020}.log"
