@@ -77,7 +77,7 @@ def _step(annotation: Any, kind: str | None) -> Step:
         return _over(entity) if type(None) not in options else _over_optional(_over(entity))
     if kind == "string":
         return Walk.skip_string
-    if kind == "bytes":
+    if kind in ("bytes", "records"):
         return Walk.skip_bytes
     size = _SIZES[str(kind)]
     return lambda at: at.skip(size)
