@@ -13,15 +13,15 @@ from millstream.local.broker.wire.control import Response, millis
 
 def init_producer_id(context: Context, request: Any) -> Response:
     transactions = context.broker.transactions
+    holder = (getattr(request, "producer_id", -1), getattr(request, "producer_epoch", -1))
     try:
+        if (holder[0] < 0) != (holder[1] < 0):
+            raise Refused(ErrorCode.invalid_request, "a producer id needs its epoch, and the other way round")
         if request.transactional_id is None:
             producer_id, epoch = transactions.new_producer_id(), 0
         else:
             producer_id, epoch = transactions.init(
-                request.transactional_id,
-                millis(request.transaction_timeout),
-                getattr(request, "producer_id", -1),
-                getattr(request, "producer_epoch", -1),
+                request.transactional_id, millis(request.transaction_timeout), *holder
             )
     except Refused as refused:
         return {"error_code": _in_words_of(refused.code, context.version >= 4), "producer_id": -1, "producer_epoch": -1}

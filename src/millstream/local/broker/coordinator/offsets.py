@@ -40,8 +40,9 @@ class Offsets:
         """Whether an open transaction is about to commit an offset for this partition."""
         return any(partition in groups.get(group, ()) for groups in self._pending.values())
 
-    def has_pending(self, group: str) -> bool:
-        return any(group in groups for groups in self._pending.values())
+    def has_any(self, group: str) -> bool:
+        """Whether the group has offsets, also if none of them is in effect yet."""
+        return group in self._committed or any(group in groups for groups in self._pending.values())
 
     def commit(self, group: str, offsets: Mapping[TopicPartition, Committed]) -> None:
         if offsets:
