@@ -101,7 +101,7 @@ class Wire:
 
     def coordinator_of_transactions(self, transactional_id: str) -> Connection:
         """The transactional id's coordinator, once it knows that it is."""
-        stranger = {"transactional_id": transactional_id, "producer_id": 0, "producer_epoch": 0, "committed": False}
+        stranger = {"transactional_id": transactional_id, "producer_id": -1, "producer_epoch": 0, "committed": False}
         return self._coordinator(transactional_id, 1, lambda broker: broker.ask("end_txn", 1, **stranger))
 
     def topic_id(self, topic: str) -> UUID:
