@@ -26,6 +26,9 @@ class ListLog:
         records = self.topics[topic][from_offset:]
         return [(from_offset + i, key, value) for i, (key, value) in enumerate(records)]
 
+    async def cluster_id(self) -> str:
+        return "a-list"
+
 
 @contextmanager
 def running_registry(log: TopicLog) -> Iterator[httpx.Client]:

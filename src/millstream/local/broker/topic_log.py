@@ -6,7 +6,8 @@ from kio.schema.errors import ErrorCode
 
 from millstream.local.broker.core import Broker
 from millstream.local.broker.errors import Refused
-from millstream.local.broker.log.batch import build_batch, iter_records, read_header
+from millstream.local.broker.log.aborted import Aborted
+from millstream.local.broker.log.batch import BatchHeader, build_batch, iter_records, read_header
 from millstream.local.broker.partition import Partition
 
 
@@ -39,7 +40,7 @@ class TopicLog:
         return base_offset
 
     async def read(self, topic: str, partition: int, from_offset: int) -> Iterable[tuple[int, bytes, bytes | None]]:
-        """Every record `(offset, key, value)` from `from_offset` to the present end, in order.
+        """Every committed record `(offset, key, value)` from `from_offset` to the present stable end, in order.
 
         Records without a key are left out: in a compacted topic they stand for nothing.
         """
@@ -47,15 +48,30 @@ class TopicLog:
 
     @staticmethod
     def _records(partition: Partition, from_offset: int) -> Iterator[tuple[int, bytes, bytes | None]]:
+        aborted = partition.aborted_between(from_offset)
         for batch in partition.log.batches(from_offset):
-            if read_header(batch).is_control:
+            header = read_header(batch)
+            if header.base_offset >= partition.stable_offset:
+                return
+            if header.is_control or _was_aborted(header, aborted):
                 continue
             for record in iter_records(batch):
                 if record.offset >= from_offset and record.key is not None:
                     yield record.offset, record.key, record.value
+
+    async def cluster_id(self) -> str:
+        """The broker's cluster id, as Metadata tells it."""
+        return self._broker.cluster_id
 
     def _find(self, topic: str, partition: int) -> Partition:
         found = self._broker.topics.partition(topic, partition)
         if found is None:
             raise Refused(ErrorCode.unknown_topic_or_partition, f"no partition {topic}-{partition}")
         return found
+
+
+def _was_aborted(header: BatchHeader, aborted: Sequence[Aborted]) -> bool:
+    return header.is_transactional and any(
+        of.producer_id == header.producer_id and of.first_offset <= header.base_offset < of.marker_offset
+        for of in aborted
+    )

@@ -1,6 +1,7 @@
-"""A schema registry with Confluent's REST routes for Avro, kept in its broker's `_schemas` topic."""
+"""A schema registry with Confluent's REST routes, kept in its broker's `_schemas` topic."""
 
-from millstream.local.registry.log import TopicLog
+from millstream.local.registry.http import Limits
+from millstream.local.registry.log import Overtaken, TopicLog
 from millstream.local.registry.server import Registry, serve
 
-__all__ = ["Registry", "TopicLog", "serve"]
+__all__ = ["Limits", "Overtaken", "Registry", "TopicLog", "serve"]

@@ -1,5 +1,6 @@
 """The registry's refusals, with Confluent's codes: the first three digits are the HTTP status."""
 
+from collections.abc import Iterable
 from typing import NoReturn
 
 
@@ -24,8 +25,8 @@ def version_not_found(version: object) -> NoReturn:
     raise Refusal(40402, f"Version {version} not found.")
 
 
-def schema_not_found(schema_id: int | None = None) -> NoReturn:
-    raise Refusal(40403, "Schema not found" if schema_id is None else f"Schema {schema_id} not found")
+def schema_not_found(schema: object = None) -> NoReturn:
+    raise Refusal(40403, "Schema not found" if schema is None else f"Schema {schema} not found")
 
 
 def subject_soft_deleted(subject: str) -> NoReturn:
@@ -52,9 +53,16 @@ def subject_without_config(subject: str) -> NoReturn:
     raise Refusal(40408, f"Subject '{subject}' does not have subject-level compatibility configured")
 
 
-def incompatible_schema(reasons: list[str]) -> NoReturn:
-    detail = "; ".join(reasons)
-    raise Refusal(409, f"Schema being registered is incompatible with an earlier schema; details: [{detail}]")
+def subject_without_mode(subject: str) -> NoReturn:
+    raise Refusal(40409, f"Subject '{subject}' does not have subject-level mode configured")
+
+
+def incompatible_schema(subject: str, reasons: Iterable[str]) -> NoReturn:
+    raise Refusal(
+        40901,
+        "Schema being registered is incompatible with an earlier schema for subject "
+        f'"{subject}", details: [{", ".join(reasons)}]',
+    )
 
 
 def invalid_schema(reason: object) -> NoReturn:
@@ -75,3 +83,33 @@ def invalid_level() -> NoReturn:
         "Invalid compatibility level. Valid values are none, backward, forward, full, "
         "backward_transitive, forward_transitive, and full_transitive",
     )
+
+
+def invalid_mode(more: str = "") -> NoReturn:
+    raise Refusal(42204, f"Invalid mode. Valid values are READWRITE, READONLY, READONLY_OVERRIDE, and IMPORT.{more}")
+
+
+def not_permitted(why: str) -> NoReturn:
+    raise Refusal(42205, why)
+
+
+def reference_exists(subject: str, version: int) -> NoReturn:
+    key = f"{{magic=1,keytype=SCHEMA,subject={subject},version={version}}}"
+    raise Refusal(42206, f"One or more references exist to the schema {key}.")
+
+
+def invalid_subject(subject: str, why: str = "") -> NoReturn:
+    raise Refusal(42208, f"The specified subject '{subject}' is not a valid.{why}")
+
+
+def schema_too_large(why: str) -> NoReturn:
+    raise Refusal(42209, f"Register operation failed because schema is too large{why}")
+
+
+def not_served(field: str, code: int = 422) -> NoReturn:
+    """Refuse what would otherwise be a success that did nothing."""
+    raise Refusal(code, f"'{field}' is not served by this registry; leave it out")
+
+
+def store_failed(why: object) -> NoReturn:
+    raise Refusal(50001, f"Error in the backend data store: {why}")

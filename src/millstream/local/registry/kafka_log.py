@@ -1,25 +1,36 @@
-"""The registry's topic in a Kafka over the network: Apache Kafka, or a local broker in another process."""
+"""The registry's topic in a Kafka over the network: Apache Kafka, or a local broker in another process.
+
+Registries beside each other take turns by fencing: all write in transactions under one transactional id, of which Kafka
+lets the newest holder alone commit. So whoever commits has read all that was written before, without electing anybody.
+"""
 
 import asyncio
+import time
 from collections.abc import Iterable, Mapping, Sequence
+from random import uniform
 
-from millstream.errors import KafkaFault
-from millstream.kafka import Message, TopicSpec, connect
+from millstream.errors import CommitUnknown, Fenced, TransactionAborted, Unavailable
+from millstream.kafka import TopicSpec, connect
+from millstream.kafka.port import TopicPartition, TransactionalProducer
+from millstream.local.registry.log import Overtaken
 from millstream.settings import Settings
 
 WAIT_SECONDS = 30.0
+TRANSACTIONAL_ID = "millstream-schema-registry"
+_PAUSE_SECONDS = 0.2
 
 
 class KafkaLog:
     """A `TopicLog` on the cluster that `settings` name; every call waits in a thread, for some 30 s at most."""
 
     def __init__(self, settings: Settings) -> None:
-        # Uncompressed, so that a registry inside a local broker can read it, which has gzip at most.
+        # Uncompressed, so that every registry can read it, whatever codecs it has.
         uncompressed = settings.model_copy(update={"kafka": {**settings.kafka, "compression.type": "none"}})
         self._kafka = connect(uncompressed, client_id="schema-registry")
         self._admin = self._kafka.admin()
-        self._offset = -1
-        self._producer = self._kafka.producer(on_delivery=self._note)
+        self._turn: TransactionalProducer | None = None
+        """Ours until another registry takes it; while it is, nobody else has written."""
+        self._read_up_to = 0
 
     async def create_topic(self, topic: str, *, partitions: int, config: Mapping[str, str]) -> None:
         await asyncio.to_thread(self._admin.ensure_topics, [TopicSpec(topic, partitions, config)])
@@ -30,23 +41,71 @@ class KafkaLog:
     async def read(self, topic: str, partition: int, from_offset: int) -> Iterable[tuple[int, bytes, bytes | None]]:
         return await asyncio.to_thread(self._read, topic, partition, from_offset)
 
+    async def cluster_id(self) -> str:
+        return await asyncio.to_thread(self._admin.cluster_id)
+
     async def close(self) -> None:
-        await asyncio.to_thread(self._producer.close)
+        await asyncio.to_thread(self._give_up_turn)
         await asyncio.to_thread(self._admin.close)
 
     def _append(self, topic: str, partition: int, records: Sequence[tuple[bytes, bytes | None]]) -> int:
-        for key, value in records:
-            self._producer.produce(topic, value, key, partition=partition)
-        self._producer.flush()
-        return self._offset - len(records) + 1
+        place = (topic, partition)
+        turn = self._turn or self._take_turn(place)
+        try:
+            turn.begin(WAIT_SECONDS)
+            for key, value in records:
+                turn.produce(topic, value, key, partition=partition)
+            turn.commit(WAIT_SECONDS)
+        except (Fenced, TransactionAborted, CommitUnknown) as taken:
+            # Written or not: reading tells, and a decision that is carried out already is not carried out twice.
+            self._give_up_turn()
+            time.sleep(uniform(0.0, _PAUSE_SECONDS))  # noqa: S311 (no secret)
+            raise Overtaken from taken
+        except Exception:
+            self._give_up_turn()
+            raise
+        return self._settled(place) - len(records)
 
-    def _note(self, fault: KafkaFault | None, message: Message) -> None:
-        if fault is None:
-            self._offset = message.offset()
+    def _take_turn(self, place: TopicPartition) -> TransactionalProducer:
+        """Shut out every other writer. Raises `Overtaken` if one has written since we read last."""
+        turn = self._turn = self._kafka.transactional_producer(TRANSACTIONAL_ID)
+        try:
+            turn.init(WAIT_SECONDS)
+        except Fenced as taken:
+            self._give_up_turn()
+            raise Overtaken from taken
+        except Exception:
+            self._give_up_turn()
+            raise
+        if self._end(place) != self._read_up_to:
+            raise Overtaken
+        return turn
+
+    def _give_up_turn(self) -> None:
+        turn, self._turn = self._turn, None
+        if turn is not None:
+            turn.close()
+
+    def _settled(self, place: TopicPartition) -> int:
+        """Wait until what was committed can be read: Kafka answers a commit before that. The end of the topic then."""
+        written = self._admin.end_offsets([place], "read_uncommitted", timeout=WAIT_SECONDS)[place]
+        deadline = time.monotonic() + WAIT_SECONDS
+        while (end := self._end(place)) < written:
+            if time.monotonic() > deadline:
+                raise Unavailable(f"{place[0]} does not show what was committed to it after {WAIT_SECONDS:g} s.")
+            time.sleep(0.005)
+        return end
+
+    def _end(self, place: TopicPartition) -> int:
+        return self._admin.end_offsets([place], timeout=WAIT_SECONDS)[place]
 
     def _read(self, topic: str, partition: int, from_offset: int) -> list[tuple[int, bytes, bytes | None]]:
         place = (topic, partition)
-        if self._admin.end_offsets([place], timeout=WAIT_SECONDS)[place] <= from_offset:
+        end = self._end(place)
+        # The end of a transaction is a record too, which nobody reads.
+        if end <= max(from_offset, self._read_up_to):
             return []
         batches = self._kafka.read_to_end(topic, [partition], start={place: from_offset}, timeout=WAIT_SECONDS)
-        return [(message.offset(), message.key() or b"", message.value()) for batch in batches for message in batch]
+        found = [(record.offset(), record.key() or b"", record.value()) for batch in batches for record in batch]
+        self._read_up_to = end
+        return found
