@@ -1,7 +1,7 @@
 """Compaction of one partition's log, in steps of some milliseconds: between two of them the broker does other things.
 
-A plan says what is to be done; `run` does it, step by step, and may be dropped at any step. Segments are rewritten in
-groups, so that many small ones become one, and each group is swapped in by itself (see `swap`).
+A plan says what is to be done; `run` does it, step by step, and may be dropped at any step. As many segments as fit in
+one become one, and that is swapped in by itself (see `swap`).
 """
 
 from collections.abc import Generator, Iterator
@@ -82,14 +82,16 @@ class Plan:
         latest: dict[bytes, int] = {}
         until = yield from self._map_keys(latest, aborted, end)
         cleaner = Cleaner(latest, until, aborted, self._producers, self._now, self._rules.delete_retention)
-        for group in self._groups(until):
-            if not all(segment in self._log.segments for segment in group):
-                return  # retention was faster
+        left = [segment for segment in self.cleanable if segment.base_offset < until]
+        while left:
             try:
-                yield from self._rewrite(group, cleaner)
+                done = yield from self._rewrite(left, cleaner)
             finally:
-                for path in _cleaned_paths(group[0]):
+                for path in _cleaned_paths(left[0]):
                     self._files.remove(path)
+            if not done:
+                return  # retention was faster
+            left = left[done:]
         self._log.compacted_to = max(self._log.compacted_to, until)
 
     def _map_keys(self, latest: dict[bytes, int], aborted: AbortedRecords, end: int) -> Generator[None, None, int]:
@@ -109,31 +111,20 @@ class Plan:
                     yield
         return end
 
-    def _groups(self, until: int) -> Iterator[list[Segment]]:
-        """Neighbours that fit in one segment together."""
-        group: list[Segment] = []
-        size = 0
-        for segment in self.cleanable:
-            if segment.base_offset >= until:
-                break
-            if group and size + segment.size > self._rules.segment_bytes:
-                yield group
-                group, size = [], 0
-            group.append(segment)
-            size += segment.size
-        if group:
-            yield group
-
-    def _rewrite(self, group: list[Segment], cleaner: Cleaner) -> Steps:
-        """Write what stays of these segments, and swap it in if that changes anything."""
-        log_path, index_path = _cleaned_paths(group[0])
+    def _rewrite(self, segments: list[Segment], cleaner: Cleaner) -> Generator[None, None, int]:
+        """Write what stays of the first of these segments, of as many as fit in one together, and swap it in if that
+        changes anything; how many these were, 0 if they are not there any more."""
+        log_path, index_path = _cleaned_paths(segments[0])
         for path in (log_path, index_path):
             self._files.remove(path)
-        end = self._end_of(group[-1])
         writing = _Writing()
-        changed = len(group) > 1
-        already_removed = len(cleaner.removed_markers)
-        for segment in group:
+        changed = False
+        removed_before = len(cleaner.removed_markers)
+        group: list[Segment] = []
+        for segment in segments:
+            if group and writing.size + segment.size > self._rules.segment_bytes:
+                break
+            group.append(segment)
             for header, batch in self._batches(segment):
                 left = cleaner.clean(header, batch)
                 changed = changed or left is not batch
@@ -142,19 +133,20 @@ class Plan:
                 if self._step_done(header):
                     self._files.append(log_path, writing.taken())
                     yield
-                    if group[-1] not in self._log.segments or group[0] not in self._log.segments:
-                        return
-        if not changed:
-            return
+                    if segment not in self._log.segments or segments[0] not in self._log.segments:
+                        return 0
+        if len(group) == 1 and not changed:
+            return 1
+        base, end = group[0].base_offset, self._end_of(group[-1])
         self._files.append(log_path, writing.taken())
         writing.index.append(IndexEntry(end, writing.size, writing.max_timestamp))
         self._files.append(index_path, pack_entries(writing.index))
-        if len(cleaner.removed_markers) > already_removed:
+        if len(cleaner.removed_markers) > removed_before:
             self._aborted.keep(lambda entry: entry.marker_offset not in cleaner.removed_markers)
-        base = group[0].base_offset
         swap_in(self._files, self._log.folder, base, end)
         new = Segment(self._files, self._log.folder, base, writing.size, writing.max_timestamp)
         self._log.replace_segments(group, [new])
+        return len(group)
 
     def _batches(self, segment: Segment) -> Iterator[tuple[BatchHeader, bytes]]:
         for header, position in segment.headers():
