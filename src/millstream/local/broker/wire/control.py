@@ -4,32 +4,34 @@ A handler writes one dictionary with the fields of every version; each version's
 are milliseconds, arrays are any iterables of dictionaries or plain values, a field left out has its default.
 """
 
-import io
-from collections.abc import Callable, Mapping
-from dataclasses import MISSING, fields, is_dataclass
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass
 from datetime import timedelta
-from functools import cache
-from typing import Any, get_args, get_origin
+from functools import cache, lru_cache
+from typing import Any, get_args
 
 from kio.index import load_payload_module
-from kio.schema.errors import ErrorCode
 from kio.schema.index import api_key_map
-from kio.serial import entity_reader, entity_writer
-from kio.static.constants import EntityType, uuid_zero
+from kio.serial import entity_reader
+from kio.static.constants import EntityType
 
+from millstream.local.broker.wire.answers import Answer, item_of, writer
 from millstream.local.broker.wire.bounds import check_bounds
 from millstream.local.broker.wire.buffer import Malformed
 
-Response = Mapping[str, Any]
+Response = Answer
 
-_DEFAULTS = {
-    "string": "", "bytes": b"", "bool": False, "uuid": uuid_zero, "error_code": ErrorCode.none,
-    "timedelta_i32": timedelta(0), "timedelta_i64": timedelta(0), "float64": 0.0,
-}  # fmt: skip
+_OFTEN_SENT = 256
+"""Bytes. Heartbeats and the steps of a transaction come again and again as the same few bytes; what was read of them
+can be used again, for kio's classes are frozen."""
 
 
 def read_request(key: int, version: int, body: bytes) -> Any:
     """The request as kio's class for this key and version. Raises Malformed."""
+    return (_read_again if len(body) <= _OFTEN_SENT else _read)(key, version, body)
+
+
+def _read(key: int, version: int, body: bytes) -> Any:
     read, check = _reader(key, version)
     check_bounds(_entity(key, version, EntityType.request), body)
     try:
@@ -40,12 +42,14 @@ def read_request(key: int, version: int, body: bytes) -> Any:
     return request
 
 
+_read_again = lru_cache(maxsize=128)(_read)
+
+
 def write_response(key: int, version: int, response: Response) -> bytes:
     """The body of a response."""
-    build, write = _writer(key, version)
-    buffer = io.BytesIO()
-    write(buffer, build(response))
-    return buffer.getvalue()
+    out: list[bytes] = []
+    writer(_entity(key, version, EntityType.response))(out, response)
+    return b"".join(out)
 
 
 def millis(duration: timedelta) -> int:
@@ -74,7 +78,7 @@ def _reader(key: int, version: int) -> tuple[Callable[[bytes, int], tuple[Any, i
 def _null_check(entity: type) -> Callable[[Any], None]:
     """Raises Malformed for a null where the schema has none: kio reads it as if it might be there."""
     never_null = [field.name for field in fields(entity) if type(None) not in get_args(field.type)]
-    arrays = [(field.name, _item_type(field.type)) for field in fields(entity)]
+    arrays = [(field.name, item_of(field.type)) for field in fields(entity)]
     nested = [(name, _null_check(inner)) for name, inner in arrays if inner is not None and is_dataclass(inner)]
 
     def check(value: Any) -> None:
@@ -86,55 +90,3 @@ def _null_check(entity: type) -> Callable[[Any], None]:
                 check_item(item)
 
     return check
-
-
-@cache
-def _writer(key: int, version: int) -> tuple[Callable[[Response], Any], Callable[[io.BytesIO, Any], None]]:
-    entity = _entity(key, version, EntityType.response)
-    return _builder(entity), entity_writer(entity)
-
-
-@cache
-def _builder(entity: type) -> Callable[[Response], Any]:
-    """From a dictionary to `entity`, converting what kio wants otherwise."""
-    plan = [(field.name, _converter(field), _default(field)) for field in fields(entity)]
-
-    def build(values: Response) -> Any:
-        given = {}
-        for name, convert, default in plan:
-            value = values.get(name, default)
-            given[name] = value if convert is None or value is None or value is default else convert(value)
-        return entity(**given)
-
-    return build
-
-
-def _converter(field: Any) -> Callable[[Any], Any] | None:
-    inner = _item_type(field.type)
-    kafka_type = field.metadata.get("kafka_type")
-    if inner is not None and is_dataclass(inner):
-        build = _builder(inner)
-        return lambda items: tuple(map(build, items))
-    if inner is not None:
-        return tuple
-    if kafka_type in ("timedelta_i32", "timedelta_i64"):
-        return lambda milliseconds: timedelta(milliseconds=milliseconds)
-    if kafka_type == "error_code":
-        return ErrorCode
-    return None
-
-
-def _item_type(annotation: Any) -> Any:
-    """What an array field holds, also where the array may be null; None for other fields."""
-    options = (annotation, *get_args(annotation)) if get_origin(annotation) is not tuple else (annotation,)
-    return next((get_args(option)[0] for option in options if get_origin(option) is tuple), None)
-
-
-def _default(field: Any) -> Any:
-    if field.default is not MISSING:
-        return field.default
-    if _item_type(field.type) is not None:
-        return ()
-    if type(None) in get_args(field.type):
-        return None
-    return _DEFAULTS.get(field.metadata.get("kafka_type"), 0)
