@@ -5,7 +5,7 @@ import socket
 import struct
 import threading
 
-END_TXN = 26
+PRODUCE, END_TXN = 0, 26
 
 
 class Proxy:
@@ -20,7 +20,7 @@ class Proxy:
         # Metadata names brokers as host and port, one after the other, whatever the version.
         self._theirs, self._ours = (host.encode() + struct.pack(">i", n) for n in (int(port), own))
         self._lost: set[int] = set()
-        self._once = False
+        self._once = self._cut = False
         self.hits = threading.Event()
         self._sockets: list[socket.socket] = []
         threading.Thread(target=self._accept, daemon=True).start()
@@ -35,9 +35,15 @@ class Proxy:
         self._once = True
         self.lose(api_key)
 
+    def cut(self) -> None:
+        """Hang up on everybody, and let nobody through from now on."""
+        self._cut = True
+        _hang_up(*self._sockets)
+
     def heal(self) -> None:
         """Lose nothing any more."""
         self._lost = set()
+        self._cut = False
 
     def close(self) -> None:
         for each in [self._listener, *self._sockets]:
@@ -49,6 +55,9 @@ class Proxy:
         with contextlib.suppress(OSError):
             while True:
                 client = self._listener.accept()[0]
+                if self._cut:
+                    client.close()
+                    continue
                 broker = socket.create_connection(self._target)
                 self._sockets += [client, broker]
                 asked: dict[int, int] = {}

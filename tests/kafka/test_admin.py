@@ -1,14 +1,12 @@
+import re
 import time
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from millstream.errors import ConfigurationError, TopicMissing, Unavailable
+from millstream.errors import ConfigurationError, KafkaFault, TopicMissing, Unavailable
 from millstream.kafka import TopicSpec, connect
 from millstream.settings import Settings
 from millstream.testing.apache import ApacheKafka
-
-from .conftest import take
 
 
 def test_topics_are_made_once_with_their_configuration(broker, kafka):
@@ -24,11 +22,12 @@ def test_topics_are_made_once_with_their_configuration(broker, kafka):
 def test_many_may_make_the_same_topics_at_once(broker, kafka):
     names = [broker.name("topic") for _ in range(3)]
 
-    def make(_: int) -> list[str]:
-        return kafka.admin().ensure_topics([TopicSpec(name, 2) for name in names])
+    made: list[str] = []
 
-    with ThreadPoolExecutor(6) as pool:
-        made = [name for each in pool.map(make, range(6)) for name in each]
+    def make() -> None:
+        made.extend(broker.connect().admin().ensure_topics([TopicSpec(name, 2) for name in names]))
+
+    broker.together(6, make)
     assert sorted(made) == sorted(names)
 
 
@@ -47,7 +46,7 @@ def test_lag_counts_records_and_no_markers(broker, kafka):
         producer.commit()
     consumer = broker.closing(kafka.consumer(group))
     consumer.subscribe([topic])
-    take(consumer, 3)
+    broker.take(consumer, 3)
     admin = kafka.admin()
     assert [lag.lag for lag in admin.group_lag(group, [topic])] == [3]
     consumer.commit({(topic, 0): 3})
@@ -72,16 +71,17 @@ def test_the_cluster_says_who_it_is(broker, kafka):
     assert admin.brokers() == [broker.bootstrap]
 
 
-def test_without_a_broker_questions_end_in_time():
-    admin = connect(Settings(bootstrap_servers="127.0.0.1:1")).admin()
-    with pytest.raises(Unavailable, match=r"127\.0\.0\.1:1"):
+def test_without_a_broker_questions_end_in_time(broker):
+    address, kafka = broker.nobody()
+    admin = kafka.admin()
+    with pytest.raises(Unavailable, match=re.escape(address)):
         admin.topics(timeout=0.5)
     with pytest.raises(Unavailable):
         admin.cluster_id(timeout=0.5)
-    began = time.monotonic()
+    began = broker.clock()
     with pytest.raises(Unavailable):
         admin.end_offsets([("t", 0)], timeout=0.5)
-    assert time.monotonic() - began < 2
+    assert broker.clock() - began < 2
 
 
 @pytest.mark.real
@@ -92,3 +92,34 @@ def test_the_ends_of_partitions_made_a_moment_ago(apache_kafka: ApacheKafka):
         admin.ensure_topics([TopicSpec(topic, 12)])
         partitions = [(topic, partition) for partition in range(12)]
         assert admin.end_offsets(partitions) == dict.fromkeys(partitions, 0)
+
+
+def test_ends_depend_on_who_asks(broker, kafka):
+    topic = broker.topic(2)
+    broker.write(topic, b"0", partition=0)
+    producer = broker.closing(kafka.transactional_producer(broker.name("writer")))
+    producer.begin()
+    producer.produce(topic, b"open", partition=0)
+    broker.until(lambda: len(broker.values(topic, "read_uncommitted")) == 2, "it to be written")
+    admin, partitions = kafka.admin(), [(topic, 0), (topic, 1)]
+    assert admin.end_offsets(partitions) == {(topic, 0): 1, (topic, 1): 0}
+    assert admin.end_offsets(partitions, "read_uncommitted") == {(topic, 0): 2, (topic, 1): 0}
+
+
+def test_a_group_that_never_was_has_no_offsets_and_all_of_the_lag(broker, kafka):
+    topic, group = broker.topic(2), broker.name("group")
+    broker.write(topic, b"0", b"1", partition=1)
+    admin = kafka.admin()
+    assert admin.group_offsets(group) == {}
+    assert group not in admin.groups()
+    lags = admin.group_lag(group, [topic])
+    assert [(lag.partition, lag.committed, lag.lag) for lag in lags] == [(0, None, 0), (1, None, 2)]
+    with pytest.raises(TopicMissing, match=r"nobody\.made\.this"):
+        admin.group_lag(group, ["nobody.made.this"])
+
+
+def test_a_configuration_that_kafka_does_not_know_is_refused(broker, kafka):
+    with pytest.raises(KafkaFault, match="creating topic"):
+        kafka.admin().ensure_topics([TopicSpec(broker.name("topic"), 1, {"no.such.config": "1"})])
+    with pytest.raises(TopicMissing):
+        kafka.admin().topic_config("nobody.made.this")

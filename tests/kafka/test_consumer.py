@@ -1,29 +1,22 @@
 import itertools
-import subprocess
-import sys
-import time
 
 import pytest
 
 from millstream.errors import Fenced, TopicMissing
-from millstream.kafka import connect, properties
-from millstream.kafka.consumer import GroupConsumer
-from millstream.testing.child import end, first_line, last_lines, spawn, wait_until
-
-from .conftest import take
+from millstream.kafka import TopicSpec
 
 
 def test_a_batch_comes_at_once_though_it_could_be_larger(broker, kafka):
     topic = broker.topic()
     consumer = broker.closing(kafka.consumer(broker.name("group")))
     consumer.subscribe([topic])
-    wait_until(lambda: not consumer.poll_batch() and bool(consumer.assignment()), seconds=20, what="an assignment")
+    broker.assigned(consumer)
     broker.write(topic, b"a", b"b", b"c")
-    started = time.monotonic()
+    started = broker.clock()
     batch = []
     while not batch:
         batch = consumer.poll_batch(200, timeout=15)
-    assert time.monotonic() - started < 5
+    assert broker.clock() - started < 5
     first = batch[0]
     assert (first.topic(), first.partition(), first.offset(), first.key(), first.value()) == (topic, 0, 0, b"a", b"a")
 
@@ -31,10 +24,10 @@ def test_a_batch_comes_at_once_though_it_could_be_larger(broker, kafka):
 def test_an_idle_poll_is_bounded(broker, kafka):
     consumer = broker.closing(kafka.consumer(broker.name("group")))
     consumer.subscribe([broker.topic()])
-    wait_until(lambda: not consumer.poll_batch() and bool(consumer.assignment()), seconds=20, what="an assignment")
-    started = time.monotonic()
+    broker.assigned(consumer)
+    started = broker.clock()
     assert consumer.poll_batch(200, timeout=0.2) == []
-    assert time.monotonic() - started < 2
+    assert broker.clock() - started < 2
 
 
 def test_given_start_offsets_win_over_committed_ones(broker, kafka):
@@ -43,19 +36,19 @@ def test_given_start_offsets_win_over_committed_ones(broker, kafka):
         broker.write(topic, b"0", b"1", b"2", partition=partition)
     first = kafka.consumer(group)
     first.subscribe([topic])
-    take(first, 6)
+    broker.take(first, 6)
     first.commit({(topic, 0): 3, (topic, 1): 1})
     first.close()
     second = broker.closing(kafka.consumer(group))
     second.subscribe([topic], on_assigned=lambda partitions: {(topic, 0): 2})
-    assert sorted((m.partition(), m.offset()) for m in take(second, 3)) == [(0, 2), (1, 1), (1, 2)]
+    assert sorted((m.partition(), m.offset()) for m in broker.take(second, 3)) == [(0, 2), (1, 1), (1, 2)]
 
 
 def test_offsets_are_committed_with_a_note(broker, kafka):
     topic = broker.topic(2)
     consumer = broker.closing(kafka.consumer(broker.name("group")))
     consumer.subscribe([topic])
-    wait_until(lambda: not consumer.poll_batch() and bool(consumer.assignment()), seconds=20, what="an assignment")
+    broker.assigned(consumer)
     consumer.commit({(topic, 0): 7}, {(topic, 0): "version 3"})
     assert consumer.committed([(topic, 0), (topic, 1)]) == {(topic, 0): (7, "version 3"), (topic, 1): (None, "")}
 
@@ -65,28 +58,28 @@ def test_rewind_goes_back_to_what_is_committed_and_seek_anywhere(broker, kafka):
     broker.write(topic, *(b"%d" % n for n in range(10)))
     consumer = broker.closing(kafka.consumer(broker.name("group")))
     consumer.subscribe([topic])
-    take(consumer, 10)
+    broker.take(consumer, 10)
     consumer.rewind()
-    assert take(consumer, 10)[0].offset() == 0
+    assert broker.take(consumer, 10)[0].offset() == 0
     consumer.commit({(topic, 0): 4})
     consumer.rewind()
-    assert [m.offset() for m in take(consumer, 6)] == [4, 5, 6, 7, 8, 9]
+    assert [m.offset() for m in broker.take(consumer, 6)] == [4, 5, 6, 7, 8, 9]
     consumer.seek({(topic, 0): 8})
-    assert [m.offset() for m in take(consumer, 2)] == [8, 9]
+    assert [m.offset() for m in broker.take(consumer, 2)] == [8, 9]
 
 
 def test_a_paused_partition_is_silent_until_it_is_resumed(broker, kafka):
     topic = broker.topic(2)
     consumer = broker.closing(kafka.consumer(broker.name("group")))
     consumer.subscribe([topic])
-    wait_until(lambda: not consumer.poll_batch() and bool(consumer.assignment()), seconds=20, what="an assignment")
+    broker.assigned(consumer)
     consumer.pause([(topic, 0)])
     broker.write(topic, b"paused", partition=0)
     broker.write(topic, b"heard", partition=1)
-    assert [m.value() for m in take(consumer, 1)] == [b"heard"]
+    assert [m.value() for m in broker.take(consumer, 1)] == [b"heard"]
     assert consumer.poll_batch(200, 0.3) == []
     consumer.resume([(topic, 0)])
-    assert [m.value() for m in take(consumer, 1)] == [b"paused"]
+    assert [m.value() for m in broker.take(consumer, 1)] == [b"paused"]
 
 
 def test_lag_counts_no_transaction_markers(broker, kafka):
@@ -98,10 +91,8 @@ def test_lag_counts_no_transaction_markers(broker, kafka):
         producer.commit()
     consumer = broker.closing(kafka.consumer(broker.name("group")))
     consumer.subscribe([topic])
-    take(consumer, 3)
-    wait_until(
-        lambda: not consumer.poll_batch() and consumer.lag() == {(topic, 0): 0}, seconds=20, what="lag to become 0"
-    )
+    broker.take(consumer, 3)
+    broker.until(lambda: not consumer.poll_batch() and consumer.lag() == {(topic, 0): 0}, "lag to become 0")
     assert consumer.position() == {(topic, 0): 6}
     assert consumer.watermarks((topic, 0)) == (0, 6)
 
@@ -117,7 +108,7 @@ def test_a_newcomer_takes_partitions_and_what_was_revoked_is_not_delivered_any_m
         first.commit({partition: first.position().get(partition, 0) for partition in partitions})
 
     first.subscribe([topic], on_assigned=lambda partitions: held.update(partitions), on_revoked=give_up)
-    wait_until(lambda: not first.poll_batch() and len(held) == 4, seconds=20, what="all partitions")
+    broker.until(lambda: not first.poll_batch() and len(held) == 4, "all partitions")
     second = broker.closing(kafka.consumer(group))
     second.subscribe([topic])
     numbers = itertools.count()
@@ -132,7 +123,7 @@ def test_a_newcomer_takes_partitions_and_what_was_revoked_is_not_delivered_any_m
                 seen.append((name, message.value()))
         return len(held) == 2 and len(second.assignment()) == 2 and {name for name, _ in seen} == {"first", "second"}
 
-    wait_until(shared, seconds=30, what="both members to share the work", every=0)
+    broker.until(shared, "both members to share the work", 30)
     assert sorted(revoked) == sorted(second.assignment())
 
 
@@ -147,7 +138,7 @@ def test_co_partitioned_topics_go_to_the_same_member(broker, kafka):
             member.poll_batch(10, 0.05)
         return all(len(member.assignment()) == 2 for member in members)
 
-    wait_until(shared, seconds=30, what="a shared assignment", every=0)
+    broker.until(shared, "a shared assignment", 30)
     for member in members:
         assert {partition for _, partition in member.assignment()} in ({0}, {1})
 
@@ -156,7 +147,7 @@ def test_a_second_holder_of_an_instance_fences_the_first(broker, kafka):
     topic, group = broker.topic(), broker.name("group")
     first = broker.closing(kafka.consumer(group, instance="slot-0"))
     first.subscribe([topic])
-    wait_until(lambda: not first.poll_batch() and bool(first.assignment()), seconds=20, what="an assignment")
+    broker.assigned(first)
     second = broker.closing(kafka.consumer(group, instance="slot-0"))
     second.subscribe([topic])
 
@@ -166,7 +157,7 @@ def test_a_second_holder_of_an_instance_fences_the_first(broker, kafka):
         return False
 
     with pytest.raises(Fenced, match="newer holder"):
-        wait_until(turn, seconds=20, what="the first to be fenced", every=0)
+        broker.until(turn, "the first to be fenced", 20)
 
 
 def test_a_restarted_instance_keeps_its_partitions_without_a_rebalance(broker, kafka):
@@ -186,7 +177,7 @@ def test_a_restarted_instance_keeps_its_partitions_without_a_rebalance(broker, k
         mine.poll_batch(10, 0.05)
         return len(other.assignment()) == len(mine.assignment()) == 1
 
-    wait_until(shared, seconds=30, what="a shared assignment", every=0)
+    broker.until(shared, "a shared assignment", 30)
     events.clear()
     before = mine.assignment()
     mine.close()
@@ -198,37 +189,16 @@ def test_a_restarted_instance_keeps_its_partitions_without_a_rebalance(broker, k
         again.poll_batch(10, 0.05)
         return again.assignment() == before
 
-    wait_until(back, seconds=20, what="the old assignment", every=0)
+    broker.until(back, "the old assignment", 20)
     assert events == []
-
-
-DIES_WHEN_IT_IS_TO_GIVE_UP = """
-import os, signal, sys
-from millstream.kafka import connect
-from millstream.settings import Settings
-bootstrap, group, topic = sys.argv[1:]
-consumer = connect(Settings(bootstrap_servers=bootstrap, heartbeat_interval_ms=300), "test").consumer(
-    group, instance="slot-0"
-)
-consumer.subscribe([topic], on_revoked=lambda partitions: os.kill(os.getpid(), signal.SIGKILL))
-while True:
-    consumer.poll_batch(10, 0.1)
-    if len(consumer.assignment()) == 2:
-        print("all", flush=True)
-"""
 
 
 def test_an_instance_killed_while_it_gives_up_partitions_leaves_none_alone(broker, kafka, tmp_path):
     topic, group = broker.topic(2), broker.name("group")
-    command = [sys.executable, "-c", DIES_WHEN_IT_IS_TO_GIVE_UP, broker.bootstrap, group, topic]
-    first = spawn(command, output=tmp_path / "output", stdout=subprocess.PIPE)
-    try:
-        assert first_line(first, 30) == b"all\n", last_lines(tmp_path / "output")
-        second = broker.closing(kafka.consumer(group, instance="slot-1"))
-        second.subscribe([topic])
-        wait_until(lambda: not second.poll_batch(10, 0.05) and first.poll() is not None, seconds=20, what="its death")
-    finally:
-        end(first)
+    dead = broker.doomed(group, topic, tmp_path / "output")
+    second = broker.closing(kafka.consumer(group, instance="slot-1"))
+    second.subscribe([topic])
+    broker.until(lambda: not second.poll_batch(10, 0.05) and dead(), "its death")
     again = broker.closing(kafka.consumer(group, instance="slot-0"))
     again.subscribe([topic])
 
@@ -237,31 +207,30 @@ def test_an_instance_killed_while_it_gives_up_partitions_leaves_none_alone(broke
         second.poll_batch(10, 0.05)
         return len(again.assignment()) == len(second.assignment()) == 1
 
-    wait_until(shared, seconds=20, what="each to have a partition", every=0)
+    broker.until(shared, "each to have a partition", 20)
 
 
-def test_an_unknown_topic_is_named(broker):
-    wanted = properties.consumer(broker.settings, "test", broker.name("group"), None, "read_committed", False)
-    consumer = broker.closing(GroupConsumer(wanted, missing_grace=0.5))
+def test_an_unknown_topic_is_named(broker, kafka):
+    consumer = broker.closing(kafka.consumer(broker.name("group")))
     consumer.subscribe(["nobody.made.this"])
     with pytest.raises(TopicMissing, match=r"nobody\.made\.this"):
-        wait_until(lambda: bool(consumer.poll_batch()), seconds=20, what="an error")
+        broker.until(lambda: bool(consumer.poll_batch()), "an error")
 
 
 def test_reading_goes_on_after_the_broker_was_killed(broker):
     topic = broker.topic()
-    kafka = connect(broker.settings.model_copy(update={"session_timeout_ms": 30_000}), "test")
+    kafka = broker.connect(session_timeout_ms=30_000)
     broker.write(topic, b"before")
     consumer = broker.closing(kafka.consumer(broker.name("group"), instance="slot-0"))
     consumer.subscribe([topic])
-    take(consumer, 1)
+    broker.take(consumer, 1)
     consumer.commit({(topic, 0): 1})
     broker.kill()
     for _ in range(5):
         assert consumer.poll_batch(10, 0.1) == []
     broker.restart()
     broker.write(topic, b"after")
-    assert take(consumer, 1, seconds=30)[0].value() == b"after"
+    assert broker.take(consumer, 1, seconds=30)[0].value() == b"after"
 
 
 def test_close_is_bounded_without_a_broker(broker, kafka):
@@ -269,12 +238,142 @@ def test_close_is_bounded_without_a_broker(broker, kafka):
     consumer = kafka.consumer(broker.name("group"))
     revoked: list = []
     consumer.subscribe([topic], on_revoked=revoked.extend)
-    wait_until(lambda: not consumer.poll_batch() and bool(consumer.assignment()), seconds=20, what="an assignment")
+    broker.assigned(consumer)
     broker.kill()
     try:
-        started = time.monotonic()
+        started = broker.clock()
         consumer.close(timeout=1.0)
-        assert time.monotonic() - started < 3
+        assert broker.clock() - started < 3
         assert revoked == [(topic, 0)]
     finally:
         broker.restart()
+
+
+def test_a_member_that_gets_nothing_is_told_so(broker, kafka):
+    topic, group = broker.topic(), broker.name("group")
+    told: dict[str, list[list]] = {"slot-0": [], "slot-1": []}
+    members = [broker.closing(kafka.consumer(group, instance=name)) for name in told]
+    for member, calls in zip(members, told.values(), strict=True):
+        member.subscribe([topic], on_assigned=calls.append)
+
+    def both_know() -> bool:
+        for member in members:
+            member.poll_batch(10, 0.05)
+        return sorted(calls[-1:] for calls in told.values()) == [[[]], [[(topic, 0)]]]
+
+    broker.until(both_know, "both to be told", 30)
+
+
+def test_a_batch_is_never_larger_than_asked_for(broker, kafka):
+    topic = broker.topic()
+    broker.write(topic, *(b"%d" % n for n in range(20)))
+    consumer = broker.closing(kafka.consumer(broker.name("group")))
+    consumer.subscribe([topic])
+    broker.until(lambda: consumer.poll_batch(1), "the first")
+    offsets: list[int] = []
+
+    def all_read() -> bool:
+        batch = consumer.poll_batch(3, 0.1)
+        assert len(batch) <= 3
+        offsets.extend(message.offset() for message in batch)
+        return len(offsets) == 19
+
+    broker.until(all_read, "the rest")
+    assert offsets == list(range(1, 20))
+
+
+def test_records_of_open_and_aborted_transactions_are_for_uncommitted_readers(broker, kafka):
+    topic = broker.topic()
+    producer = broker.closing(kafka.transactional_producer(broker.name("writer")))
+    producer.begin()
+    producer.produce(topic, b"aborted")
+    broker.until(lambda: broker.values(topic, "read_uncommitted") == [b"aborted"], "it to be written")
+    producer.abort()
+    producer.begin()
+    producer.produce(topic, b"committed")
+    producer.commit()
+    producer.begin()
+    producer.produce(topic, b"open")
+    everything = broker.closing(kafka.consumer(broker.name("group"), isolation="read_uncommitted"))
+    everything.subscribe([topic])
+    assert [m.value() for m in broker.take(everything, 3)] == [b"aborted", b"committed", b"open"]
+    committed = broker.closing(kafka.consumer(broker.name("group")))
+    committed.subscribe([topic])
+    assert [m.value() for m in broker.take(committed, 1)] == [b"committed"]
+    assert committed.poll_batch(10, 0.3) == []
+    assert committed.watermarks((topic, 0)) == (0, 4)
+    assert everything.watermarks((topic, 0)) == (0, 5)
+
+
+def test_a_fenced_instance_cannot_commit(broker, kafka):
+    topic, group = broker.topic(), broker.name("group")
+    first = broker.closing(kafka.consumer(group, instance="slot-0"))
+    first.subscribe([topic])
+    broker.assigned(first)
+    second = broker.closing(kafka.consumer(group, instance="slot-0"))
+    second.subscribe([topic])
+    broker.assigned(second)
+    with pytest.raises(Fenced):
+        first.commit({(topic, 0): 1})
+    second.commit({(topic, 0): 2})
+    assert second.committed([(topic, 0)])[topic, 0].offset == 2
+
+
+def test_a_member_that_was_cut_off_loses_its_partitions(broker, kafka):
+    topic, group = broker.topic(), broker.name("group")
+    way, flaky = broker.flaky()
+    events: list[tuple[str, list]] = []
+    cut = broker.closing(flaky.consumer(group))
+    cut.subscribe(
+        [topic],
+        on_revoked=lambda partitions: events.append(("revoked", partitions)),
+        on_lost=lambda partitions: events.append(("lost", partitions)),
+    )
+    broker.assigned(cut)
+    way.cut()
+    if broker.kafka is not flaky:
+        other = broker.closing(kafka.consumer(group))
+        other.subscribe([topic])
+        broker.until(
+            lambda: (cut.poll_batch(10, 0.05), other.poll_batch(10, 0.05)) and other.assignment(),
+            "another to take over",
+            30,
+        )
+    else:
+        started = broker.clock()
+        broker.until(lambda: cut.poll_batch(10, 0.05) or broker.clock() - started > 10, "its session to expire", 30)
+    way.heal()
+    broker.until(lambda: not cut.poll_batch(10, 0.05) and events, "it to be told", 30)
+    assert events[0] == ("lost", [(topic, 0)])
+
+
+def test_a_member_that_closes_leaves_its_partitions_to_the_others_at_once(broker, kafka):
+    topic, group = broker.topic(2), broker.name("group")
+    revoked: list = []
+    first, second = (broker.closing(kafka.consumer(group)) for _ in range(2))
+    first.subscribe([topic], on_revoked=revoked.extend)
+    second.subscribe([topic])
+
+    def shared() -> bool:
+        for member in (first, second):
+            member.poll_batch(10, 0.05)
+        return len(first.assignment()) == len(second.assignment()) == 1
+
+    broker.until(shared, "a shared assignment", 30)
+    revoked.clear()
+    mine = first.assignment()
+    started = broker.clock()
+    first.close()
+    assert revoked == mine
+    broker.until(lambda: not second.poll_batch(10, 0.05) and len(second.assignment()) == 2, "the other to have both")
+    assert broker.clock() - started < 5
+
+
+def test_a_topic_that_is_made_later_is_read(broker, kafka):
+    consumer = broker.closing(kafka.consumer(broker.name("group")))
+    topic = broker.name("later")
+    consumer.subscribe([topic])
+    assert consumer.poll_batch(10, 1.0) == []
+    kafka.admin().ensure_topics([TopicSpec(topic, 1)])
+    broker.write(topic, b"there")
+    assert [m.value() for m in broker.take(consumer, 1, 30)] == [b"there"]

@@ -1,5 +1,3 @@
-import time
-
 import pytest
 
 from millstream.errors import (
@@ -11,19 +9,8 @@ from millstream.errors import (
     TransactionAborted,
     Unavailable,
 )
-from millstream.kafka import connect
-from millstream.settings import Settings
-from millstream.testing.child import wait_until
 
-from .conftest import take
-from .proxy import END_TXN, Proxy
-
-
-@pytest.fixture
-def proxy(broker):
-    proxy = Proxy(broker.bootstrap)
-    yield proxy
-    proxy.close()
+from .proxy import END_TXN
 
 
 def test_what_is_committed_is_visible_and_what_is_aborted_is_not(broker, kafka):
@@ -64,7 +51,7 @@ def test_offsets_are_committed_with_the_records_and_only_with_them(broker, kafka
     broker.write(source, b"1", b"2")
     consumer = broker.closing(kafka.consumer(group))
     consumer.subscribe([source])
-    take(consumer, 2)
+    broker.take(consumer, 2)
     producer = broker.closing(kafka.transactional_producer(broker.name("copier")))
     producer.begin()
     producer.produce(target, b"1")
@@ -83,7 +70,7 @@ def test_a_member_that_left_cannot_commit_and_its_transaction_is_aborted(broker,
     source, target = broker.topic(), broker.topic()
     consumer = kafka.consumer(broker.name("group"))
     consumer.subscribe([source])
-    wait_until(lambda: not consumer.poll_batch() and bool(consumer.assignment()), seconds=20, what="an assignment")
+    broker.assigned(consumer)
     membership = consumer.group_metadata()
     consumer.close()
     producer = broker.closing(kafka.transactional_producer(broker.name("copier")))
@@ -121,23 +108,23 @@ def test_a_fenced_producer_says_so_when_it_produces_and_sends_offsets(broker, ka
     old.begin()
     broker.closing(kafka.transactional_producer(name)).init()
     with pytest.raises(Fenced):
-        wait_until(lambda: old.produce(topic, b"old") is not None, seconds=20, what="Fenced")
+        broker.until(lambda: old.produce(topic, b"old") is not None, "Fenced")
     assert broker.values(topic) == []
 
 
-def test_a_lost_answer_leaves_a_whole_transaction_and_the_next_stands_alone(broker, proxy):
+def test_a_lost_answer_leaves_a_whole_transaction_and_the_next_stands_alone(broker):
     topic, name = broker.topic(), broker.name("slot")
-    kafka = connect(broker.settings.model_copy(update={"bootstrap_servers": proxy.bootstrap}), "test")
+    way, kafka = broker.flaky()
     producer = broker.closing(kafka.transactional_producer(name))
     producer.begin()
     producer.produce(topic, b"first")
-    proxy.lose(END_TXN)
-    started = time.monotonic()
+    way.lose(END_TXN)
+    started = broker.clock()
     with pytest.raises(CommitUnknown):
         producer.commit(timeout=1.5)
-    assert time.monotonic() - started < 5
-    assert proxy.hits.is_set()
-    proxy.heal()
+    assert broker.clock() - started < 5
+    assert way.hits.is_set()
+    way.heal()
     producer.begin()
     assert broker.values(topic) == [b"first"]
     producer.produce(topic, b"second")
@@ -148,15 +135,15 @@ def test_a_lost_answer_leaves_a_whole_transaction_and_the_next_stands_alone(brok
     assert broker.values(topic) == [b"first", b"third"]
 
 
-def test_a_commit_whose_answer_is_lost_once_is_resumed(broker, proxy):
+def test_a_commit_whose_answer_is_lost_once_is_resumed(broker):
     topic = broker.topic()
-    kafka = connect(broker.settings.model_copy(update={"bootstrap_servers": proxy.bootstrap}), "test")
+    way, kafka = broker.flaky()
     producer = broker.closing(kafka.transactional_producer(broker.name("slot")))
     producer.begin()
     producer.produce(topic, b"once")
-    proxy.lose_once(END_TXN)
+    way.lose_once(END_TXN)
     producer.commit()
-    assert proxy.hits.is_set()
+    assert way.hits.is_set()
     assert broker.values(topic) == [b"once"]
 
 
@@ -167,12 +154,12 @@ def test_without_a_broker_nothing_hangs_and_afterwards_it_works_again(broker, ka
     producer.produce(topic, b"lost")
     broker.kill()
     try:
-        started = time.monotonic()
+        started = broker.clock()
         with pytest.raises((CommitUnknown, TransactionAborted)):
             producer.commit(timeout=1.0)
         with pytest.raises(Unavailable):
             producer.begin(timeout=1.0)
-        assert time.monotonic() - started < 10
+        assert broker.clock() - started < 10
     finally:
         broker.restart()
     producer.begin(timeout=30)
@@ -193,8 +180,8 @@ def test_a_record_too_large_is_left_out_alone(broker, kafka):
 
 
 def test_a_topic_that_does_not_exist_aborts_the_transaction_and_is_named(broker):
-    settings = broker.settings.model_copy(update={"kafka": {"topic.metadata.propagation.max.ms": "500"}})
-    producer = broker.closing(connect(settings, "test").transactional_producer(broker.name("slot")))
+    kafka = broker.connect(kafka={"topic.metadata.propagation.max.ms": "500"})
+    producer = broker.closing(kafka.transactional_producer(broker.name("slot")))
     topic = broker.topic()
     producer.begin()
     producer.produce(topic, b"dropped")
@@ -208,25 +195,23 @@ def test_a_topic_that_does_not_exist_aborts_the_transaction_and_is_named(broker)
 
 
 def test_a_transaction_that_stays_open_too_long_says_so(broker):
-    settings = broker.settings.model_copy(update={"transaction_timeout_ms": 2_000})
-    producer = broker.closing(connect(settings, "test").transactional_producer(broker.name("slot")))
+    kafka = broker.connect(transaction_timeout_ms=2_000)
+    producer = broker.closing(kafka.transactional_producer(broker.name("slot")))
     topic = broker.topic()
     producer.begin()
     producer.produce(topic, b"too late")
     admin = broker.kafka.admin()
 
     # The broker's abort marker after the record is what ends the transaction.
-    wait_until(
-        lambda: admin.end_offsets([(topic, 0)])[topic, 0] == 2, seconds=30, what="the broker to abort it", every=0.1
-    )
+    broker.until(lambda: admin.end_offsets([(topic, 0)])[topic, 0] == 2, "the broker to abort it", 30)
     with pytest.raises(Fenced, match="open for"):
         producer.commit()
     assert broker.values(topic) == []
 
 
 def test_a_full_queue_makes_produce_wait(broker):
-    settings = broker.settings.model_copy(update={"kafka": {"queue.buffering.max.messages": "10"}})
-    producer = broker.closing(connect(settings, "test").transactional_producer(broker.name("slot")))
+    kafka = broker.connect(kafka={"queue.buffering.max.messages": "10"})
+    producer = broker.closing(kafka.transactional_producer(broker.name("slot")))
     topic = broker.topic()
     producer.begin()
     for n in range(500):
@@ -235,8 +220,8 @@ def test_a_full_queue_makes_produce_wait(broker):
     assert len(broker.values(topic)) == 500
 
 
-def test_without_a_transaction_nothing_can_be_written():
-    producer = connect(Settings(bootstrap_servers="127.0.0.1:1")).transactional_producer("slot-0")
+def test_without_a_transaction_nothing_can_be_written(broker):
+    producer = broker.nobody()[1].transactional_producer("slot-0")
     with pytest.raises(KafkaFault, match=r"call begin\(\) first"):
         producer.produce("topic", b"")
     with pytest.raises(KafkaFault, match=r"call begin\(\) first"):
@@ -244,3 +229,69 @@ def test_without_a_transaction_nothing_can_be_written():
     producer.abort()
     assert producer.open_seconds == 0
     producer.close()
+
+
+def test_an_empty_transaction_and_a_superfluous_abort_are_harmless(broker, kafka):
+    topic = broker.topic()
+    producer = broker.closing(kafka.transactional_producer(broker.name("slot")))
+    producer.abort()
+    producer.begin()
+    producer.commit()
+    producer.begin()
+    broker.until(lambda: producer.open_seconds > 0, "time to pass")
+    producer.abort()
+    assert producer.open_seconds == 0
+    producer.begin()
+    producer.produce(topic, b"kept")
+    producer.commit()
+    assert broker.values(topic) == [b"kept"]
+
+
+def test_init_settles_what_a_predecessor_left_open(broker, kafka):
+    topic, name = broker.topic(), broker.name("slot")
+    old = broker.closing(kafka.transactional_producer(name))
+    old.begin()
+    old.produce(topic, b"open")
+    broker.until(lambda: broker.values(topic, "read_uncommitted") == [b"open"], "it to be written")
+    broker.write(topic, b"behind it")
+    assert broker.values(topic) == []
+    broker.closing(kafka.transactional_producer(name)).init()
+    assert broker.values(topic) == [b"behind it"]
+
+
+def test_close_aborts_what_is_open(broker, kafka):
+    topic = broker.topic()
+    producer = kafka.transactional_producer(broker.name("slot"))
+    producer.begin()
+    producer.produce(topic, b"open")
+    broker.until(lambda: broker.values(topic, "read_uncommitted") == [b"open"], "it to be written")
+    broker.write(topic, b"behind it")
+    producer.close()
+    assert broker.values(topic) == [b"behind it"]
+
+
+def test_offsets_without_a_member_commit_too(broker, kafka):
+    topic, group = broker.topic(), broker.name("group")
+    producer = broker.closing(kafka.transactional_producer(broker.name("relay")))
+    lender = broker.closing(kafka.consumer(group))
+    producer.begin()
+    producer.produce(topic, b"1")
+    producer.send_offsets({(topic, 0): 41}, lender.group_metadata(), {(topic, 0): "note"})
+    producer.commit()
+    assert kafka.admin().group_offsets(group) == {(topic, 0): (41, "note")}
+
+
+def test_a_committed_transaction_outlives_the_broker_and_an_open_one_does_not_show(broker, kafka):
+    topic = broker.topic()
+    producer = broker.closing(kafka.transactional_producer(broker.name("slot")))
+    producer.begin()
+    producer.produce(topic, b"kept")
+    producer.commit()
+    producer.begin()
+    producer.produce(topic, b"open")
+    broker.until(lambda: len(broker.values(topic, "read_uncommitted")) == 2, "it to be written")
+    broker.kill()
+    broker.restart()
+    assert broker.values(topic) == [b"kept"]
+    producer.commit()
+    assert broker.values(topic) == [b"kept", b"open"]

@@ -36,15 +36,26 @@ class SimulatedBroker:
         self.numbers = count()
         self._folder = folder
         self._core: Broker | None = None
+        self._cut = False
         self._links: dict[int, Link] = {}
         self._answers: list[tuple[int, Link, bytes]] = []
         self._alarm: int | None = None
         self.restart()
 
     @property
-    def core(self) -> Broker | None:
-        """The running broker; None while it is down."""
-        return self._core
+    def reachable(self) -> bool:
+        """Whether a connection to it can be made."""
+        return self._core is not None and not self._cut
+
+    def cut(self) -> None:
+        """Break all connections, and let nobody make one until `heal()`; the broker itself goes on."""
+        self._cut = True
+        for link in list(self._links.values()):
+            link.hang_up()
+
+    def heal(self) -> None:
+        """Let clients in again."""
+        self._cut = False
 
     def kill(self) -> None:
         """End it as kill -9 does: its files stay as they are."""
@@ -204,7 +215,7 @@ class Connection:
         """Send a request. Fails with `HungUp` where the connection breaks before the answer."""
         awaited: Awaited[bytes] = Awaited()
         world, broker = self._broker.world, self._broker
-        if broker.core is None:
+        if not broker.reachable:
             self._life.after(0.001, lambda: awaited.fail(HungUp()))
             return awaited
         if self._link is None or not self._link.open:
