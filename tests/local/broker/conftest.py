@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import pytest
 from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
+from tests.local.broker.world import World
 
 T = TypeVar("T")
 PATIENCE = 15.0
@@ -176,3 +177,10 @@ def broker(tmp_path: Path) -> Iterator[BrokerProcess]:
     process = BrokerProcess(tmp_path / "data")
     yield process
     process.stop()
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    world = World(tmp_path / "data")
+    world.broker.topics.create("t", 2, {})
+    return world

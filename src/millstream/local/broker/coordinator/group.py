@@ -234,11 +234,14 @@ class Group:
             ]
             for m in self.members.values()
         ]  # fmt: skip
-        return ["group", self.id, self.generation, self.protocol_type, self.protocol, self.leader, members, self.since]
+        return [
+            "group", self.id, self.generation, self.protocol_type, self.protocol, self.leader, members,
+            self.since, self.state,
+        ]  # fmt: skip
 
     @classmethod
     def read(cls, entry: Entry) -> "Group":
-        _, group_id, generation, protocol_type, protocol, leader, members, since = entry
+        _, group_id, generation, protocol_type, protocol, leader, members, since, state = entry
         group = cls(group_id, since)
         for member_id, instance_id, client_id, host, session, rebalance, protocols, assignment in members:
             offered = tuple(Protocol(name, b64decode(metadata)) for name, metadata in protocols)
@@ -253,7 +256,7 @@ class Group:
         group.protocol_type = protocol_type
         group.protocol = protocol
         group.leader = leader
-        group.state = GroupState.STABLE if members else GroupState.EMPTY
+        group.state = GroupState(state)
         return group
 
 

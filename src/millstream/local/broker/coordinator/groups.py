@@ -162,6 +162,9 @@ class Groups:
         for group in self.by_id.values():
             for member in group.members.values():
                 self._heard_of(group, member)
+            if group.state in (GroupState.PREPARING, GroupState.COMPLETING):
+                group.state = GroupState.STABLE
+                self._prepare(group)
 
     def snapshot(self) -> Iterator[Entry]:
         for group in self.by_id.values():
