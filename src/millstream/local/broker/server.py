@@ -72,6 +72,7 @@ class Server:
             if timer is not None:
                 timer.cancel()
         self.broker.timers.on_earlier = self.broker.on_held = lambda: None
+        self.broker.flush()
         for connection in tuple(self.connections):
             connection.finish()
         give_up = time.monotonic() + _FLUSH_SECONDS

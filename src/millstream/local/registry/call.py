@@ -6,8 +6,8 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 import msgspec
 
+from millstream.local.http import Request
 from millstream.local.registry.errors import Refusal, invalid_subject, invalid_version, not_served
-from millstream.local.registry.http import Request
 from millstream.local.registry.records import Metadata, Reference
 from millstream.local.registry.schemas import Offer
 

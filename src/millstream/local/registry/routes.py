@@ -7,9 +7,9 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from millstream.local.http import Handler, Request, Response
 from millstream.local.registry.call import MEDIA_TYPES, Call
 from millstream.local.registry.errors import Refusal
-from millstream.local.registry.http import Handler, Request, Response
 
 Answer: TypeAlias = Callable[[Call], Awaitable[Any]]
 Route: TypeAlias = tuple[str, str, Answer]

@@ -2,7 +2,7 @@
 
 import socket
 
-from millstream.local.registry.http import Handler, HttpServer, Limits, Request, Response
+from millstream.local.http import Handler, HttpServer, Limits, Request, Response
 from millstream.local.registry.log import TopicLog
 from millstream.local.registry.policy_routes import PolicyRoutes
 from millstream.local.registry.routes import application
@@ -33,13 +33,22 @@ async def serve(log: TopicLog, host: str, port: int, limits: Limits | None = Non
         ...
         await registry.close()
     """
+    return await serve_at(_bound(host, port), log, limits)
+
+
+async def serve_at(listener: socket.socket, log: TopicLog, limits: Limits | None = None) -> Registry:
+    """`serve` on a socket that is bound already, and closed with the result."""
     store = Store(log)
-    await store.load()
-    listener = _bound(host, port)
+    try:
+        await store.load()
+    except BaseException:
+        listener.close()
+        raise
     routes = SchemaRoutes(store).table() + PolicyRoutes(store).table()
     server = HttpServer(_observed(application(routes)), limits or Limits())
     await server.start(listener)
-    return Registry(f"http://{host}:{listener.getsockname()[1]}", server)
+    host, port = listener.getsockname()[:2]
+    return Registry(f"http://{host}:{port}", server)
 
 
 def _observed(handler: Handler) -> Handler:
