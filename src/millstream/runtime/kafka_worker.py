@@ -382,6 +382,9 @@ class KafkaWorker:
 
     def _assigned(self, partitions: list[TopicPartition]) -> Offsets | None:
         numbers = {partition for _, partition in partitions}
+        # First of all: offsets are told only once no transaction is about to change them, and those who had these
+        # partitions can send no more. Before that, a changelog may lack what a frozen predecessor is yet to commit.
+        self._insist(lambda: self._consumer.committed(partitions))
         self._insist(lambda: self._states.restore(numbers))
         for number in numbers:
             self._places.setdefault(number, _Place(self._states.stores(number)))
