@@ -31,6 +31,8 @@ class Client:
         self.life = world.life
         self.client_id = client_id
         self.connection = Connection(world.broker, self.life, client_id)
+        self.broken = False
+        """Whether a connection of this client ever broke before an answer."""
         self._counts: dict[str, int] = {}
 
     def tell(self, what: str) -> None:
@@ -48,7 +50,11 @@ class Client:
     def ask_once(self, api: str, /, *, over: Connection | None = None, **values: Any) -> Steps[Any]:
         """Ask; raises `HungUp` where the connection breaks."""
         frame = codec.request(api, self.client_id, values)
-        answer = yield (over or self.connection).ask(codec.api(api).key, frame)
+        try:
+            answer = yield (over or self.connection).ask(codec.api(api).key, frame)
+        except HungUp:
+            self.broken = True
+            raise
         return codec.answer(api, answer)
 
     def ask(self, api: str, /, *, over: Connection | None = None, **values: Any) -> Steps[Any]:

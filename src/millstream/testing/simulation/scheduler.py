@@ -66,6 +66,9 @@ class Scheduler:
                 self._current = chosen
                 chosen.baton.release()
                 self._get_back(me)
+            if me is self._test and self._failure is not None:
+                failure, self._failure = self._failure, None
+                raise failure
         if me.life.dead:
             raise Crashed
         return bool(ready())
@@ -114,6 +117,3 @@ class Scheduler:
             return
         while not me.baton.acquire(timeout=REAL_PATIENCE):
             raise RuntimeError(f"{self._current.name} waits for something outside its world. Its story:\n{self.story}")
-        if self._failure is not None:
-            failure, self._failure = self._failure, None
-            raise failure

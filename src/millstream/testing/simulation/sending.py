@@ -218,7 +218,7 @@ class Sender:
 
     def _fail(self, records: list[Record], failure: Failure) -> None:
         self._flying = max(0, self._flying - len(records))
-        self._client.tell(f"cannot write {len(records)} records: {type(failure).__name__}")
+        self._client.tell(f"cannot write {len(records)} records: {failure}")
         if self._transactional_id is None and not isinstance(failure, TopicMissing):
             # Whether they were written is not known: their numbers cannot be used again.
             self.identify(None)

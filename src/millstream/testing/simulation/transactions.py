@@ -37,6 +37,7 @@ class SimulatedTransactionalProducer(Client):
         doing = f"starting transactions as {self.transactional_id!r}"
         try:
             self._sender.identify(self.do(self._get_identity(doing), timeout, doing))
+            self.broken = False
         except Fenced as fenced:
             self._fenced = fenced
             raise
@@ -93,6 +94,7 @@ class SimulatedTransactionalProducer(Client):
         except (KafkaFault, EncodeError) as failure:
             self._give_up(failure, "committing")
         self._began = None
+        self._discard_if_broken()
         self.tell(f"transactions {self.transactional_id}: committed")
 
     def abort(self, timeout: float = 10.0) -> None:
@@ -112,6 +114,7 @@ class SimulatedTransactionalProducer(Client):
                 uncertain = True
         if uncertain:
             self._discard()
+        self._discard_if_broken()
 
     @property
     def open_seconds(self) -> float:
@@ -256,6 +259,11 @@ class SimulatedTransactionalProducer(Client):
         self._began = None
         self._sender.drop()
         self._sender.identify(None)
+
+    def _discard_if_broken(self) -> None:
+        """A request whose answer was lost may arrive twice, and late; it must not hit the next transaction."""
+        if self.broken:
+            self._discard()
 
 
 class _Undecided(Exception):
