@@ -1,5 +1,6 @@
-"""Topic configurations: names, defaults and what values they take."""
+"""Configurations of topics and of the broker: names, defaults, what values they take."""
 
+import re
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -11,6 +12,7 @@ from millstream.local.broker.errors import Refused
 class ConfigType:
     """The protocol's numbers for the type of a configuration."""
 
+    BOOLEAN = 1
     STRING = 2
     INT = 3
     LONG = 5
@@ -19,28 +21,45 @@ class ConfigType:
 
 
 class Config(NamedTuple):
+    """`expects` says why a value is refused; `synonym` is the broker's configuration that gives the default."""
+
     default: str
     type: int
     check: Callable[[str], bool]
     expects: str
+    says: str
+    synonym: str | None = None
 
 
-def _whole(low: int, high: int) -> tuple[Callable[[str], bool], str]:
+_WHOLE = re.compile(r"[+-]?[0-9]+")
+_LONG = 2**63 - 1
+_INT = 2**31 - 1
+_NO_TIERS = "there is no tiered storage here: only {} is taken"
+
+_Check = tuple[Callable[[str], bool], str]
+
+
+def _whole(low: int, high: int = _LONG) -> _Check:
     def check(text: str) -> bool:
-        try:
-            return low <= int(text) <= high
-        except ValueError:
-            return False
+        return _WHOLE.fullmatch(text.strip()) is not None and low <= int(text) <= high
 
-    return check, f"a whole number from {low} to {high}"
+    return check, f"a whole number from {low} to {high} is wanted"
 
 
-def _one_of(*values: str) -> tuple[Callable[[str], bool], str]:
-    return lambda text: text in values, "one of " + ", ".join(values)
+def _one_of(*values: str) -> _Check:
+    return lambda text: text.strip() in values, "one of these is wanted: " + ", ".join(values)
+
+
+def _only(value: str, why: str) -> _Check:
+    return lambda text: text.strip().lower() == value, why.format(value)
+
+
+def _gzip_level(text: str) -> bool:
+    return text.strip() == "-1" or _whole(1, 9)[0](text)
 
 
 def _policies(text: str) -> bool:
-    return all(policy.strip() in ("delete", "compact") for policy in text.split(","))
+    return not text or all(policy.strip() in ("delete", "compact") for policy in text.split(","))
 
 
 def _ratio(text: str) -> bool:
@@ -50,31 +69,159 @@ def _ratio(text: str) -> bool:
         return False
 
 
-_LONG = 2**63 - 1
-_INT = 2**31 - 1
+def _replicas(text: str) -> bool:
+    return text in ("", "*") or all(re.fullmatch(r"[0-9]+:[0-9]+", entry.strip()) for entry in text.split(","))
+
+
+_BOOLEAN: _Check = (lambda text: text.strip().lower() in ("true", "false"), "true or false is wanted")
+_REPLICAS: _Check = (_replicas, "* or a list of PARTITION:BROKER is wanted")
+_NEVER_FLUSHED = "how the broker was started decides when it flushes: only {} is taken"
 
 TOPIC_CONFIGS: Mapping[str, Config] = {
-    "cleanup.policy": Config("delete", ConfigType.LIST, _policies, "delete, compact or both"),
-    "compression.type": Config("producer", ConfigType.STRING, *_one_of("producer")),
-    "delete.retention.ms": Config("86400000", ConfigType.LONG, *_whole(0, _LONG)),
-    "max.compaction.lag.ms": Config(str(_LONG), ConfigType.LONG, *_whole(1, _LONG)),
-    "max.message.bytes": Config("1048588", ConfigType.INT, *_whole(0, _INT)),
-    "message.timestamp.type": Config("CreateTime", ConfigType.STRING, *_one_of("CreateTime", "LogAppendTime")),
-    "min.cleanable.dirty.ratio": Config("0.5", ConfigType.DOUBLE, _ratio, "a number from 0 to 1"),
-    "min.compaction.lag.ms": Config("0", ConfigType.LONG, *_whole(0, _LONG)),
-    "min.insync.replicas": Config("1", ConfigType.INT, *_whole(1, 1)),
-    "retention.bytes": Config("-1", ConfigType.LONG, *_whole(-1, _LONG)),
-    "retention.ms": Config("604800000", ConfigType.LONG, *_whole(-1, _LONG)),
-    "segment.bytes": Config("1073741824", ConfigType.INT, *_whole(1024, _INT)),
-    "segment.ms": Config("604800000", ConfigType.LONG, *_whole(1, _LONG)),
-}
+    "cleanup.policy": Config(
+        "delete", ConfigType.LIST, _policies, "delete, compact or both are wanted",
+        "Whether old segments are deleted, compacted to the last record of each key, or both.", "log.cleanup.policy",
+    ),
+    "compression.gzip.level": Config(
+        "-1", ConfigType.INT, _gzip_level, "1 to 9, or -1, is wanted",
+        "The level of gzip; without effect, as batches keep their producer's compression.", "compression.gzip.level",
+    ),
+    "compression.lz4.level": Config(
+        "9", ConfigType.INT, *_whole(1, 17),
+        "The level of lz4; without effect, as batches keep their producer's compression.", "compression.lz4.level",
+    ),
+    "compression.type": Config(
+        "producer", ConfigType.STRING,
+        *_only("producer", "the local broker keeps the compression that the producer chose: only {} is taken"),
+        "The compression of the log: what the producer chose.", "compression.type",
+    ),
+    "compression.zstd.level": Config(
+        "3", ConfigType.INT, *_whole(-131072, 22),
+        "The level of zstd; without effect, as batches keep their producer's compression.", "compression.zstd.level",
+    ),
+    "delete.retention.ms": Config(
+        "86400000", ConfigType.LONG, *_whole(0),
+        "How long tombstones stay in a compacted topic.", "log.cleaner.delete.retention.ms",
+    ),
+    "file.delete.delay.ms": Config(
+        "60000", ConfigType.LONG, *_whole(0),
+        "How long a deleted segment's file stays; without effect, it goes at once.", "log.segment.delete.delay.ms",
+    ),
+    "flush.messages": Config(
+        str(_LONG), ConfigType.LONG, *_only(str(_LONG), _NEVER_FLUSHED),
+        "After how many records the log is flushed to the disk.", "log.flush.interval.messages",
+    ),
+    "flush.ms": Config(
+        str(_LONG), ConfigType.LONG, *_only(str(_LONG), _NEVER_FLUSHED),
+        "After how much time the log is flushed to the disk.",
+    ),
+    "follower.replication.throttled.replicas": Config(
+        "", ConfigType.LIST, *_REPLICAS, "Replicas whose replication is slowed down; without effect on one broker.",
+    ),
+    "index.interval.bytes": Config(
+        "4096", ConfigType.INT, *_whole(0, _INT),
+        "How dense the index is; without effect, it is as dense as it has to be.", "log.index.interval.bytes",
+    ),
+    "leader.replication.throttled.replicas": Config(
+        "", ConfigType.LIST, *_REPLICAS, "Replicas whose replication is slowed down; without effect on one broker.",
+    ),
+    "local.retention.bytes": Config(
+        "-2", ConfigType.LONG, *_only("-2", _NO_TIERS),
+        "How much stays on the local tier: all of it.", "log.local.retention.bytes",
+    ),
+    "local.retention.ms": Config(
+        "-2", ConfigType.LONG, *_only("-2", _NO_TIERS),
+        "How long a segment stays on the local tier: always.", "log.local.retention.ms",
+    ),
+    "max.compaction.lag.ms": Config(
+        str(_LONG), ConfigType.LONG, *_whole(1),
+        "How long a record may stay uncompacted.", "log.cleaner.max.compaction.lag.ms",
+    ),
+    "max.message.bytes": Config(
+        "1048588", ConfigType.INT, *_whole(0, _INT), "The largest batch that is taken.", "message.max.bytes",
+    ),
+    "message.timestamp.after.max.ms": Config(
+        "3600000", ConfigType.LONG, *_whole(0),
+        "How far in the future a record's timestamp may lie.", "log.message.timestamp.after.max.ms",
+    ),
+    "message.timestamp.before.max.ms": Config(
+        str(_LONG), ConfigType.LONG, *_whole(0),
+        "How far in the past a record's timestamp may lie.", "log.message.timestamp.before.max.ms",
+    ),
+    "message.timestamp.type": Config(
+        "CreateTime", ConfigType.STRING, *_one_of("CreateTime", "LogAppendTime"),
+        "Whether a record's timestamp is its producer's or the broker's.", "log.message.timestamp.type",
+    ),
+    "min.cleanable.dirty.ratio": Config(
+        "0.5", ConfigType.DOUBLE, _ratio, "a number from 0 to 1 is wanted",
+        "How much of a log must be uncompacted before it is compacted.", "log.cleaner.min.cleanable.ratio",
+    ),
+    "min.compaction.lag.ms": Config(
+        "0", ConfigType.LONG, *_whole(0),
+        "How long a record stays uncompacted at least.", "log.cleaner.min.compaction.lag.ms",
+    ),
+    "min.insync.replicas": Config(
+        "1", ConfigType.INT, *_whole(1, _INT),
+        "How many replicas must be there for a write with acks=all: there is one.", "min.insync.replicas",
+    ),
+    "preallocate": Config(
+        "false", ConfigType.BOOLEAN, *_BOOLEAN,
+        "Whether a segment's file is made at its full size; without effect.", "log.preallocate",
+    ),
+    "remote.log.copy.disable": Config(
+        "false", ConfigType.BOOLEAN, *_only("false", _NO_TIERS), "Whether no segment is copied to the remote tier.",
+    ),
+    "remote.log.delete.on.disable": Config(
+        "false", ConfigType.BOOLEAN, *_only("false", _NO_TIERS),
+        "Whether the remote tier is emptied when it is switched off.",
+    ),
+    "remote.storage.enable": Config(
+        "false", ConfigType.BOOLEAN, *_only("false", _NO_TIERS), "Whether there is a remote tier.",
+    ),
+    "retention.bytes": Config(
+        "-1", ConfigType.LONG, *_whole(-1),
+        "How large a partition may become; -1: without limit.", "log.retention.bytes",
+    ),
+    "retention.ms": Config(
+        "604800000", ConfigType.LONG, *_whole(-1), "How long records are kept at least; -1: for ever.",
+    ),
+    "segment.bytes": Config(
+        "1073741824", ConfigType.INT, *_whole(1024, _INT), "The largest size of a segment.", "log.segment.bytes",
+    ),
+    "segment.index.bytes": Config(
+        "10485760", ConfigType.INT, *_whole(4, _INT),
+        "The largest size of an index; without effect, it grows as it has to.", "log.index.size.max.bytes",
+    ),
+    "segment.jitter.ms": Config(
+        "0", ConfigType.LONG, *_whole(0),
+        "By how much rolling is spread in time; without effect, one broker has nothing to spread.",
+    ),
+    "segment.ms": Config(
+        "604800000", ConfigType.LONG, *_whole(1), "After how much time a new segment is begun.",
+    ),
+    "unclean.leader.election.enable": Config(
+        "false", ConfigType.BOOLEAN, *_BOOLEAN,
+        "Whether a replica that is behind may lead; without effect on one broker.", "unclean.leader.election.enable",
+    ),
+}  # fmt: skip
 
 
-def check_config(name: str, value: str | None) -> str:
+def check_configs(configs: Mapping[str, str]) -> dict[str, str]:
+    """These topic configurations, if all are taken together. Raises Refused naming the one that is not."""
+    checked = {name: check_config(name, value) for name, value in configs.items()}
+    least = checked.get("min.compaction.lag.ms", TOPIC_CONFIGS["min.compaction.lag.ms"].default)
+    most = checked.get("max.compaction.lag.ms", TOPIC_CONFIGS["max.compaction.lag.ms"].default)
+    if int(least) > int(most):
+        reason = f"min.compaction.lag.ms ({least}) is more than max.compaction.lag.ms ({most})"
+        raise Refused(ErrorCode.invalid_config, reason)
+    return checked
+
+
+def check_config(name: str, value: str) -> str:
     """`value`, if the topic configuration `name` takes it. Raises Refused naming both otherwise."""
     config = TOPIC_CONFIGS.get(name)
     if config is None:
-        raise Refused(ErrorCode.invalid_config, f"the local broker knows no topic configuration {name}")
-    if value is None or not config.check(value):
-        raise Refused(ErrorCode.invalid_config, f"{name} takes {config.expects}, not {value!r}")
+        raise Refused(ErrorCode.invalid_config, f"Unknown topic config name: {name}")
+    if not config.check(value):
+        raise Refused(ErrorCode.invalid_config, f"Invalid value {value} for configuration {name}: {config.expects}")
     return value

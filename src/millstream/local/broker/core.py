@@ -61,7 +61,7 @@ class Broker:
         self.port = 0
         self.clock = clock
         self.timers = Timers(clock)
-        self._data = data
+        self.data = data
         self._checkpoint = data / "checkpoint"
         self._woken: dict[Callable[[], None], None] = {}
         self._unchecked_bytes = 0
@@ -110,7 +110,7 @@ class Broker:
             if self._unchecked_bytes > CHECKPOINT_BYTES or self._unchecked_batches > CHECKPOINT_BATCHES:
                 self.checkpoint()
         except OSError as error:  # both only save the next start some time
-            log.warning("cannot tidy up in %s: %s", self._data, error.strerror)
+            log.warning("cannot tidy up in %s: %s", self.data, error.strerror)
             self._unchecked_bytes = self._unchecked_batches = 0
 
     def when_durable(self, answer: Callable[[bool], None]) -> None:
@@ -154,11 +154,11 @@ class Broker:
             self.checkpoint()
             self._journal.rewrite()
         except OSError as error:  # both only save the next start some time
-            log.warning("cannot tidy up in %s: %s", self._data, error.strerror)
+            log.warning("cannot tidy up in %s: %s", self.data, error.strerror)
         self._files.close()
 
     def _load_cluster_id(self) -> str:
-        path = self._data / "cluster.id"
+        path = self.data / "cluster.id"
         if not path.exists():
             self._files.replace(path, uuid4().hex[:22].encode(), durable=True)
         return path.read_text()

@@ -39,6 +39,9 @@ class Rules(NamedTuple):
     roll_after: int = 2**63 - 1
     keys_required: bool = False
     append_time: bool = False
+    latest: int = 2**63 - 1
+    earliest: int = 2**63 - 1
+    """How far a producer's timestamps may lie in the future and in the past."""
 
 
 class Waiter(Protocol):
@@ -126,6 +129,8 @@ class Partition:
             raise Refused(ErrorCode.message_too_large, reason)
         if rules.keys_required:
             self._check_keys(batch)
+        if not rules.append_time:
+            _check_time(header, rules, now)
         self._check_writable()
         if header.producer_id >= 0:
             written = self.producers.check(header)
@@ -233,3 +238,13 @@ class Partition:
 
     def aborted_between(self, from_offset: int) -> list[Aborted]:
         return self.aborted.between(from_offset, self.stable_offset) if self.aborted else []
+
+
+def _check_time(header: BatchHeader, rules: Rules, now: int) -> None:
+    # Of the batch as its header has it: what is compressed is not unpacked for this.
+    if header.max_timestamp - now > rules.latest:
+        reason = f"timestamp {header.max_timestamp} is more than message.timestamp.after.max.ms={rules.latest} ahead"
+        raise Refused(ErrorCode.invalid_timestamp, reason)
+    if now - header.base_timestamp > rules.earliest:
+        reason = f"timestamp {header.base_timestamp} is more than message.timestamp.before.max.ms={rules.earliest} ago"
+        raise Refused(ErrorCode.invalid_timestamp, reason)

@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 
 from kio.schema.errors import ErrorCode
 
-from millstream.local.broker.configs import TOPIC_CONFIGS, check_config
+from millstream.local.broker.configs import TOPIC_CONFIGS, check_configs
 from millstream.local.broker.errors import Refused
 from millstream.local.broker.log.compaction import Compaction
 from millstream.local.broker.log.files import Files
@@ -60,7 +60,10 @@ class Topic:
             roll_after=min(segment_ms, self.compaction_rules.max_lag) if compacted else segment_ms,
             keys_required=compacted,
             append_time=self.config("message.timestamp.type") == "LogAppendTime",
+            latest=int(self.config("message.timestamp.after.max.ms")),
+            earliest=int(self.config("message.timestamp.before.max.ms")),
         )
+        self.min_insync = int(self.config("min.insync.replicas"))
 
     def config(self, name: str) -> str:
         return self.configs.get(name, TOPIC_CONFIGS[name].default)
@@ -76,6 +79,7 @@ class Topics:
         self.by_name: dict[str, Topic] = {}
         self.by_id: dict[UUID, Topic] = {}
         self.on_delete: Callable[[Topic], None] = lambda topic: None
+        self._names: dict[str, str] = {}
         self.changes = 0
         """Counts up whenever a topic or partition comes or goes."""
         self._folder = folder
@@ -99,20 +103,20 @@ class Topics:
                 self._add_partition(topic, Partition.load(topic.name, index, self._files, folder, checkpoint))
             self._add(topic)
 
-    def create(
-        self, name: str, partitions: int, configs: Mapping[str, str | None], *, validate_only: bool = False
-    ) -> Topic | None:
-        """Create a topic; None if only asked whether it could be. Raises Refused for a bad name, count or
-        configuration."""
-        if not _LEGAL_NAME.fullmatch(name) or name in (".", ".."):
-            raise Refused(ErrorCode.invalid_topic_exception, "a topic name has 1 to 249 of a-z A-Z 0-9 . _ -")
+    def create(self, name: str, partitions: int, configs: Mapping[str, str], *, validate_only: bool = False) -> Topic:
+        """Create a topic, or say what it would be. Raises Refused for a bad name, count or configuration."""
+        check_name(name)
         if name in self.by_name:
-            raise Refused(ErrorCode.topic_already_exists, f"topic {name} exists")
+            raise Refused(ErrorCode.topic_already_exists, f"Topic '{name}' already exists.")
+        taken = self._names.get(_in_metrics(name))
+        if taken is not None:
+            reason = f"Topic '{name}' collides with existing topic: {taken}"
+            raise Refused(ErrorCode.invalid_topic_exception, reason)
         if not 1 <= partitions <= MAX_PARTITIONS:
             raise Refused(ErrorCode.invalid_partitions, f"a topic has 1 to {MAX_PARTITIONS} partitions")
-        checked = {key: check_config(key, value) for key, value in configs.items()}
+        checked = check_configs(configs)
         if validate_only:
-            return None
+            return Topic(name, uuid4(), checked)
         topic = Topic(name, uuid4(), checked)
         try:
             for index in range(partitions):
@@ -120,8 +124,7 @@ class Topics:
             self._add(topic)
             self._save()
         except OSError as error:
-            self.by_name.pop(name, None)
-            self.by_id.pop(topic.id, None)
+            self._forget(topic)
             self._remove_folders(topic.partitions)
             raise self._storage_error(error) from error
         return topic
@@ -130,10 +133,11 @@ class Topics:
         """Let the topic have `count` partitions. Raises Refused if it has as many already or does not exist."""
         topic = self.get(name)
         if not len(topic.partitions) < count <= MAX_PARTITIONS:
-            raise Refused(
-                ErrorCode.invalid_partitions,
-                f"topic {name} has {len(topic.partitions)} partitions, not fewer than {count}",
+            had = len(topic.partitions)
+            reason = (
+                f"The topic {name} currently has {had} partition(s); {count} is no increase up to {MAX_PARTITIONS}."
             )
+            raise Refused(ErrorCode.invalid_partitions, reason)
         if validate_only:
             return
         before = len(topic.partitions)
@@ -160,8 +164,7 @@ class Topics:
     def delete(self, name: str) -> None:
         """Delete a topic and its records. Raises Refused if there is none."""
         topic = self.get(name)
-        del self.by_name[name], self.by_id[topic.id]
-        self.changes += 1
+        self._forget(topic)
         try:
             self._save()
         except OSError as error:
@@ -176,7 +179,7 @@ class Topics:
     def get(self, name: str) -> Topic:
         topic = self.by_name.get(name)
         if topic is None:
-            raise Refused(ErrorCode.unknown_topic_or_partition, f"no topic {name}")
+            raise Refused(ErrorCode.unknown_topic_or_partition, f"The topic '{name}' does not exist.")
         return topic
 
     def partition(self, name: str, index: int) -> Partition | None:
@@ -203,6 +206,13 @@ class Topics:
     def _add(self, topic: Topic) -> None:
         self.by_name[topic.name] = topic
         self.by_id[topic.id] = topic
+        self._names[_in_metrics(topic.name)] = topic.name
+        self.changes += 1
+
+    def _forget(self, topic: Topic) -> None:
+        self.by_name.pop(topic.name, None)
+        self.by_id.pop(topic.id, None)
+        self._names.pop(_in_metrics(topic.name), None)
         self.changes += 1
 
     def _folder_of(self, name: str, index: int) -> Path:
@@ -225,3 +235,17 @@ class Topics:
             for t in self.by_name.values()
         ]
         self._files.replace(self._list, json.dumps(entries).encode(), durable=True)
+
+
+def check_name(name: str) -> None:
+    """Raises Refused for a name that no topic may have."""
+    if name == "__cluster_metadata":
+        raise Refused(ErrorCode.invalid_request, f"Creation of internal topic {name} is prohibited.")
+    if not _LEGAL_NAME.fullmatch(name) or name in (".", ".."):
+        reason = f"Topic name is invalid: '{name}' is not 1 to 249 of a-z A-Z 0-9 . _ -, or it is '.' or '..'"
+        raise Refused(ErrorCode.invalid_topic_exception, reason)
+
+
+def _in_metrics(name: str) -> str:
+    """Names that differ only in these would share their metrics in Apache Kafka."""
+    return name.replace(".", "_")

@@ -1,18 +1,22 @@
-"""DescribeConfigs, AlterConfigs, IncrementalAlterConfigs: of topics; the broker's own can be read."""
+"""DescribeConfigs, AlterConfigs, IncrementalAlterConfigs, ListConfigResources: a topic's can be changed, the broker's
+read."""
 
+from collections import Counter
 from typing import Any
 
 from kio.schema.errors import ErrorCode
 
 from millstream.local.broker.api.context import Context
-from millstream.local.broker.configs import TOPIC_CONFIGS, ConfigType, check_config
+from millstream.local.broker.broker_configs import broker_configs
+from millstream.local.broker.configs import TOPIC_CONFIGS, ConfigType, check_configs
 from millstream.local.broker.core import NODE_ID, Broker
 from millstream.local.broker.errors import Refused
-from millstream.local.broker.topics import Topic
+from millstream.local.broker.topics import Topic, check_name
 from millstream.local.broker.wire.control import Response
 
 TOPIC = 2
 BROKER = 4
+KNOWN_RESOURCES = {TOPIC: "topic", BROKER: "broker", 8: "broker logger", 16: "client metrics", 32: "group"}
 FROM_TOPIC = 1
 FROM_STATIC_BROKER = 4
 FROM_DEFAULT = 5
@@ -20,14 +24,14 @@ SET, DELETE, APPEND, SUBTRACT = range(4)
 
 
 def describe_configs(context: Context, request: Any) -> Response:
-    return {"results": [_describe(context.broker, resource) for resource in request.resources]}
+    return {"results": [_describe(context.broker, resource, request) for resource in request.resources]}
 
 
 def alter_configs(context: Context, request: Any) -> Response:
     """The old way: what is not named goes back to its default."""
 
     def change(topic: Topic, configs: Any) -> dict[str, str]:
-        return {config.name: check_config(config.name, config.value) for config in configs}
+        return {config.name: config.value for config in configs}
 
     return _alter_each(context.broker, request, change)
 
@@ -36,87 +40,149 @@ def incremental_alter_configs(context: Context, request: Any) -> Response:
     return _alter_each(context.broker, request, _changed)
 
 
+def list_config_resources(context: Context, request: Any) -> Response:
+    """Version 0 asks for client metrics alone; there are none."""
+    wanted = getattr(request, "resource_types", (16,)) or tuple(KNOWN_RESOURCES)
+    if any(kind not in KNOWN_RESOURCES for kind in wanted):
+        return {"error_code": ErrorCode.unsupported_version}
+    listed = [(str(NODE_ID), BROKER)] if BROKER in wanted else []
+    if TOPIC in wanted:
+        listed += [(name, TOPIC) for name in context.broker.topics.by_name]
+    return {"config_resources": [{"resource_name": name, "resource_type": kind} for name, kind in listed]}
+
+
 def describe_topic_configs(topic: Topic) -> list[dict[str, Any]]:
-    return [
-        {
-            "name": name,
-            "value": topic.config(name),
-            "config_source": FROM_TOPIC if name in topic.configs else FROM_DEFAULT,
-            "is_default": name not in topic.configs,
-            "config_type": config.type,
-        }
-        for name, config in TOPIC_CONFIGS.items()
-    ]
+    entries = []
+    for name, config in TOPIC_CONFIGS.items():
+        synonyms = [{"name": name, "value": topic.configs[name], "source": FROM_TOPIC}] if name in topic.configs else []
+        if config.synonym is not None:
+            synonyms.append({"name": config.synonym, "value": config.default, "source": FROM_DEFAULT})
+        entries.append(
+            {
+                "name": name,
+                "value": topic.config(name),
+                "config_source": FROM_TOPIC if name in topic.configs else FROM_DEFAULT,
+                "is_default": name not in topic.configs,
+                "config_type": config.type,
+                "synonyms": synonyms,
+                "documentation": config.says,
+            }
+        )
+    return entries
 
 
-def _describe(broker: Broker, resource: Any) -> dict[str, Any]:
-    result: dict[str, Any] = {"resource_type": resource.resource_type, "resource_name": resource.resource_name}
+def _describe(broker: Broker, resource: Any, request: Any) -> dict[str, Any]:
+    name, kind = resource.resource_name, resource.resource_type
+    result: dict[str, Any] = {"resource_type": kind, "resource_name": name, "error_message": ""}
     try:
-        if resource.resource_type == TOPIC:
-            configs = describe_topic_configs(broker.topics.get(resource.resource_name))
-        elif resource.resource_type == BROKER and resource.resource_name in ("", str(NODE_ID)):
-            configs = _broker_configs(broker)
+        if kind == TOPIC:
+            check_name(name)
+            configs = describe_topic_configs(broker.topics.get(name))
+        elif kind == BROKER:
+            _check_broker(name)
+            configs = _describe_broker(broker) if name else []
         else:
-            raise Refused(ErrorCode.invalid_request, "topics and this broker can be described")
+            raise Refused(ErrorCode.invalid_request, f"the {_kind(kind)} cannot be described; topics and brokers can")
     except Refused as refused:
         return {**result, "error_code": refused.code, "error_message": refused.message}
     wanted = resource.configuration_keys
-    return {**result, "configs": [config for config in configs if not wanted or config["name"] in wanted]}
+    chosen = [config for config in configs if wanted is None or config["name"] in wanted]
+    if not getattr(request, "include_synonyms", False):
+        chosen = [{**config, "synonyms": ()} for config in chosen]
+    if not getattr(request, "include_documentation", False):
+        chosen = [{**config, "documentation": None} for config in chosen]
+    return {**result, "configs": chosen}
 
 
-def _broker_configs(broker: Broker) -> list[dict[str, Any]]:
-    values = {
-        "auto.create.topics.enable": str(bool(broker.options.auto_create_partitions)).lower(),
-        "broker.id": str(NODE_ID),
-        "group.initial.rebalance.delay.ms": str(broker.options.initial_rebalance_delay),
-        "num.partitions": str(broker.options.auto_create_partitions or 1),
-        "transaction.max.timeout.ms": "900000",
-    }
-    return [
-        {
-            "name": name,
-            "value": value,
-            "read_only": True,
-            "config_source": FROM_STATIC_BROKER,
-            "config_type": ConfigType.STRING,
-        }
-        for name, value in values.items()
-    ]
+def _describe_broker(broker: Broker) -> list[dict[str, Any]]:
+    entries = []
+    for config in broker_configs(broker):
+        source = FROM_STATIC_BROKER if config.chosen else FROM_DEFAULT
+        entries.append(
+            {
+                "name": config.name,
+                "value": config.value,
+                "read_only": True,
+                "config_source": source,
+                "is_default": not config.chosen,
+                "config_type": config.type,
+                "synonyms": [{"name": config.name, "value": config.value, "source": source}],
+                "documentation": config.says,
+            }
+        )
+    return entries
 
 
 def _alter_each(broker: Broker, request: Any, change: Any) -> Response:
+    times = Counter((resource.resource_type, resource.resource_name) for resource in request.resources)
     responses = []
     for resource in request.resources:
-        response: dict[str, Any] = {"resource_type": resource.resource_type, "resource_name": resource.resource_name}
+        kind, name = resource.resource_type, resource.resource_name
+        response: dict[str, Any] = {"resource_type": kind, "resource_name": name, "error_message": None}
         try:
-            if resource.resource_type != TOPIC:
-                raise Refused(ErrorCode.invalid_request, "only the configuration of topics can be changed")
-            topic = broker.topics.get(resource.resource_name)
-            configs = change(topic, resource.configs)
+            if times[kind, name] > 1:
+                raise Refused(ErrorCode.invalid_request, "Each resource must appear at most once.")
+            _check_changes(resource.configs)
+            if kind == BROKER:
+                _check_broker(name)
+                names = ", ".join(config.name for config in resource.configs)
+                raise Refused(ErrorCode.invalid_request, f"Cannot update these configs dynamically: [{names}]")
+            if kind != TOPIC:
+                raise Refused(ErrorCode.invalid_request, f"the {_kind(kind)} cannot be changed; topics can")
+            if not name:
+                raise Refused(ErrorCode.invalid_request, "Default topic resources are not allowed.")
+            check_name(name)
+            topic = broker.topics.get(name)
+            configs = check_configs(change(topic, resource.configs))
             if not request.validate_only:
-                broker.topics.configure(topic.name, configs)
+                broker.topics.configure(name, configs)
         except Refused as refused:
             response |= {"error_code": refused.code, "error_message": refused.message}
         responses.append(response)
     return {"responses": responses}
 
 
+def _check_broker(name: str) -> None:
+    if name and not name.isdigit():
+        raise Refused(ErrorCode.invalid_request, f"Broker id must be an integer, but it is: {name}")
+    if name not in ("", str(NODE_ID)):
+        raise Refused(ErrorCode.invalid_request, f"Unexpected broker id, expected {NODE_ID}, but received {name}")
+
+
+def _check_changes(changes: Any) -> None:
+    names = [change.name for change in changes]
+    if len(set(names)) < len(names):
+        raise Refused(ErrorCode.invalid_request, "Error due to duplicate config keys")
+    nulls = [c.name for c in changes if c.value is None and getattr(c, "config_operation", SET) != DELETE]
+    if nulls:
+        raise Refused(ErrorCode.invalid_request, f"Null value not supported for : {', '.join(nulls)}")
+
+
+def _kind(resource_type: int) -> str:
+    return f"configuration of resource type {KNOWN_RESOURCES.get(resource_type, resource_type)}"
+
+
 def _changed(topic: Topic, changes: Any) -> dict[str, str]:
     configs = dict(topic.configs)
     for change in changes:
         name, value = change.name, change.value
-        if change.config_operation == DELETE:
-            check_config(name, topic.config(name) if name in TOPIC_CONFIGS else None)
+        if change.config_operation == SET:
+            configs[name] = value
+        elif change.config_operation == DELETE:
             configs.pop(name, None)
-            continue
-        if change.config_operation in (APPEND, SUBTRACT):
-            if name not in TOPIC_CONFIGS or TOPIC_CONFIGS[name].type != ConfigType.LIST:
-                raise Refused(ErrorCode.invalid_config, f"{name} is no list")
-            listed = [item for item in configs.get(name, TOPIC_CONFIGS[name].default).split(",") if item]
-            named = (value or "").split(",")
-            listed = [item for item in listed if item not in named]
-            value = ",".join(listed + (named if change.config_operation == APPEND else []))
-        elif change.config_operation != SET:
+        elif change.config_operation in (APPEND, SUBTRACT):
+            append = change.config_operation == APPEND
+            configs[name] = _changed_list(topic, name, value.split(","), append=append)
+        else:
             raise Refused(ErrorCode.invalid_request, f"no operation {change.config_operation}")
-        configs[name] = check_config(name, value)
     return configs
+
+
+def _changed_list(topic: Topic, name: str, named: list[str], *, append: bool) -> str:
+    if name not in TOPIC_CONFIGS or TOPIC_CONFIGS[name].type != ConfigType.LIST:
+        how = "APPEND" if append else "SUBTRACT"
+        raise Refused(ErrorCode.invalid_config, f"Can't {how} to key {name} because its type is not LIST.")
+    listed = [item for item in topic.config(name).split(",") if item]
+    if append:
+        return ",".join(listed + [item for item in named if item not in listed])
+    return ",".join(item for item in listed if item not in named)

@@ -1,5 +1,6 @@
 """ListOffsets, OffsetForLeaderEpoch, DeleteRecords: offsets within the logs."""
 
+from collections import Counter
 from typing import Any
 
 from kio.schema.errors import ErrorCode
@@ -10,12 +11,22 @@ from millstream.local.broker.errors import Refused
 from millstream.local.broker.partition import Partition
 from millstream.local.broker.wire.control import Response
 
+SPECIAL_SINCE = {-1: 1, -2: 1, -3: 7, -4: 8, -5: 9, -6: 11}
+"""Timestamps with a meaning of their own, and the version that has brought each."""
+
 
 def list_offsets(context: Context, request: Any) -> Response:
     committed = getattr(request, "isolation_level", 0) == 1
+    times = Counter((topic.name, wanted.partition_index) for topic in request.topics for wanted in topic.partitions)
 
     def answer(topic: str, wanted: Any) -> dict[str, Any]:
         partition = _partition(context.broker, topic, wanted.partition_index)
+        if times[topic, wanted.partition_index] > 1:
+            raise Refused(ErrorCode.invalid_request)
+        if getattr(wanted, "current_leader_epoch", -1) > 0:
+            raise Refused(ErrorCode.unknown_leader_epoch)
+        if wanted.timestamp < 0 and context.version < SPECIAL_SINCE.get(wanted.timestamp, 2**15):
+            raise Refused(ErrorCode.unsupported_version)
         offset, timestamp = _find_offset(partition, wanted.timestamp, committed)
         return {"offset": offset, "timestamp": timestamp, "leader_epoch": 0 if offset >= 0 else -1}
 
@@ -39,6 +50,8 @@ def delete_records(context: Context, request: Any) -> Response:
     def answer(topic: str, wanted: Any) -> dict[str, Any]:
         partition = _partition(context.broker, topic, wanted.partition_index)
         log = partition.log
+        if "delete" not in context.broker.topics.get(topic).config("cleanup.policy"):
+            raise Refused(ErrorCode.policy_violation)
         offset = log.end_offset if wanted.offset == -1 else wanted.offset
         if not 0 <= offset <= log.end_offset:
             raise Refused(ErrorCode.offset_out_of_range)
@@ -52,6 +65,9 @@ def delete_records(context: Context, request: Any) -> Response:
     return {"topics": topics}
 
 
+_NOWHERE = {"low_watermark": -1, "offset": -1, "timestamp": -1, "leader_epoch": -1, "end_offset": -1}
+
+
 def _find_offset(partition: Partition, timestamp: int, committed: bool) -> tuple[int, int]:
     log = partition.log
     limit = partition.stable_offset if committed else log.end_offset
@@ -63,8 +79,8 @@ def _find_offset(partition: Partition, timestamp: int, committed: bool) -> tuple
         case -3:
             highest = max((segment.max_timestamp for segment in log.segments), default=-1)
             found = log.first_since(highest) if highest >= 0 else None
-        case _ if timestamp < 0:
-            raise Refused(ErrorCode.unsupported_version, f"no meaning for the timestamp {timestamp}")
+        case -5 | -6:  # what has been copied to a remote tier, or is about to be
+            found = None
         case _:
             found = log.first_since(timestamp)
     return found if found is not None and found[0] < limit else (-1, -1)
@@ -86,6 +102,6 @@ def _each(topic: str, wanted: Any, answer: Any) -> dict[str, Any]:
         try:
             entry |= answer(topic, partition)
         except Refused as refused:
-            entry |= {"error_code": refused.code, "low_watermark": -1}
+            entry |= {"error_code": refused.code, **_NOWHERE}
         entries.append(entry)
     return {"name": topic, "partitions": entries}
