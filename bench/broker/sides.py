@@ -14,7 +14,7 @@ from typing import IO, Any, Self
 _TICKS = os.sysconf("SC_CLK_TCK")
 _API_VERSIONS = struct.pack(">ihhih", 10, 18, 0, 1, -1)
 _PATIENCE = 60.0
-_BROKER = (sys.executable, "-m", "millstream.local", "--listen", "127.0.0.1:0", "--exit-with-parent")
+_BROKER = (sys.executable, "-m", "millstream.local", "--listen", "127.0.0.1:0", "--json", "--exit-with-parent")
 
 
 class Side:

@@ -57,7 +57,7 @@ def test_a_stopped_broker_has_no_process(tmp_path: Path):
 
 
 def test_a_broker_that_cannot_start_says_why(kafka: LocalKafka, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    taken = [int(kafka.bootstrap.rpartition(":")[2]), int(kafka.registry.rpartition(":")[2])]
+    taken = [int(address.rpartition(":")[2]) for address in (kafka.bootstrap, kafka.registry, kafka.control)]
     monkeypatch.setattr("millstream.testing.local.free_ports", lambda count: taken)
     with pytest.raises(StartFailed, match="address already in use"):
         LocalKafka(tmp_path / "second")

@@ -1,1 +1,1 @@
-"""The local platform: a Kafka broker and a schema registry for one machine, run as `python -m millstream.local`."""
+"""The local platform: a Kafka broker and a schema registry for one machine, run as `millstream broker`."""

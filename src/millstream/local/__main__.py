@@ -1,116 +1,58 @@
-"""`python -m millstream.local`: the broker, and the registry if it is asked for, until a signal ends it.
+"""`python -m millstream.local`: what `millstream broker` runs."""
 
-One line of JSON on stdout says that both answer: {"bootstrap": "127.0.0.1:9092", "registry": "http://127.0.0.1:8081",
-"pid": 4711}.
-"""
-
-import argparse
-import asyncio
 import ctypes
-import json
 import logging
 import os
 import resource
 import signal
 import sys
-from pathlib import Path
 
+from millstream.local.options import parse
+
+# asyncio does without TLS where there is none: a broker that speaks no TLS saves 15 ms and 4 MB.
+sys.modules["ssl"] = None  # type: ignore[assignment]
+import asyncio  # noqa: E402
+
+del sys.modules["ssl"]
 # kio offers test strategies to hypothesis wherever it finds it: 110 ms and 10 MB that a broker has no use for.
 sys.modules.setdefault("hypothesis", None)  # type: ignore[arg-type]
 
-from millstream.local.broker import Broker, DataError, Options, Server, TopicLog, wall_clock  # noqa: E402
-from millstream.local.broker.data_lock import DataLock  # noqa: E402
-
 _PR_SET_PDEATHSIG = 1
+FAILED, CANNOT, IN_USE = 1, 2, 3
 
 
 def main() -> int:
-    arguments = _parse(sys.argv[1:])
-    logging.basicConfig(level=arguments.log_level, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
-    if arguments.exit_with_parent and not _follow_parent():
+    """Runs a broker until a signal ends it; the exit code, as `--help` explains it."""
+    options = parse(sys.argv[1:])
+    logging.basicConfig(level=options.log_level, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    if options.exit_with_parent and not _follow_parent():
         return 0
     _allow_many_files()
+    # Here, so that wrong usage is told without waiting for it.
+    from millstream.local.broker.data_lock import DataLock
+    from millstream.local.broker.errors import DataError, InUse
+    from millstream.local.platform import CannotListen, serve
+
+    if not options.listen.is_loopback:
+        _say(f"warning: whoever reaches {options.listen} can read and write everything; there is no authentication")
     try:
-        with DataLock(arguments.data):
-            asyncio.run(_serve(arguments))
+        lock = DataLock(options.data)
+        lock.__enter__()
+    except InUse as error:
+        return _say(str(error), IN_USE)
+    except OSError as error:
+        return _say(f"--data {options.data}: {error.strerror}; name a folder that this user may write", CANNOT)
+    try:
+        return asyncio.run(serve(options))
+    except CannotListen as error:
+        return _say(f"{error}; choose another address, or port 0 for a free one", CANNOT)
     except (DataError, OSError) as error:
-        print(f"millstream.local: {error}", file=sys.stderr)
-        return 1
-    return 0
+        return _say(str(error), FAILED)
 
 
-async def _serve(arguments: argparse.Namespace) -> None:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    options = Options(
-        flush=arguments.fsync,
-        auto_create_partitions=arguments.auto_create,
-        initial_rebalance_delay=arguments.rebalance_delay,
-    )
-    broker = Broker(arguments.data, wall_clock, options)
-    host, port = arguments.listen
-    server = await Server.start(broker, host, port)
-    registry = None
-    if arguments.registry is not None:
-        from millstream.local import registry as registry_room
-
-        registry = await registry_room.serve(TopicLog(broker), *arguments.registry)
-    ready = {
-        "bootstrap": f"{host}:{server.port}",
-        "registry": registry.url if registry else None,
-        "pid": os.getpid(),
-    }
-    print(json.dumps(ready), flush=True)
-    await stop.wait()
-    if registry is not None:
-        await registry.close()
-    await server.close()
-    broker.close()
-
-
-def _parse(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m millstream.local",
-        description="A Kafka broker and schema registry for one machine. For development and tests: it is durable, but "
-        "it is one process on one disk; production is Apache Kafka's.",
-    )
-    parser.add_argument(
-        "--data", type=Path, required=True, help="the folder to keep everything in; one broker at a time"
-    )
-    parser.add_argument(
-        "--listen", type=_address, default=("127.0.0.1", 9092), metavar="HOST:PORT", help="port 0: a free one"
-    )
-    parser.add_argument("--registry", type=_address, metavar="HOST:PORT", help="serve a schema registry too")
-    parser.add_argument(
-        "--fsync",
-        choices=("never", "ack"),
-        default="never",
-        help="never: acknowledged is what the system has, safe from the death of this process; ack: what the disk has",
-    )
-    parser.add_argument(
-        "--auto-create",
-        type=int,
-        default=0,
-        metavar="PARTITIONS",
-        help="create topics on first use; 0 (default) does not",
-    )
-    parser.add_argument(
-        "--rebalance-delay", type=int, default=0, metavar="MS", help="how long a new group waits for a second member"
-    )
-    parser.add_argument(
-        "--exit-with-parent", action="store_true", help="stop when the process that started this one dies"
-    )
-    parser.add_argument("--log-level", default="WARNING", choices=("DEBUG", "INFO", "WARNING", "ERROR"))
-    return parser.parse_args(arguments)
-
-
-def _address(text: str) -> tuple[str, int]:
-    host, colon, port = text.rpartition(":")
-    if not colon or not host or not port.isdigit() or int(port) > 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT")
-    return host, int(port)
+def _say(what: str, code: int = 0) -> int:
+    print(f"millstream broker: {what}", file=sys.stderr)
+    return code
 
 
 def _follow_parent() -> bool:

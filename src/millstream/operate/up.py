@@ -114,7 +114,7 @@ class Up:
             return programs
         broker, registry = self.platform
         local = [sys.executable, "-m", "millstream.local", "--data", str(self.data / "broker")]
-        local += ["--listen", broker.address, "--registry", registry.address]
+        local += ["--listen", broker.address, "--registry", registry.address, "--json"]
         return [Program(PLATFORM, local, url=registry.url, foundation=True), *programs]
 
     async def run(self, on_event: Callable[[Event], None]) -> bool:

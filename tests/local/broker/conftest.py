@@ -19,7 +19,7 @@ PATIENCE = 15.0
 
 
 class BrokerProcess:
-    """`python -m millstream.local` over one folder; it may be killed and started again on the same port."""
+    """`millstream broker` over one folder; it may be killed and started again on the same port."""
 
     def __init__(self, data: Path, *options: str) -> None:
         self.data = data
@@ -39,7 +39,7 @@ class BrokerProcess:
 
     def start(self) -> None:
         command = [
-            sys.executable, "-m", "millstream.local", "--exit-with-parent",
+            sys.executable, "-m", "millstream.local", "--json", "--exit-with-parent",
             "--data", str(self.data), "--listen", f"127.0.0.1:{self._port}", *self._options,
         ]  # fmt: skip
         with (self.data.parent / "broker.log").open("a") as errors:

@@ -5,14 +5,14 @@ import os
 from pathlib import Path
 from types import TracebackType
 
-from millstream.local.broker.errors import DataError
+from millstream.local.broker.errors import InUse
 
 
 class DataLock:
     """Holds `folder` for this process while it is entered; the system lets go of it when the process dies, however it
     dies.
 
-    Raises DataError naming the holder if another process has it.
+    Raises InUse naming the holder if another process has it, OSError if the folder cannot be used.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -27,7 +27,7 @@ class DataLock:
         except BlockingIOError:
             holder = os.read(self._fd, 32).decode(errors="replace").strip() or "unknown"
             os.close(self._fd)
-            raise DataError(
+            raise InUse(
                 f"{self._folder} is in use by the broker with pid {holder}; stop it or name another folder"
             ) from None
         os.ftruncate(self._fd, 0)

@@ -15,3 +15,7 @@ class Refused(Exception):
 
 class DataError(Exception):
     """The data directory cannot be used: another broker has it, or a file in it is damaged. The message says which."""
+
+
+class InUse(DataError):
+    """Another broker has the data directory; the message names its process."""

@@ -56,7 +56,10 @@ async def understand(catalog: Catalog, offer: Offer, *, normalize: bool, as_new:
 
     def judge() -> Understood:
         parsed = _parse(offer.type, offer.text, referred, as_new)
-        return Understood(settled, parsed, parsed.normalized() if normalize else parsed.canonical)
+        text = parsed.normalized() if normalize else parsed.canonical
+        if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+            raise formats.InvalidSchema("it has half a character, a lone surrogate, which nobody could write down")
+        return Understood(settled, parsed, text)
 
     settled = Offer(offer.text, offer.type, references, offer.metadata)
     try:
@@ -120,9 +123,9 @@ def _found(catalog: Catalog, reference: Reference, *, deleted: bool) -> SchemaRe
 
 
 def _parse(schema_type: str, text: str, referred: tuple[str, ...], as_new: bool) -> Parsed:
-    # Remembered for the next comparison, but a few hostile giants must not fill the memory.
+    # Remembered for the next comparison, but hostile giants must not fill the memory.
     small = len(text) + sum(map(len, referred)) <= SMALL
-    return (_remembered if small else _parse_now)(schema_type, text, referred, as_new)
+    return (_remembered if small else _remembered_giants)(schema_type, text, referred, as_new)
 
 
 def _parse_now(schema_type: str, text: str, referred: tuple[str, ...], as_new: bool) -> Parsed:
@@ -130,3 +133,4 @@ def _parse_now(schema_type: str, text: str, referred: tuple[str, ...], as_new: b
 
 
 _remembered = lru_cache(maxsize=512)(_parse_now)
+_remembered_giants = lru_cache(maxsize=2)(_parse_now)

@@ -1,5 +1,6 @@
 """InitProducerId, AddPartitionsToTxn, AddOffsetsToTxn, TxnOffsetCommit, EndTxn."""
 
+from collections.abc import Callable
 from typing import Any
 
 from kio.schema.errors import ErrorCode
@@ -99,14 +100,18 @@ def _check_membership(broker: Broker, request: Any) -> ErrorCode:
     return ErrorCode.illegal_generation if error is ErrorCode.group_id_not_found else error
 
 
-def end_txn(context: Context, request: Any) -> Response:
+def end_txn(context: Context, request: Any, answer: Callable[[Response], None]) -> None:
+    """Answers when it is decided how the transaction ends: the client goes on while the markers are written."""
     try:
         context.broker.transactions.end(
-            request.transactional_id, request.producer_id, request.producer_epoch, commit=request.committed
+            request.transactional_id,
+            request.producer_id,
+            request.producer_epoch,
+            commit=request.committed,
+            decided=lambda: answer({"error_code": ErrorCode.none}),
         )
     except Refused as refused:
-        return {"error_code": _in_words_of(refused.code, context.version >= 2)}
-    return {"error_code": ErrorCode.none}
+        answer({"error_code": _in_words_of(refused.code, context.version >= 2)})
 
 
 def _in_words_of(code: ErrorCode, knows_fenced: bool) -> ErrorCode:

@@ -6,7 +6,7 @@ it has been done before.
 """
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from typing import Protocol
@@ -160,17 +160,31 @@ class Transactions:
             )
         self._offsets.commit_in_transaction(producer_id, group, offsets)
 
-    def end(self, transactional_id: str, producer_id: int, epoch: int, *, commit: bool) -> None:
-        """Commit or abort. To say the same once more is no error. Raises Refused."""
+    def end(
+        self,
+        transactional_id: str,
+        producer_id: int,
+        epoch: int,
+        *,
+        commit: bool,
+        decided: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Commit or abort. To say the same once more is no error. Raises Refused.
+
+        `decided` is called once nothing can change the outcome any more, before the markers are written: if that
+        cannot be done now, it is tried again until it can.
+        """
         transaction = self._held(transactional_id, producer_id, epoch)
         match transaction.state, commit:
             case (State.ONGOING, _):
                 self._prepare(transaction, commit=commit)
-                self._complete(transaction)
+                decided()
+                self._try_to_complete(transaction)
             case (State.COMPLETE_COMMIT, True) | (State.COMPLETE_ABORT, False):
-                return
+                decided()
             case (State.PREPARE_COMMIT, True) | (State.PREPARE_ABORT, False):
                 self._complete(transaction)
+                decided()
             case _:
                 wish = "commit" if commit else "abort"
                 raise Refused(ErrorCode.invalid_txn_state, f"cannot {wish} {transaction.id}: it is {transaction.state}")
@@ -290,10 +304,10 @@ class Transactions:
         except Refused as refused:
             transaction.state = State.PREPARE_COMMIT if commit else State.PREPARE_ABORT
             log.warning("transaction %s is decided but cannot end yet: %s", transaction.id, refused)
-            transaction.timer = self._timers.after(RETRY_MS, lambda: self._complete_later(transaction))
+            transaction.timer = self._timers.after(RETRY_MS, lambda: self._try_to_complete(transaction))
             raise Refused(ErrorCode.coordinator_not_available, str(refused)) from refused
 
-    def _complete_later(self, transaction: Transaction) -> None:
+    def _try_to_complete(self, transaction: Transaction) -> None:
         if transaction.state in (State.PREPARE_COMMIT, State.PREPARE_ABORT):
             try:
                 self._complete(transaction)

@@ -16,8 +16,6 @@ LENGTH_STARTS = 12
 
 COMPRESSION_MASK = 0x07
 GZIP = 1
-MOST_UNPACKED = 32 * 1024 * 1024
-"""Bytes that a compressed batch may hold, where its records are read here."""
 TIMESTAMP_TYPE = 0x08
 TRANSACTIONAL = 0x10
 CONTROL = 0x20

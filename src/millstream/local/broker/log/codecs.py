@@ -6,7 +6,7 @@ from typing import Any
 
 GZIP, SNAPPY, LZ4, ZSTD = 1, 2, 3, 4
 
-MOST_UNPACKED = 64 * 1024 * 1024
+MOST_UNPACKED = 32 * 1024 * 1024
 """Bytes that one batch may hold: more is refused, for a few kilobytes can claim to be terabytes."""
 
 _XERIAL = b"\x82SNAPPY\0" + (1).to_bytes(4, "big") * 2
@@ -100,12 +100,15 @@ def _unpack_growing(unpack_into: Callable[[bytes, bytearray], int], packed: byte
     while True:
         out = bytearray(room)
         try:
-            return bytes(memoryview(out)[: unpack_into(packed, out)])
+            size = unpack_into(packed, out)
+            del out[size:]
+            return bytes(out)
         except _cramjam().DecompressionError as error:
             # A buffer that is too small is told by its words alone; to try damage again would be a waste.
             if "whole buffer" not in str(error) or room == MOST_UNPACKED:
                 reason = f"{name} that holds more than {MOST_UNPACKED} bytes" if room == MOST_UNPACKED else f"no {name}"
                 raise BadCompression(f"{reason}: {error}") from error
+            del out
             room = min(8 * room, MOST_UNPACKED)
 
 

@@ -63,7 +63,7 @@ class PartitionLog:
         first = min(sizes, default=0)
         base, size, newest = checkpoint["tail"] if checkpoint else (-1, 0, -1)
         gone = base < first  # what the checkpoint saw has expired since
-        if checkpoint and sizes.get(base, -1) < size and not gone:
+        if checkpoint and (sizes or {0: 0}).get(base, -1) < size and not gone:
             log.warning("%s is shorter than it was known to be; reading it from its beginning", folder)
             base, gone = -1, True
         segments = [
