@@ -43,7 +43,7 @@ class Target:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._now = 1_700_000_000_000
+        self._now = time.time_ns() // 1_000_000  # a good client gives its records the true time
         self.fed = 0
         self.streams: list[bytes] = []
         self._begin()
