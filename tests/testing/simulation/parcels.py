@@ -1,30 +1,28 @@
 """A service in a world: two instances that ship what customers pay for, whatever goes wrong."""
 
-import itertools
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from tests.runtime.rig import Parcels
 
 from millstream.contracts import Contracts, edge_id, header_writer
 from millstream.declare import Kind
 from millstream.errors import Unavailable
-from millstream.kafka import TopicSpec
+from millstream.kafka import Producer, TopicSpec
 from millstream.runtime.kafka_worker import KafkaWorker
 from millstream.settings import Settings
-from millstream.testing.simulation import CALM, Faults, Process, World
+from millstream.testing.simulation import CALM, ROUGH, Faults, Process, World
 from millstream.testing.simulation.registry import SimulatedRegistry
-
-_names = itertools.count()
 
 
 class Shop:
     """Customers pay `payments` times for some orders; each payment gets a shipment with the order's next number."""
 
-    def __init__(self, world: World, payments: int = 200, orders: int = 20) -> None:
+    def __init__(self, world: World, payments: int = 200, orders: int = 20, **options: Any) -> None:
         self.world = world
-        self.parcels = Parcels(f"p{next(_names)}")
+        self.parcels = Parcels("parcels", **options)
         self.contracts = Contracts(SimulatedRegistry())
         self.contracts.register([self.parcels.Paid, self.parcels.Shipped])
         self.paid: list[str] = []
@@ -41,15 +39,27 @@ class Shop:
         self.world.broker.restart()
         self.world.until(self._caught_up, 600, "the service to catch up", every=0.5)
 
+    def right(self) -> bool:
+        """Whether nothing is lost, nothing was done twice, and nothing on the wrong state."""
+        return self._shipped() == {order: list(range(1, count + 1)) for order, count in Counter(self.paid).items()}
+
     def check(self) -> None:
-        """Nothing is lost, nothing is done twice, nothing was done on the wrong state."""
+        assert self.right(), f"paid {Counter(self.paid)}, shipped {self._shipped()}"
+
+    def pay(self, *orders: str) -> None:
+        """As a customer of this process."""
+        producer = self.world.kafka().producer()
+        self._send(producer, *orders)
+        producer.close()
+
+    def _shipped(self) -> dict[str, list[int]]:
         decode = self.contracts.decoder([self.parcels.shipments]).decode
         numbers: dict[str, list[int]] = {}
         for batch in self.world.kafka().read_to_end(self.parcels.shipments.name):
             for message in batch:
                 shipped = decode(message.value())
                 numbers.setdefault(shipped.order_id, []).append(shipped.number)
-        assert numbers == {order: list(range(1, count + 1)) for order, count in Counter(self.paid).items()}
+        return numbers
 
     def _settings(self, slot: int) -> Settings:
         return Settings(slot=slot, session_timeout_ms=6_000, heartbeat_interval_ms=300, commit_interval_ms=20)
@@ -71,17 +81,19 @@ class Shop:
 
     def _pay(self) -> None:
         producer, random = self.world.kafka().producer(), self.world.random
-        head = header_writer(self.parcels.Paid, "test")
         while len(self.paid) < self._payments:
-            for _ in range(random.randint(1, 10)):
-                order = f"o-{random.randrange(self._orders)}"
-                event, id = self.parcels.Paid(order_id=order, grams=1), edge_id()
-                headers = head(id, id, None, None)
-                producer.produce(self.parcels.payments.name, self.contracts.encode(event), order.encode(), headers)
-                self.paid.append(order)
-            producer.flush(60)
+            self._send(producer, *(f"o-{random.randrange(self._orders)}" for _ in range(random.randint(1, 10))))
             self.world.sleep(random.uniform(0, 1))
         producer.close()
+
+    def _send(self, producer: Producer, *orders: str) -> None:
+        head = header_writer(self.parcels.Paid, "test")
+        for order in orders:
+            event, id = self.parcels.Paid(order_id=order, grams=1), edge_id()
+            headers = head(id, id, None, None)
+            producer.produce(self.parcels.payments.name, self.contracts.encode(event), order.encode(), headers)
+            self.paid.append(order)
+        producer.flush(60)
 
     def _caught_up(self) -> bool:
         group, topic = self.parcels.service.group(Kind.KAFKA), self.parcels.payments.name
@@ -93,6 +105,14 @@ class Shop:
 
 
 @contextmanager
-def shop(seed: int, faults: Faults, payments: int = 200) -> Iterator[Shop]:
+def shop(seed: int, faults: Faults, payments: int = 200, **options: Any) -> Iterator[Shop]:
     with World(seed, faults) as world:
-        yield Shop(world, payments)
+        yield Shop(world, payments, **options)
+
+
+def story(seed: int, faults: Faults = ROUGH, payments: int = 40) -> str:
+    """What happens in the shop's world."""
+    with shop(seed, faults, payments) as made:
+        made.finish()
+        made.check()
+        return made.world.story

@@ -18,7 +18,6 @@ from millstream.testing.simulation.scheduler import Scheduler
 from millstream.testing.simulation.virtual import inside, virtual
 
 IN_MEMORY = Path("/dev/shm")  # noqa: S108 the broker's files are read back only by itself
-LAST_LINES = 60
 
 
 class World(Scheduler):
@@ -28,7 +27,7 @@ class World(Scheduler):
 
     Code in its processes runs in threads, one at a time; time passes only while all of them wait, in calls of the port,
     in `time.sleep` or for an `event()`. They have the world's time and chance. The test drives the world by calling the
-    port too, or with `until`.
+    port too, or with `until`. Whatever it raises while the world is open carries the story as a note.
 
         with World(seed=7, faults=ROUGH) as world:
             world.kafka().admin().ensure_topics([TopicSpec("orders", 6)])
@@ -63,12 +62,11 @@ class World(Scheduler):
         return Event(self)
 
     def until(self, ready: Callable[[], Any], seconds: float = 60.0, what: str = "", every: float = 0.02) -> None:
-        """Let the world go on until `ready()`, which may call the port. Raises TimeoutError with the story's end."""
+        """Let the world go on until `ready()`, which may call the port. Raises TimeoutError."""
         end = self.now + int(seconds * 1_000_000)
         while not ready():
             if self.now > end:
-                last = "".join(self.story.splitlines(keepends=True)[-LAST_LINES:])
-                raise TimeoutError(f"seed {self.seed}: {what or ready}: not within {seconds:g} s. At last:\n{last}")
+                raise TimeoutError(f"{what or ready}: not within {seconds:g} s")
             self.sleep(every)
 
     def __enter__(self) -> Self:
@@ -84,6 +82,8 @@ class World(Scheduler):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if error is not None:
+            error.add_note(f"This is the story of World(seed={self.seed}):\n{self.story}")
         self.closing = True
         with self._open:
             for actor in list(self.actors):

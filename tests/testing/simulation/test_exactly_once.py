@@ -1,0 +1,47 @@
+"""The worker of Kafka handlers, as it is in production, in worlds where everything goes wrong."""
+
+import pytest
+from tests.testing.simulation.parcels import shop
+
+from millstream.testing.simulation import CALM, ROUGH
+
+TXN_OFFSET_COMMIT = 28
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_nothing_is_lost_or_done_twice(seed: int):
+    with shop(seed, ROUGH) as parcels:
+        parcels.finish()
+        parcels.check()
+
+
+def test_at_least_once_is_caught_doing_things_twice():
+    def doubles(seed: int) -> bool:
+        with shop(seed, ROUGH, delivery="at_least_once") as parcels:
+            parcels.finish()
+            return not parcels.right()
+
+    assert any(doubles(seed) for seed in range(10))
+
+
+def test_an_instance_frozen_between_its_offsets_and_its_records_leaves_no_stale_state():
+    with shop(1, CALM, payments=0) as parcels:
+        world = parcels.world
+        world.until(lambda: len([True for line in world.story.splitlines() if "assigned: parcels" in line]) > 1)
+        parcels.pay("o-1")
+        parcels.finish()
+
+        def freeze_the_owner(api_key: int) -> bool:
+            if api_key == TXN_OFFSET_COMMIT:
+                world.broker.lose_answers = lambda api_key: False
+                last = next(line for line in reversed(world.story.splitlines()) if " reads parcels.payments" in line)
+                next(each for each in parcels.instances if each.name in last).freeze(8)
+            return False
+
+        world.broker.lose_answers = freeze_the_owner
+        parcels.pay("o-1")
+        world.sleep(7)
+        parcels.pay("o-1")
+        parcels.finish()
+        parcels.check()
+        assert "is frozen" in world.story
