@@ -91,3 +91,68 @@ def test_a_thousand_small_batches_arrive_once_and_in_order(clients: Any):
     values = [str(i) for i in range(5_000)]
     clients.send(topic, *values, producer=producer)
     assert clients.read(topic) == values
+
+
+def test_a_batch_outside_of_the_open_transaction_of_its_producer_is_refused(
+    clients: Any, transactional: Any, batch: Any
+):
+    topic, one = clients.topic(), transactional()
+    one.add_partition(topic)
+    assert one.produce(topic, "a") == "none"
+    plain = batch("b", producer_id=one.pid, epoch=one.epoch, sequence=1)
+    assert clients.append(topic, plain).error_code.name == "invalid_txn_state"
+    assert one.end(commit=True) == "none"
+    clients.expect(topic, ["a"])
+
+
+def test_a_transactional_batch_needs_a_transaction_and_not_only_a_producer_id(clients: Any, batch: Any):
+    topic, pid = clients.topic(), clients.producer_id().producer_id
+    sent = batch("a", producer_id=pid, epoch=0, sequence=0, transactional=True)
+    answer = clients.append(topic, sent, transactional_id=clients.name("txn"))
+    assert answer.error_code.name == "invalid_producer_id_mapping"
+    assert clients.list_offset(topic, -1).offset == 0
+
+
+def test_a_new_holder_fences_the_batches_of_the_old_one(clients: Any, transactional: Any):
+    topic, old = clients.topic(), transactional()
+    old.add_partition(topic)
+    assert old.produce(topic, "a") == "none"
+    new = transactional(old.name)
+    assert old.produce(topic, "b") == "invalid_producer_epoch"
+    assert new.add_partition(topic) == "none"
+    assert old.produce(topic, "c") == "invalid_producer_epoch"
+    assert new.produce(topic, "d") == "none"
+    assert new.end(commit=True) == "none"
+    clients.expect(topic, ["d"])
+
+
+def test_sequences_begin_anew_for_a_new_holder(clients: Any, transactional: Any):
+    topic, old = clients.topic(), transactional()
+    old.add_partition(topic)
+    old.produce(topic, "a", "b", "c")
+    assert old.end(commit=True) == "none"
+    new = transactional(old.name)
+    new.add_partition(topic)
+    assert new.produce(topic, "x", sequence=3) == "out_of_order_sequence_number"
+    assert new.produce(topic, "d") == "none"
+    assert new.end(commit=True) == "none"
+    clients.expect(topic, ["a", "b", "c", "d"])
+
+
+def test_a_batch_that_overlaps_with_what_was_written_is_refused(clients: Any, batch: Any):
+    topic, pid = clients.topic(), clients.producer_id().producer_id
+    clients.append(topic, batch("a", "b", producer_id=pid, epoch=0, sequence=0))
+    for sequence in (0, 1):
+        overlapping = batch("b", producer_id=pid, epoch=0, sequence=sequence)
+        assert clients.append(topic, overlapping).error_code.name == "out_of_order_sequence_number"
+    assert clients.read(topic) == ["a", "b"]
+
+
+def test_a_repeated_batch_is_recognised_beside_a_transaction_of_another(clients: Any, transactional: Any, batch: Any):
+    topic, one, pid = clients.topic(), transactional(), clients.producer_id().producer_id
+    one.add_partition(topic)
+    one.produce(topic, "open")
+    sent = batch("a", producer_id=pid, epoch=0, sequence=0)
+    assert [clients.append(topic, sent).base_offset for _ in range(2)] == [1, 1]
+    one.end(commit=False)
+    clients.expect(topic, ["a"])

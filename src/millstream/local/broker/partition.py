@@ -138,6 +138,8 @@ class Partition:
                 return Appended(written.base_offset, written.timestamp)
             if header.is_transactional:
                 self.guard(self, header)
+            elif header.producer_id in self.producers.open:
+                raise Refused(ErrorCode.invalid_txn_state, "its producer has a transaction open here")
         base_offset = self.log.end_offset
         if rules.append_time:
             header = stamp(batch, now)
