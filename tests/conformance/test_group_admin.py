@@ -88,6 +88,16 @@ def test_an_unknown_group_is_dead_and_newer_versions_say_so_twice(clients: Any, 
         assert found.error_message == f"Group {group} not found."
 
 
+def test_everything_may_be_done_to_a_group_where_nothing_is_forbidden(clients: Any, member: Any):
+    one = member()
+    one.lead()
+    group = one.group["group_id"]
+    asked = {"groups": [group], "include_authorized_operations": True}
+    (found,) = clients.wire.coordinator_of_group(group).ask("describe_groups", 5, **asked).groups
+    assert found.authorized_operations == sum(1 << operation for operation in (3, 6, 8, 10, 11))
+    assert describe(clients, group).authorized_operations == -(2**31)
+
+
 def test_a_classic_group_is_none_of_the_newer_kind(clients: Any, member: Any):
     """What makes newer administrators ask again in the classic way."""
     one = member()

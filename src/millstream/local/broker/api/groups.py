@@ -13,6 +13,9 @@ from millstream.local.broker.wire.control import Response, millis
 
 Reply = Callable[[Response], None]
 
+ALL_OPERATIONS = sum(1 << operation for operation in (3, 6, 8, 10, 11))
+"""READ, DELETE, DESCRIBE, DESCRIBE_CONFIGS and ALTER_CONFIGS: what can be done to a group where nothing is forbidden."""
+
 
 def join_group(context: Context, request: Any, reply: Reply) -> None:
     session = millis(request.session_timeout)
@@ -107,7 +110,9 @@ def leave_group(context: Context, request: Any) -> Response:
 
 
 def describe_groups(context: Context, request: Any) -> Response:
-    return {"groups": [_describe(context, group_id) for group_id in request.groups]}
+    asked = getattr(request, "include_authorized_operations", False)
+    operations = {"authorized_operations": ALL_OPERATIONS} if asked else {}
+    return {"groups": [{**_describe(context, group_id), **operations} for group_id in request.groups]}
 
 
 def list_groups(context: Context, request: Any) -> Response:
