@@ -86,7 +86,7 @@ def _describe(broker: Broker, resource: Any, request: Any) -> dict[str, Any]:
     except Refused as refused:
         return {**result, "error_code": refused.code, "error_message": refused.message}
     wanted = resource.configuration_keys
-    chosen = [config for config in configs if wanted is None or config["name"] in wanted]
+    chosen = [config for config in configs if not wanted or config["name"] in wanted]
     if not getattr(request, "include_synonyms", False):
         chosen = [{**config, "synonyms": ()} for config in chosen]
     if not getattr(request, "include_documentation", False):
