@@ -77,6 +77,7 @@ class Journal:
         kept through a power failure at all. Raises Refused."""
         if self.ordered:
             try:
+                self._files.check(self._path)
                 self._files.flush()
             except OSError as error:
                 raise self._refusal(error) from error

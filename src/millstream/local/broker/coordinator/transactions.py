@@ -293,6 +293,7 @@ class Transactions:
     def _complete(self, transaction: Transaction) -> None:
         commit = transaction.state is State.PREPARE_COMMIT
         try:
+            self._journal.barrier()  # a marker without its decision would leave the other partitions to chance
             for partition in transaction.partitions:
                 self._write_marker(partition, transaction.producer_id, transaction.epoch, commit=commit)
             self._offsets.end_transaction(transaction.producer_id, commit=commit)
