@@ -1,0 +1,33 @@
+"""Every command but what it does."""
+
+import typer
+
+from millstream.operate.cli.broker import become_broker
+from millstream.operate.cli.config import config
+from millstream.operate.cli.lag import lag
+from millstream.operate.cli.run import run
+from millstream.operate.cli.tail import tail
+from millstream.operate.cli.topics import topics
+from millstream.operate.cli.up import up
+
+EXIT_CODES = "Exit codes: 0 done or stopped, 1 it failed, 2 wrong usage or configuration, 3 the slot is taken."
+
+app = typer.Typer(
+    name="millstream",
+    help="Event-driven microservices on Apache Kafka.",
+    epilog=EXIT_CODES,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    add_completion=False,
+)
+
+
+def broker(context: typer.Context) -> None:
+    """Run the local Kafka broker alone. For development and tests, not for production."""
+    become_broker(context.args)
+
+
+for command in (up, run, topics, lag, tail, config):
+    app.command(epilog=EXIT_CODES)(command)
+app.command(add_help_option=False, context_settings={"ignore_unknown_options": True, "allow_extra_args": True})(broker)
