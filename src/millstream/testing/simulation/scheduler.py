@@ -27,6 +27,8 @@ class Scheduler:
         self.now = 0
         self.actors: list[Actor] = []
         self.closing = False
+        self.lost = False
+        """One of its threads is out of reach: this world cannot go on."""
         self._due: list[tuple[int, int, Callable[[], None]]] = []
         self._order = count()
         self._told: list[tuple[int, str, str]] = []
@@ -57,7 +59,7 @@ class Scheduler:
         `ready` changes nothing: anybody may call it, any number of times. Raises `Crashed` if this process has died.
         """
         me = self._current
-        if me.life.dead:
+        if me.life.dead or self.lost:
             raise Crashed
         me.ready, me.deadline = ready, self.now + max(1, int(seconds * 1_000_000))
         with inside():
@@ -79,8 +81,9 @@ class Scheduler:
 
     def hand_over(self) -> None:
         """The thread that runs now ends: the next one goes on."""
-        self._current = self._next()
-        self._current.baton.release()
+        if not self.lost:
+            self._current = self._next()
+            self._current.baton.release()
 
     def tell(self, who: str, what: str) -> None:
         """One line of the story."""
@@ -115,5 +118,6 @@ class Scheduler:
         if me is not self._test:
             me.baton.acquire()
             return
-        while not me.baton.acquire(timeout=REAL_PATIENCE):
-            raise RuntimeError(f"{self._current.name} waits for something outside its world. Its story:\n{self.story}")
+        if not me.baton.acquire(timeout=REAL_PATIENCE):
+            self.lost = True
+            raise RuntimeError(f"{self._current.name} waits for something outside its world")

@@ -86,6 +86,9 @@ class World(Scheduler):
             error.add_note(f"This is the story of World(seed={self.seed}):\n{self.story}")
         self.closing = True
         with self._open:
+            if self.lost:
+                self.broker.remove()
+                return
             for actor in list(self.actors):
                 if actor.life is not self._test.life:
                     actor.life.die()
