@@ -192,6 +192,17 @@ def test_a_deleted_topic_takes_the_offsets_with_it_that_wait_for_their_transacti
     assert offsets(world) == {}
 
 
+def test_a_broker_that_died_while_a_topic_was_deleted_forgets_its_offsets(world: World):
+    commit(world)
+    world.broker.topics.on_delete = lambda topic: None  # so far it came
+    world.broker.topics.delete("t")
+    world.crash()
+    assert offsets(world) == {}
+    world.broker.topics.create("t", 1, {})
+    world.crash()
+    assert offsets(world) == {}
+
+
 # Groups between two generations
 
 

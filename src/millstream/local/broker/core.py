@@ -169,6 +169,8 @@ class Broker:
             if not any(part.apply(entry) for part in (self.offsets, self.transactions, self.groups)):
                 raise DataError(f"the coordinator's journal has an entry of an unknown kind: {entry[:1]}")
         self.topics.on_delete = lambda topic: self.offsets.forget_topic(topic.name)
+        for topic in self.offsets.topics() - self.topics.by_name.keys():  # the broker died while it was deleted
+            self.offsets.forget_topic(topic)
         self.groups.recover(self.offsets.groups())
         self.transactions.recover()
         self._abort_stray_transactions()

@@ -33,6 +33,10 @@ class Offsets:
         """Every group that has offsets, also if none of them is in effect yet."""
         return self._committed.keys() | {group for groups in self._pending.values() for group in groups}
 
+    def topics(self) -> set[str]:
+        """Every topic that a group has offsets of."""
+        return {topic for group in self.groups() for topic, _ in self._known(group)}
+
     def of(self, group: str) -> Mapping[TopicPartition, Committed]:
         return self._committed.get(group, {})
 
