@@ -1,6 +1,7 @@
 """Committed offsets by hand: what is taken, what is answered, what is deleted."""
 
 from typing import Any
+from uuid import UUID
 
 import pytest
 from tests.conformance.members import Member, pair, protocols
@@ -206,3 +207,36 @@ def test_a_member_keeps_its_session_by_committing(clients: Any, member: Any, els
         return silent.heartbeat(generation_id=99) == "unknown_member_id"
 
     wait(silent_is_out, "the silent member is out, the one that commits is not")
+
+
+def commit_by_id(outsider: Member, topic_id: Any, *offsets: int) -> dict[int, str]:
+    partitions = [
+        {"partition_index": index, "committed_offset": offset, "committed_metadata": ""}
+        for index, offset in enumerate(offsets)
+    ]
+    who = {**outsider.group, "member_id": "", "generation_id_or_member_epoch": -1}
+    asked = [{"topic_id": topic_id, "partitions": partitions}]
+    (topic,) = outsider.broker.ask("offset_commit", 10, **who, topics=asked).topics
+    assert topic.topic_id == topic_id
+    return {partition.partition_index: partition.error_code.name for partition in topic.partitions}
+
+
+def fetch_by_id(outsider: Member, topics: Any) -> dict[Any, list[tuple[str, int]]]:
+    wanted = topics and [{"topic_id": topic_id, "partition_indexes": indexes} for topic_id, indexes in topics.items()]
+    groups = [{**outsider.group, "topics": wanted}]
+    (answer,) = outsider.broker.ask("offset_fetch", 10, groups=groups, require_stable=False).groups
+    return {t.topic_id: [(p.error_code.name, p.committed_offset) for p in t.partitions] for t in answer.topics}
+
+
+def test_newer_versions_name_topics_by_their_ids(clients: Any, outsider: Member):
+    topic_id = clients.wire.topic_id(clients.topic(partitions=2))
+    assert commit_by_id(outsider, topic_id, 5, 6, 7) == {0: "none", 1: "none", 2: "unknown_topic_or_partition"}
+    assert fetch_by_id(outsider, {topic_id: [0]}) == {topic_id: [("none", 5)]}
+    (found,) = fetch_by_id(outsider, None).values()
+    assert sorted(found) == [("none", 5), ("none", 6)]
+
+
+def test_topic_ids_that_are_not_known_have_no_offsets(outsider: Member):
+    unknown = UUID(int=2**64)
+    assert commit_by_id(outsider, unknown, 5) == {0: "unknown_topic_id"}
+    assert fetch_by_id(outsider, {unknown: [0]}) == {unknown: [("unknown_topic_id", -1)]}

@@ -38,21 +38,24 @@ def commit_each(
     entries = []
     answers = []
     for topic in topics:
+        name, identity = _identified(broker, topic)
         partitions = []
         for wanted in topic.partitions:
             index = wanted.partition_index
             metadata = wanted.committed_metadata or ""
             entry = {"partition_index": index, "error_code": error}
-            if broker.topics.partition(topic.name, index) is None:
+            if name is None:
+                entry["error_code"] = ErrorCode.unknown_topic_id
+            elif broker.topics.partition(name, index) is None:
                 entry["error_code"] = ErrorCode.unknown_topic_or_partition
             elif not error and len(metadata) > MAX_METADATA_BYTES:
                 entry["error_code"] = ErrorCode.offset_metadata_too_large
             elif not error:
                 epoch = getattr(wanted, "committed_leader_epoch", -1)
-                offsets[topic.name, index] = Committed(wanted.committed_offset, epoch, metadata, now)
+                offsets[name, index] = Committed(wanted.committed_offset, epoch, metadata, now)
                 entries.append(entry)
             partitions.append(entry)
-        answers.append({"name": topic.name, "partitions": partitions})
+        answers.append({**identity, "partitions": partitions})
     try:
         commit(offsets)
     except Refused as refused:
@@ -61,46 +64,62 @@ def commit_each(
     return answers
 
 
+def _identified(broker: Broker, topic: Any) -> tuple[str | None, dict[str, Any]]:
+    """The name of the topic that a request speaks of, None if it has an id that is not known; and what stands for it
+    in the answer. From version 10 on topics have their ids, so that offsets never reach the next topic of that
+    name."""
+    if hasattr(topic, "name"):
+        return topic.name, {"name": topic.name}
+    known = broker.topics.by_id.get(topic.topic_id)
+    return known.name if known is not None else None, {"topic_id": topic.topic_id}
+
+
 def offset_fetch(context: Context, request: Any) -> Response:
     stable = getattr(request, "require_stable", False)
     if context.version < 8:
-        return _group_offsets(context.broker, request.group_id, request.topics, stable)
+        return {"topics": _group_offsets(context, request.group_id, request.topics, stable)}
     groups = [
-        {"group_id": group.group_id, **_group_offsets(context.broker, group.group_id, group.topics, stable)}
+        {"group_id": group.group_id, "topics": _group_offsets(context, group.group_id, group.topics, stable)}
         for group in request.groups
     ]
     return {"groups": groups}
 
 
-def _group_offsets(broker: Broker, group_id: str, topics: Iterable[Any] | None, stable: bool) -> dict[str, Any]:
+def _group_offsets(context: Context, group_id: str, topics: Iterable[Any] | None, stable: bool) -> list[dict[str, Any]]:
+    broker = context.broker
     committed = broker.offsets.of(group_id)
-    wanted: dict[str, list[int]] = {}
     if topics is None:
+        indexes: dict[str, list[int]] = {}
         for name, index in committed:
-            wanted.setdefault(name, []).append(index)
+            indexes.setdefault(name, []).append(index)
+        wanted = [(name, _identity(context, name), partitions) for name, partitions in indexes.items()]
     else:
-        wanted = {topic.name: list(topic.partition_indexes) for topic in topics}
+        wanted = [(*_identified(broker, topic), topic.partition_indexes) for topic in topics]
 
-    def answer(place: TopicPartition) -> dict[str, Any]:
-        if stable and broker.offsets.is_pending(group_id, place):
-            return {"partition_index": place[1], "committed_offset": -1, "metadata": "",
-                    "error_code": ErrorCode.unstable_offset_commit}  # fmt: skip
-        known = committed.get(place)
+    def answer(name: str | None, index: int) -> dict[str, Any]:
+        nothing = {"partition_index": index, "committed_offset": -1, "metadata": ""}
+        if name is None:
+            return {**nothing, "error_code": ErrorCode.unknown_topic_id}
+        if stable and broker.offsets.is_pending(group_id, (name, index)):
+            return {**nothing, "error_code": ErrorCode.unstable_offset_commit}
+        known = committed.get((name, index))
         if known is None:
-            return {"partition_index": place[1], "committed_offset": -1, "metadata": ""}
+            return nothing
         return {
-            "partition_index": place[1],
+            "partition_index": index,
             "committed_offset": known.offset,
             "committed_leader_epoch": known.leader_epoch,
             "metadata": known.metadata,
         }
 
-    return {
-        "topics": [
-            {"name": name, "partitions": [answer((name, index)) for index in indexes]}
-            for name, indexes in wanted.items()
-        ]
-    }
+    return [
+        {**identity, "partitions": [answer(name, index) for index in partitions]}
+        for name, identity, partitions in wanted
+    ]
+
+
+def _identity(context: Context, topic: str) -> dict[str, Any]:
+    return {"topic_id": context.broker.topics.by_name[topic].id} if context.version >= 10 else {"name": topic}
 
 
 def offset_delete(context: Context, request: Any) -> Response:

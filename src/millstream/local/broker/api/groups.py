@@ -14,7 +14,7 @@ from millstream.local.broker.wire.control import Response, millis
 Reply = Callable[[Response], None]
 
 ALL_OPERATIONS = sum(1 << operation for operation in (3, 6, 8, 10, 11))
-"""READ, DELETE, DESCRIBE, DESCRIBE_CONFIGS and ALTER_CONFIGS: what can be done to a group where nothing is forbidden."""
+"""READ, DELETE, DESCRIBE, DESCRIBE_CONFIGS, ALTER_CONFIGS: what can be done to a group where nothing is forbidden."""
 
 
 def join_group(context: Context, request: Any, reply: Reply) -> None:
