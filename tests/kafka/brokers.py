@@ -21,6 +21,7 @@ from millstream.settings import Settings
 from millstream.testing.child import end, first_line, last_lines, spawn, wait_until
 from millstream.testing.local import LocalKafka
 from millstream.testing.simulation import Crashed, World
+from millstream.testing.simulation.faults import Fate
 
 from .proxy import Proxy
 
@@ -39,6 +40,14 @@ class Flaky(Protocol):
         ...
 
     def lose_once(self, api_key: int) -> None: ...
+    def hold(self, api_key: int) -> None:
+        """Hang up on the next such request, and keep it."""
+        ...
+
+    def release(self) -> None:
+        """Let it arrive after all; returns when the broker has carried it out."""
+        ...
+
     def cut(self) -> None:
         """From now on nobody gets through."""
         ...
@@ -250,7 +259,8 @@ class _FlakyWay:
         self._world = world
         self._lost: set[int] = set()
         self._once = False
-        world.broker.lose_answers = self._is_lost
+        self._hold: int | None = None
+        world.broker.fate = self._fate
 
     def lose(self, *api_keys: int) -> None:
         self._lost = set(api_keys)
@@ -259,6 +269,14 @@ class _FlakyWay:
         self._once = True
         self.lose(api_key)
 
+    def hold(self, api_key: int) -> None:
+        self._hold = api_key
+
+    def release(self) -> None:
+        assert self._world.broker.held
+        self._world.broker.release()
+        self._world.sleep(0.1)
+
     def cut(self) -> None:
         self._world.broker.cut()
 
@@ -266,13 +284,16 @@ class _FlakyWay:
         self._world.broker.heal()
         self._lost = set()
 
-    def _is_lost(self, api_key: int) -> bool:
+    def _fate(self, api_key: int) -> Fate | None:
+        if api_key == self._hold:
+            self._hold = None
+            return "held"
         if api_key not in self._lost:
-            return False
+            return None
         self.hits.set()
         if self._once:
             self.heal()
-        return True
+        return "answer lost"
 
 
 def local_broker(local: LocalKafka, stack: ExitStack) -> Broker:

@@ -6,6 +6,7 @@ import struct
 import threading
 
 PRODUCE, END_TXN = 0, 26
+HELD = -2
 
 
 class Proxy:
@@ -21,6 +22,9 @@ class Proxy:
         self._theirs, self._ours = (host.encode() + struct.pack(">i", n) for n in (int(port), own))
         self._lost: set[int] = set()
         self._once = self._cut = False
+        self._hold: int | None = None
+        self._held: tuple[socket.socket, bytes] | None = None
+        self._arrived = threading.Event()
         self.hits = threading.Event()
         self._sockets: list[socket.socket] = []
         threading.Thread(target=self._accept, daemon=True).start()
@@ -34,6 +38,18 @@ class Proxy:
         """The same for the next one only."""
         self._once = True
         self.lose(api_key)
+
+    def hold(self, api_key: int) -> None:
+        """Hang up on the next request with this key, and keep it."""
+        self._arrived.clear()
+        self._hold = api_key
+
+    def release(self) -> None:
+        """Let it arrive after all; returns when the broker has answered it."""
+        assert self._held is not None
+        broker, frame = self._held
+        broker.sendall(struct.pack(">i", len(frame)) + frame)
+        assert self._arrived.wait(10)
 
     def cut(self) -> None:
         """Hang up on everybody, and let nobody through from now on."""
@@ -68,6 +84,11 @@ class Proxy:
         with contextlib.suppress(OSError), client.makefile("rb") as stream:
             while frame := _frame(stream):
                 api_key, _, correlation = struct.unpack_from(">hhi", frame)
+                if api_key == self._hold:
+                    self._hold, self._held = None, (broker, frame)
+                    asked[correlation] = HELD
+                    _hang_up(client)
+                    return
                 asked[correlation] = api_key
                 broker.sendall(struct.pack(">i", len(frame)) + frame)
         _hang_up(client, broker)
@@ -75,7 +96,11 @@ class Proxy:
     def _answers(self, client: socket.socket, broker: socket.socket, asked: dict[int, int]) -> None:
         with contextlib.suppress(OSError), broker.makefile("rb") as stream:
             while frame := _frame(stream):
-                if asked.pop(struct.unpack_from(">i", frame)[0], -1) in self._lost:
+                api_key = asked.pop(struct.unpack_from(">i", frame)[0], -1)
+                if api_key == HELD:
+                    self._arrived.set()
+                    break
+                if api_key in self._lost:
                     self.hits.set()
                     if self._once:
                         self.heal()

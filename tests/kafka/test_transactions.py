@@ -147,6 +147,28 @@ def test_a_commit_whose_answer_is_lost_once_is_resumed(broker):
     assert broker.values(topic) == [b"once"]
 
 
+def test_a_delayed_commit_cannot_hit_the_next_transaction(broker, request):
+    if not hasattr(broker, "world"):
+        request.applymarker(pytest.mark.xfail(strict=True, reason="librdkafka resumes a commit under the same epoch"))
+    topic = broker.topic()
+    way, kafka = broker.flaky()
+    producer = broker.closing(kafka.transactional_producer(broker.name("slot")))
+    producer.begin()
+    producer.produce(topic, b"first")
+    way.hold(END_TXN)
+    producer.commit()
+    producer.begin()
+    producer.produce(topic, b"second")
+    broker.until(lambda: broker.values(topic, "read_uncommitted") == [b"first", b"second"], "it to be written")
+    way.release()
+    assert broker.values(topic) == [b"first"]
+    producer.abort()
+    producer.begin()
+    producer.produce(topic, b"third")
+    producer.commit()
+    assert broker.values(topic) == [b"first", b"third"]
+
+
 def test_without_a_broker_nothing_hangs_and_afterwards_it_works_again(broker, kafka):
     topic = broker.topic()
     producer = broker.closing(kafka.transactional_producer(broker.name("slot")))

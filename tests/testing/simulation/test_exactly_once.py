@@ -31,14 +31,13 @@ def test_an_instance_frozen_between_its_offsets_and_its_records_leaves_no_stale_
         parcels.pay("o-1")
         parcels.finish()
 
-        def freeze_the_owner(api_key: int) -> bool:
+        def freeze_the_owner(api_key: int) -> None:
             if api_key == TXN_OFFSET_COMMIT:
-                world.broker.lose_answers = lambda api_key: False
+                world.broker.fate = lambda api_key: None
                 last = next(line for line in reversed(world.story.splitlines()) if " reads parcels.payments" in line)
                 next(each for each in parcels.instances if each.name in last).freeze(8)
-            return False
 
-        world.broker.lose_answers = freeze_the_owner
+        world.broker.fate = freeze_the_owner
         parcels.pay("o-1")
         world.sleep(7)
         parcels.pay("o-1")

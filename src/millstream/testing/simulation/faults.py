@@ -3,7 +3,8 @@
 from random import Random
 from typing import Literal, NamedTuple
 
-Fate = Literal["answered", "lost", "answer lost", "late"]
+Fate = Literal["answered", "lost", "answer lost", "late", "held"]
+"""What becomes of a request; held ones arrive when `SimulatedBroker.release` is called."""
 
 
 class Faults(NamedTuple):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from millstream.local.broker import Broker
 from millstream.local.broker.dispatch import Session
+from millstream.testing.simulation.faults import Fate
 from millstream.testing.simulation.lives import Life
 from millstream.testing.simulation.tasks import Awaited
 
@@ -25,13 +26,13 @@ class HungUp(Exception):
 class SimulatedBroker:
     """The local broker's core on its files, without sockets; it dies and comes back as the real one does.
 
-    - `lose_answers`: asked for each request by its API key; True: it is carried out, but its connection breaks instead
-      of an answer. For tests that want one certain trouble.
+    - `fate`: asked for each request by its API key, for tests that want one certain trouble; None: let chance decide.
     """
 
     def __init__(self, world: "World", folder: Path) -> None:
         self.world = world
-        self.lose_answers: Callable[[int], bool] = lambda api_key: False
+        self.fate: Callable[[int], Fate | None] = lambda api_key: None
+        self.held: list[bytes] = []
         self.address = f"{HOST}:{PORT}"
         self.numbers = count()
         self._folder = folder
@@ -116,6 +117,12 @@ class SimulatedBroker:
                 session.close()
 
         self.world.after(seconds, arrive)
+
+    def release(self) -> None:
+        """Let requests that were held arrive."""
+        held, self.held = self.held, []
+        for frame in held:
+            self.carry_out_late(frame, 0)
 
     def _set_alarm(self) -> None:
         core = self._core
@@ -221,9 +228,9 @@ class Connection:
         if self._link is None or not self._link.open:
             self._link = Link(broker, self._life)
         link = self._link
-        match world.faults.fate(world.random):
+        match broker.fate(api_key) or world.faults.fate(world.random):
             case "answered":
-                link.ask(frame, awaited, lose_answer=broker.lose_answers(api_key))
+                link.ask(frame, awaited, lose_answer=False)
             case "answer lost":
                 world.tell(self._life.name, "an answer is lost")
                 link.ask(frame, awaited, lose_answer=True)
@@ -235,6 +242,11 @@ class Connection:
                 world.tell(self._life.name, "a connection breaks; its request is on the way")
                 link.hang_up()
                 broker.carry_out_late(frame, world.random.uniform(0, world.faults.late))
+                self._life.after(world.faults.way(world.random), lambda: awaited.fail(HungUp()))
+            case "held":
+                world.tell(self._life.name, "a connection breaks; its request is held")
+                link.hang_up()
+                broker.held.append(frame)
                 self._life.after(world.faults.way(world.random), lambda: awaited.fail(HungUp()))
         return awaited
 
