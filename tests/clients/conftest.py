@@ -3,6 +3,7 @@ import shutil
 import subprocess
 import sys
 import uuid
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,10 @@ import pytest
 from tests.clients.tools import Tools
 
 from millstream.testing.plugin import Cluster
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # kafka-python reads its schemas in a way that Python has deprecated
+    import kafka  # noqa: F401
 
 _KAFKAJS = Path(__file__).parent / "kafkajs"
 _CACHE = Path(__file__).resolve().parents[2] / ".kafka" / "kafkajs"
@@ -39,12 +44,12 @@ def kafkajs() -> Callable[..., Any]:
     for name in ("package.json", "package-lock.json", ".npmrc"):
         shutil.copy(_KAFKAJS / name, _CACHE / name)
     if not installed.exists() or installed.read_bytes() != locked:
-        _node("npm", "ci", "--prefix", str(_CACHE), seconds=120)
+        _node("npm", "ci", seconds=120)
         installed.write_bytes(locked)
 
     def round_(*arguments: str) -> Any:
         shutil.copy(_KAFKAJS / "round.js", _CACHE / "round.js")
-        return json.loads(_node("node", str(_CACHE / "round.js"), *arguments, seconds=60).splitlines()[-1])
+        return json.loads(_node("node", "round.js", *arguments, seconds=60).splitlines()[-1])
 
     return round_
 
@@ -52,7 +57,12 @@ def kafkajs() -> Callable[..., Any]:
 def _node(*command: str, seconds: float) -> str:
     """What Node.js, which comes with the development tools, printed."""
     done = subprocess.run(
-        [sys.executable, "-c", _NPM, *command], capture_output=True, text=True, timeout=seconds, check=False
+        [sys.executable, "-c", _NPM, *command],
+        cwd=_CACHE,
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
