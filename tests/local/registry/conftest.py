@@ -13,21 +13,29 @@ class ListLog:
 
     def __init__(self) -> None:
         self.topics: dict[str, list[tuple[bytes, bytes | None]]] = {}
+        self.broken: Exception | None = None
+        """Raised by whatever is asked next, until it is taken away."""
 
     async def create_topic(self, topic: str, *, partitions: int, config: Mapping[str, str]) -> None:
         self.topics.setdefault(topic, [])
 
     async def append(self, topic: str, partition: int, records: Sequence[tuple[bytes, bytes | None]]) -> int:
+        self._check()
         first = len(self.topics[topic])
         self.topics[topic] += records
         return first
 
     async def read(self, topic: str, partition: int, from_offset: int) -> Iterable[tuple[int, bytes, bytes | None]]:
+        self._check()
         records = self.topics[topic][from_offset:]
         return [(from_offset + i, key, value) for i, (key, value) in enumerate(records)]
 
     async def cluster_id(self) -> str:
         return "a-list"
+
+    def _check(self) -> None:
+        if self.broken is not None:
+            raise self.broken
 
 
 @contextmanager

@@ -31,6 +31,8 @@ def test_a_setting_that_is_not_named_stays_and_null_takes_it_back(registry: http
         "alias": "t",
     }
     assert registry.put("/config/s", json={"normalize": None}).json() == {"compatibility": "FULL", "alias": "t"}
+    assert registry.put("/config/s", json={"compatibility": None}).json() == {"alias": "t"}
+    assert registry.put("/config/s", json={"compatibilityLevel": "none"}).json()["compatibility"] == "NONE"
 
 
 def test_a_subject_without_a_level_of_its_own_has_the_default_one(registry: httpx.Client) -> None:

@@ -1,5 +1,6 @@
 """The registry as a process of its own, with its schemas in a Kafka."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -65,3 +66,49 @@ def test_what_another_registry_wrote_is_read_whatever_its_compression(kafka: Loc
     kafka.restart()
     assert httpx.get(f"{kafka.registry}/subjects").json() == ["s"]
     assert httpx.post(f"{kafka.registry}/subjects/t/versions", json={"schema": '"string"'}).json()["id"] == 7
+
+
+def test_registries_that_write_at_the_same_time_never_give_one_id_to_two_schemas(
+    bootstrap: str, tmp_path: Path
+) -> None:
+    """Each takes its turn by fencing the other; whoever is shut out reads and decides again."""
+    prefix = tmp_path.name
+
+    def written(registry: RegistryProcess, number: int) -> tuple[int, int, str]:
+        schema = f'{{"type": "record", "name": "R{number}", "fields": []}}'
+        body = {"schema": schema}
+        httpx.put(f"{registry.url}/config/{prefix}", json={"compatibility": "NONE"}, timeout=60).raise_for_status()
+        answer = httpx.post(f"{registry.url}/subjects/{prefix}/versions", json=body, timeout=60)
+        assert answer.status_code == 200, answer.text
+        return answer.json()["id"], answer.json()["version"], answer.json()["schema"]
+
+    with (
+        RegistryProcess(bootstrap, tmp_path / "one.log") as one,
+        RegistryProcess(bootstrap, tmp_path / "two.log") as two,
+        ThreadPoolExecutor(4) as pool,
+    ):
+        # Numbers 0 to 3 are registered at both.
+        work = [(one, n) for n in (0, 1, 2, 3, 4, 5)] + [(two, n) for n in (0, 1, 2, 3, 6, 7)]
+        answers = set(pool.map(lambda args: written(*args), work))
+        assert len(answers) == 8
+        assert len({schema_id for schema_id, _, _ in answers}) == 8
+        assert sorted(version for _, version, _ in answers) == list(range(1, 9))
+        for registry in (one, two):
+            for schema_id, version, schema in answers:
+                found = httpx.get(f"{registry.url}/subjects/{prefix}/versions/{version}").json()
+                assert (found["id"], found["schema"]) == (schema_id, schema)
+
+
+def test_a_registry_shows_at_once_what_another_wrote(bootstrap: str, tmp_path: Path) -> None:
+    with (
+        RegistryProcess(bootstrap, tmp_path / "one.log") as one,
+        RegistryProcess(bootstrap, tmp_path / "two.log") as two,
+    ):
+        subject = f"{tmp_path.name}-shown"
+        schema = {"schema": f'{{"type": "record", "name": "{tmp_path.name}", "fields": []}}'.replace("-", "_")}
+        made = httpx.post(f"{one.url}/subjects/{subject}/versions", json=schema).json()
+        assert httpx.get(f"{two.url}/subjects/{subject}/versions/latest").json()["id"] == made["id"]
+        assert httpx.get(f"{two.url}/schemas/ids/{made['id']}").json()["schema"] == made["schema"]
+        assert httpx.get(f"{two.url}/v1/metadata/id").json() == httpx.get(f"{one.url}/v1/metadata/id").json()
+        httpx.delete(f"{two.url}/subjects/{subject}").raise_for_status()
+        assert httpx.get(f"{one.url}/subjects/{subject}/versions").json()["error_code"] == 40401

@@ -96,7 +96,8 @@ class PolicyRoutes:
         for name in _REFUSED:
             if getattr(body, name) not in (None, False):
                 not_served(name)
-        level = body.compatibility if body.compatibility is not msgspec.UNSET else body.compatibilityLevel
+        levels = [level for level in (body.compatibility, body.compatibilityLevel) if level is not msgspec.UNSET]
+        level = next((level for level in levels if level is not None), None) if levels else msgspec.UNSET
         wanted = {
             "level": level,
             "normalize": body.normalize,
