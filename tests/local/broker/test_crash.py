@@ -3,18 +3,18 @@
 import os
 import random
 import shutil
-from contextlib import suppress
+from collections.abc import Container
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
+from tests.local.broker.crash_files import Model, RecordingDisk, moments
 
-from millstream.local.broker import Broker, Options, Refused
+from millstream.local.broker import Broker, Options
 from millstream.local.broker.coordinator.offsets import Committed
 from millstream.local.broker.log.batch import TRANSACTIONAL, build_batch, iter_records, read_header
 from millstream.local.broker.partition import Partition
-from tests.local.broker.crash_files import Model, RecordingDisk, moments
 
 Flush = Literal["never", "ack"]
 CONFIGS = {
@@ -67,8 +67,8 @@ class Workload:
 
     def run(self, actions: int) -> None:
         kinds = [self.write] * 8 + [self.in_transaction] * 8 + [
-            self.commit_offsets, self.commit_offsets, self.create_and_delete, self.delete_records, self.broker.checkpoint,
-            self.compact, self.compact, self.broker.housekeeping.run, self.broker._journal.rewrite, self.rest,
+            self.commit_offsets, self.commit_offsets, self.create_and_delete, self.delete_records, self.compact,
+            self.broker.checkpoint, self.compact, self.broker.housekeeping.run, self.broker._journal.rewrite, self.rest,
         ]  # fmt: skip
         for _ in range(actions):
             self.chance.choice(kinds)()
@@ -183,15 +183,14 @@ def check(work: Workload, model: Model, data: Path) -> None:
     now = work.now + 120_000  # what was open has timed out
     broker = Broker(data, lambda: now, Options())
     broker.timers.run_due()
-    facts: dict[str, list[tuple[object, ...]]] = {}
+    facts: dict[str, list[tuple[Any, ...]]] = {}
     for name, *fact in model.facts:
         facts.setdefault(name, []).append(tuple(fact))
     assert {name for (name,) in facts.get("topic", [])} <= broker.topics.by_name.keys()
     written = {(topic, index, offset): value for topic, index, offset, value in facts.get("written", [])}
     told_committed = {number for (number,) in facts.get("committed", [])}
 
-    seen: dict[bytes, tuple[str, int, int]] = {}
-    present: dict[tuple[str, int, int], bytes] = {}
+    seen: set[bytes] = set()
     for topic, partition in broker.topics.partitions():
         if topic.name == "passing":
             continue
@@ -201,7 +200,7 @@ def check(work: Workload, model: Model, data: Path) -> None:
             assert value is not None
             assert value not in seen, f"{value[:9]!r} is there twice"
             assert work.sent[value] == (topic.name, partition.index, offset, key)
-            seen[value] = present[topic.name, partition.index, offset] = (topic.name, partition.index, offset)  # type: ignore[assignment]
+            seen.add(value)
             offsets.append(offset)
         assert offsets == sorted(set(offsets))
 
@@ -217,12 +216,12 @@ def check(work: Workload, model: Model, data: Path) -> None:
             assert all(shown), f"transaction {number} was committed, and is lost"
         else:
             assert all(shown) or not any(value in seen for value in values), f"transaction {number} is torn"
-    check_tables(work, broker, written, told_committed, seen)
-    check_rest(work, broker, facts, told_committed, seen)
+    check_tables(work, broker, written, told_committed)
+    check_rest(work, broker, facts, told_committed)
     check_it_goes_on(work, broker, data, now)
 
 
-def check_tables(work: Workload, broker: Broker, written: object, told: set[int], seen: object) -> None:
+def check_tables(work: Workload, broker: Broker, written: Container[tuple[str, int, int]], told: set[int]) -> None:
     """Of every key the last acknowledged value, or one that was sent later and may have come through."""
     owner = {value: number for number, values in work.transactions.items() for value in values}
     for _, partition in broker.topics.partitions():
@@ -238,7 +237,7 @@ def check_tables(work: Workload, broker: Broker, written: object, told: set[int]
             sure = [
                 offset
                 for offset, value in history
-                if ("table", partition.index, offset) in written or owner.get(value) in told  # type: ignore[operator]
+                if ("table", partition.index, offset) in written or owner.get(value) in told
             ]
             if not sure:
                 continue
@@ -247,7 +246,7 @@ def check_tables(work: Workload, broker: Broker, written: object, told: set[int]
             assert work.sent[value][2] >= max(sure), f"the value of {key!r} is an older one"
 
 
-def check_rest(work: Workload, broker: Broker, facts: dict, told: set[int], seen: dict[bytes, object]) -> None:
+def check_rest(work: Workload, broker: Broker, facts: dict[str, list[tuple[Any, ...]]], told: set[int]) -> None:
     starts = [start for (start,) in facts.get("begins", [])]
     if starts:
         assert broker.topics.get("short").partitions[0].log.start_offset >= max(starts)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -11,18 +11,25 @@ from kio.schema.errors import ErrorCode
 from millstream.local.broker.errors import Refused
 from millstream.local.broker.log.aborted import Aborted, AbortedIndex
 from millstream.local.broker.log.batch import (
+    COMPRESSION_MASK,
+    HEADER_SIZE,
     BadBatch,
     BatchHeader,
     build_marker,
     check_batch,
-    has_record_without_key,
+    iter_records,
     marker_commits,
+    read_header,
     stamp,
 )
+from millstream.local.broker.log.codecs import ZSTD
 from millstream.local.broker.log.files import Files
 from millstream.local.broker.log.partition_log import PartitionLog
 from millstream.local.broker.log.producers import Producers
 from millstream.local.broker.log.segment import Segment
+
+MOST_RECORD_ERRORS = 100
+"""So many records at fault are named in one answer."""
 
 
 class Appended(NamedTuple):
@@ -107,30 +114,36 @@ class Partition:
     def stable_offset(self) -> int:
         """The last stable offset: where the oldest open transaction begins, or the end."""
         for first in self.producers.open.values():
-            return max(first, self.log.start_offset)
+            return first
         return self.log.end_offset
 
     def append(self, batch: bytearray | memoryview, rules: Rules, now: int) -> Appended:
         """Write the one batch that a client sent; `batch` is changed in place.
 
-        Raises Refused: damaged, too large, without a key that it needs, out of sequence, from an old epoch, outside a
+        Raises Refused: damaged, too large, outside the topic's range of time, without a key that it needs, out of sequence, from an old epoch, outside a
         transaction, or the disk failed.
         """
         try:
             header = check_batch(memoryview(batch))
         except BadBatch as bad:
-            raise Refused(ErrorCode.corrupt_message, str(bad)) from bad
+            older = len(batch) >= HEADER_SIZE and read_header(batch).magic in (0, 1)
+            code = ErrorCode.invalid_record if bad.too_short or older else ErrorCode.corrupt_message
+            raise Refused(code, str(bad)) from bad
         if header.size != len(batch):
             raise Refused(ErrorCode.invalid_record, "exactly one batch is taken for each partition")
         if header.records <= 0 or header.last_offset_delta != header.records - 1 or header.is_control:
             raise Refused(ErrorCode.invalid_record, "a batch from a client holds records, numbered without gaps")
+        if header.base_offset or (header.producer_id >= 0 and header.base_sequence < 0):
+            raise Refused(ErrorCode.invalid_record, "a batch from a client counts from 0, its sequence from 0 or more")
+        if header.attributes & COMPRESSION_MASK > ZSTD:
+            raise Refused(ErrorCode.unsupported_compression_type, "a compression that Kafka does not have")
         if header.size > rules.max_bytes:
             reason = f"{header.size} bytes in a batch, max.message.bytes is {rules.max_bytes}"
             raise Refused(ErrorCode.message_too_large, reason)
         if rules.keys_required:
             self._check_keys(batch)
         if not rules.append_time:
-            _check_time(header, rules, now)
+            _check_time(batch, header, rules, now)
         self._check_writable()
         if header.producer_id >= 0:
             written = self.producers.check(header)
@@ -148,11 +161,14 @@ class Partition:
 
     def _check_keys(self, batch: bytearray | memoryview) -> None:
         try:
-            keyless = has_record_without_key(batch)
+            keyless = [
+                position for position, record in enumerate(iter_records(memoryview(batch))) if record.key is None
+            ]
         except BadBatch as bad:
             raise Refused(ErrorCode.invalid_record, str(bad)) from bad
         if keyless:
-            raise Refused(ErrorCode.invalid_record, "a compacted topic takes no record without a key")
+            reason = "a compacted topic takes no record without a key"
+            raise Refused(ErrorCode.invalid_record, reason, [(at, reason) for at in keyless[:MOST_RECORD_ERRORS]])
 
     def end_transaction(self, producer_id: int, epoch: int, *, commit: bool, now: int, rules: Rules) -> None:
         """Write the marker, unless this producer has nothing open here: then it has been written before."""
@@ -242,11 +258,14 @@ class Partition:
         return self.aborted.between(from_offset, self.stable_offset) if self.aborted else []
 
 
-def _check_time(header: BatchHeader, rules: Rules, now: int) -> None:
-    # Of the batch as its header has it: what is compressed is not unpacked for this.
-    if header.max_timestamp - now > rules.latest:
-        reason = f"timestamp {header.max_timestamp} is more than message.timestamp.after.max.ms={rules.latest} ahead"
-        raise Refused(ErrorCode.invalid_timestamp, reason)
-    if now - header.base_timestamp > rules.earliest:
-        reason = f"timestamp {header.base_timestamp} is more than message.timestamp.before.max.ms={rules.earliest} ago"
-        raise Refused(ErrorCode.invalid_timestamp, reason)
+def _check_time(batch: bytearray | memoryview, header: BatchHeader, rules: Rules, now: int) -> None:
+    # By the batch's header: what is compressed is not unpacked unless something is wrong.
+    if header.max_timestamp - now <= rules.latest and now - header.base_timestamp <= rules.earliest:
+        return
+    reason = f"timestamps are taken from {now - rules.earliest} to {now + rules.latest}"
+    wrong: list[tuple[int, str]] = []
+    with suppress(BadBatch):
+        for position, record in enumerate(iter_records(memoryview(batch))):
+            if not -rules.earliest <= record.timestamp - now <= rules.latest and len(wrong) < MOST_RECORD_ERRORS:
+                wrong.append((position, f"{reason}, not {record.timestamp}"))
+    raise Refused(ErrorCode.invalid_timestamp, reason, wrong)
