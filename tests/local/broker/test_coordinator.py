@@ -259,13 +259,16 @@ def test_a_group_takes_no_more_members_than_it_can_bear(world: World, monkeypatc
 
 
 class FullDisk:
-    """Refuses every append while it is `full`."""
+    """Refuses every append while it is `full`; it is so by itself after `full_after` more."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.full = False
+        self.full_after = -1
         real = Files.append
 
         def append(files: Files, *args: Any, **named: Any) -> Any:
+            self.full = self.full or self.full_after == 0
+            self.full_after -= 1
             if self.full:
                 raise OSError(28, "No space left on device")
             return real(files, *args, **named)
@@ -319,6 +322,25 @@ def test_a_transaction_that_timed_out_on_a_full_disk_is_aborted_once_there_is_ro
     assert transactions.by_id["x"].state is State.COMPLETE_ABORT
     assert transactions.by_id["x"].epoch == producer[1] + 1
     assert world.visible("t", 0) == []
+
+
+def test_a_decided_transaction_ends_once_there_is_room_also_after_a_crash(world: World, disk: FullDisk):
+    producer = world.broker.transactions.init("x", 10_000)
+    world.broker.transactions.add_partitions("x", *producer, [PLACE])
+    world.write("t", 0, b"v", producer, 0)
+    disk.full_after = 1  # the decision is noted, and no more
+    world.broker.transactions.end("x", *producer, commit=True)
+    assert world.visible("t", 0) == []
+    world.crash()
+    world.pass_time(10_000)
+    assert world.visible("t", 0) == []
+    with pytest.raises(Refused) as refusal:
+        world.broker.transactions.add_partitions("x", *producer, [PLACE])
+    assert refusal.value.code is ErrorCode.concurrent_transactions
+    disk.full = False
+    world.pass_time(2_000)
+    assert world.visible("t", 0) == [b"v"]
+    world.broker.transactions.end("x", *producer, commit=True)
 
 
 def test_a_group_lives_on_while_the_disk_is_full(world: World, disk: FullDisk):

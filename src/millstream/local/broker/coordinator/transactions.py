@@ -238,7 +238,7 @@ class Transactions:
             match transaction.state:
                 case State.PREPARE_COMMIT | State.PREPARE_ABORT:
                     log.warning("ending transaction %s, found as %s", transaction.id, transaction.state)
-                    self._complete(transaction)
+                    self._try_to_complete(transaction)
                 case State.ONGOING:
                     self._watch(transaction)
 
