@@ -3,7 +3,7 @@
 import json
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 from urllib.request import Request, urlopen
 
@@ -156,7 +156,7 @@ def test_an_observer_tells_who_asked_for_what(client: Client):
 
 
 def test_waiting_for_hits_ends(client: Client):
-    with client.kafka.faults.observe("EndTxn") as seen, pytest.raises(TimeoutError, match="0 of 2 hits after 0.1 s"):
+    with client.kafka.faults.observe("EndTxn") as seen, pytest.raises(TimeoutError, match="0 of 2 hits after"):
         seen.wait(hits=2, timeout=0.1)
 
 
@@ -265,7 +265,7 @@ def test_a_rule_ends_with_its_block_and_with_its_broker(kafka: LocalKafka):
 
 
 @pytest.fixture
-def told(kafka: LocalKafka) -> Iterator[Callable[..., tuple[int, Any]]]:
+def told(kafka: LocalKafka) -> Callable[..., tuple[int, Any]]:
     def tell(method: str, path: str, body: bytes | None = None) -> tuple[int, Any]:
         done = subprocess.run(
             ["curl", "-s", "-i", "-X", method, kafka.control + path, *(["--data-binary", "@-"] if body else [])],
@@ -276,7 +276,7 @@ def told(kafka: LocalKafka) -> Iterator[Callable[..., tuple[int, Any]]]:
             assert json.loads(content)["status"] == int(head.split()[1])
         return int(head.split()[1]), json.loads(content) if content else None
 
-    yield tell
+    return tell
 
 
 @pytest.mark.parametrize(
