@@ -8,6 +8,7 @@ from confluent_kafka import (
     Consumer,
     ConsumerGroupState,
     ConsumerGroupTopicPartitions,
+    ConsumerGroupType,
     KafkaError,
     KafkaException,
     TopicPartition,
@@ -217,3 +218,60 @@ def test_a_rebalance_is_quick(clients: Any):
     started = time.monotonic()
     clients.assigned(first, clients.consumer(topic, group_id=group), partitions=2)
     assert time.monotonic() - started < 5
+
+
+def test_cooperative_members_keep_what_stays_theirs(clients: Any):
+    topic, group = clients.topic(partitions=4), clients.name("g")
+    revoked: list[set[int]] = []
+    settings = {"group_id": group, "partition_assignment_strategy": "cooperative-sticky"}
+    first = clients.consumer(**settings)
+    first.subscribe([topic], on_revoke=lambda _, gone: revoked.append({p.partition for p in gone}))
+    clients.assigned(first, partitions=4)
+    second = clients.consumer(topic, **settings)
+    kept, given = clients.assigned(first, second, partitions=4)
+    assert (len(kept), len(given)) == (2, 2)
+    assert revoked == [given]
+
+
+def test_members_of_two_ways_to_rebalance_cannot_be_in_one_group(clients: Any, wait: Any):
+    topic, group = clients.topic(), clients.name("g")
+    eager = clients.consumer(topic, group_id=group, partition_assignment_strategy="range")
+    clients.assigned(eager, partitions=1)
+    other = clients.consumer(topic, group_id=group, partition_assignment_strategy="cooperative-sticky")
+
+    def refused() -> bool:
+        message = other.poll(0.1)
+        error = message.error() if message else None
+        return error is not None and error.code() == KafkaError.INCONSISTENT_GROUP_PROTOCOL
+
+    wait(refused, "the second member is told")
+    assert clients.assigned(eager, partitions=1) == [{0}]
+
+
+def test_a_group_is_listed_by_its_state_and_type(clients: Any):
+    topic, group = clients.topic(), clients.name("g")
+    clients.assigned(clients.consumer(topic, group_id=group), partitions=1)
+
+    def names(**filters: Any) -> set[str]:
+        return {found.group_id for found in clients.admin.list_consumer_groups(**filters).result(20).valid}
+
+    assert group in names(states={ConsumerGroupState.STABLE})
+    assert group not in names(states={ConsumerGroupState.EMPTY})
+    assert group in names(types={ConsumerGroupType.CLASSIC})
+    assert group not in names(types={ConsumerGroupType.CONSUMER})
+
+
+def test_an_administrator_sets_offsets_of_an_empty_group(clients: Any):
+    topic, group = clients.topic(), clients.name("g")
+    clients.send(topic, "a", "b")
+    to = ConsumerGroupTopicPartitions(group, [TopicPartition(topic, 0, 1)])
+    clients.admin.alter_consumer_group_offsets([to])[group].result(20)
+    assert clients.poll(clients.consumer(topic, group_id=group), 1)[0].value() == b"b"
+
+
+def test_an_administrator_cannot_set_offsets_of_a_group_with_members(clients: Any):
+    topic, group = clients.topic(), clients.name("g")
+    clients.assigned(clients.consumer(topic, group_id=group), partitions=1)
+    to = ConsumerGroupTopicPartitions(group, [TopicPartition(topic, 0, 1)])
+    result = clients.admin.alter_consumer_group_offsets([to])[group].result(20)
+    assert result.topic_partitions[0].error.code() == KafkaError.UNKNOWN_MEMBER_ID
