@@ -170,7 +170,7 @@ def test_the_command_line_does_not_stay_in_the_brokers_memory(start: Start):
     process = start("--json")
     assert json.loads(first_line(process))["pid"] == process.pid
     mapped = Path(f"/proc/{process.pid}/maps").read_text()
-    for library in ("_ssl", "librdkafka", "pydantic_core", "sqlalchemy"):
+    for library in ("_ssl", "librdkafka", "msgspec", "pydantic_core", "sqlalchemy"):
         assert library not in mapped
 
 

@@ -26,7 +26,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture
 def kafka(tmp_path: Path) -> Iterator[LocalKafka]:
-    """A local broker and registry of this test's own, with no data."""
+    """A local broker and registry of this test's own, with no data. `kafka.faults` makes failures on demand."""
     from millstream.testing.local import LocalKafka
 
     with LocalKafka(tmp_path / "kafka") as local:
