@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from millstream.local.registry.avro.reading import read
-from millstream.local.registry.avro.rules import MAX_STEPS, Misfit, misfits
-from millstream.local.registry.formats import TooMuch
+from millstream.local.registry.avro.rules import MAX_MISFITS, MAX_STEPS, Misfit, misfits
+from millstream.local.registry.formats import InvalidSchema, TooMuch
 
 
 def record(*fields: Any, name: str = "Record1", **more: Any) -> dict[str, Any]:
@@ -339,3 +339,29 @@ def test_a_chain_of_types_longer_than_the_stack_is_refused() -> None:
     last, same_last = (read('"R1999"', [defining])[0] for _ in range(2))
     with pytest.raises(TooMuch, match="too deep"):
         misfits(last, same_last)
+
+
+def test_a_misfit_in_a_type_that_is_used_everywhere_is_not_told_everywhere() -> None:
+    """Each of forty types holds the one before twice: the lowest has two to the power of forty places."""
+
+    def tower(lowest: str) -> dict[str, Any]:
+        floors = [record(("f", lowest), name="T0")]
+        floors += [record(("a", f"T{i - 1}"), ("b", f"T{i - 1}"), name=f"T{i}") for i in range(1, 40)]
+        return record(*[(f"f{i}", floor) for i, floor in enumerate(floors)], name="Tower")
+
+    told = found(tower("int"), tower("string"))
+    assert len(told) == MAX_MISFITS
+    assert {misfit.kind for misfit in told} == {"TYPE_MISMATCH"}
+
+
+def test_a_default_that_could_be_read_in_many_ways_is_read_in_none_for_ever() -> None:
+    """Two branches that hold each other: a default fifty deep has two to the power of fifty ways to fail."""
+    value: Any = {"x": "not null"}
+    for _ in range(50):
+        value = {"x": value}
+    either = ["null", "A", "B"]
+    b = record(("x", either), name="B")
+    a = record(("x", ["null", "A", b]), name="A")
+    schema = record(("first", ["null", a]), ("then", either, value), name="Root")
+    with pytest.raises(InvalidSchema, match="'then'"):
+        read(json.dumps(schema))

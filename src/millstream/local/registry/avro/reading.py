@@ -59,8 +59,9 @@ class _Reader:
 
     def check_defaults(self) -> None:
         """Only now are the types whole that the defaults belong to."""
+        defaults = _Defaults()
         for where, of in self._defaults:
-            if not _fits(of.default, of.type, 0):
+            if not defaults.fits(of.default, of.type):
                 _refuse(f"{where} has the default {json.dumps(of.default)[:200]}, which is no {of.type.type}")
 
     def _type(self, tree: Any, namespace: str, where: str) -> Node:
@@ -228,30 +229,40 @@ def _props(tree: dict[str, Any], own: set[str]) -> dict[str, Any]:
     return {key: value for key, value in tree.items() if key not in own}
 
 
-def _fits(value: Any, node: Node, depth: int) -> bool:
-    """Whether a default is a value of this type; of a union, of any of its branches."""
-    if depth > MAX_DEPTH:
-        return False
-    match node.type:
-        case "null":
-            return value is None
-        case "boolean":
-            return isinstance(value, bool)
-        case "int" | "long":
-            limit = _INTEGERS[node.type]
-            return isinstance(value, int) and not isinstance(value, bool) and -limit <= value < limit
-        case "float" | "double":
-            return isinstance(value, int | float) and not isinstance(value, bool)
-        case "string" | "bytes" | "enum" | "fixed":
-            return isinstance(value, str)
-        case "array":
-            return isinstance(value, list) and all(_fits(item, node.holds, depth + 1) for item in value)
-        case "map":
-            return isinstance(value, dict) and all(_fits(item, node.holds, depth + 1) for item in value.values())
-        case "union":
-            return any(_fits(value, branch, depth + 1) for branch in node.branches)
-        case _:
-            return isinstance(value, dict) and all(
-                _fits(value[of.name], of.type, depth + 1) if of.name in value else of.default is not MISSING
-                for of in node.fields
-            )
+class _Defaults:
+    """Whether a value is one of a type. Each pair is looked at once: branches of a union may hold the same types, and
+    trying all ways through nested ones would take for ever."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, int], bool] = {}
+
+    def fits(self, value: Any, node: Node) -> bool:
+        pair = (id(value), id(node))
+        if pair not in self._known:
+            self._known[pair] = self._fits(value, node)
+        return self._known[pair]
+
+    def _fits(self, value: Any, node: Node) -> bool:
+        match node.type:
+            case "null":
+                return value is None
+            case "boolean":
+                return isinstance(value, bool)
+            case "int" | "long":
+                limit = _INTEGERS[node.type]
+                return isinstance(value, int) and not isinstance(value, bool) and -limit <= value < limit
+            case "float" | "double":
+                return isinstance(value, int | float) and not isinstance(value, bool)
+            case "string" | "bytes" | "enum" | "fixed":
+                return isinstance(value, str)
+            case "array":
+                return isinstance(value, list) and all(self.fits(item, node.holds) for item in value)
+            case "map":
+                return isinstance(value, dict) and all(self.fits(item, node.holds) for item in value.values())
+            case "union":
+                return any(self.fits(value, branch) for branch in node.branches)
+            case _:
+                return isinstance(value, dict) and all(
+                    self.fits(value[of.name], of.type) if of.name in value else of.default is not MISSING
+                    for of in node.fields
+                )

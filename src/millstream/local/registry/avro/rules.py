@@ -11,6 +11,9 @@ from millstream.local.registry.formats import TooMuch
 MAX_STEPS = 300_000
 """Pairs of types that one comparison may look at; two hostile schemas of 1 MB could take hours."""
 
+MAX_MISFITS = 100
+"""As many are told; a type that is used in many places has its own in each of them."""
+
 _PROMOTIONS = {
     "long": {"int"},
     "float": {"int", "long"},
@@ -30,7 +33,10 @@ class Misfit:
 
 
 def misfits(reader: Node, writer: Node) -> list[Misfit]:
-    """Why data written as `writer` cannot always be read as `reader`; empty when it can. Raises `TooMuch`."""
+    """Why data written as `writer` cannot always be read as `reader`; empty when it can. Raises `TooMuch`.
+
+    Never more than `MAX_MISFITS`.
+    """
     try:
         return _Comparison().of(reader, writer, "")
     except RecursionError:
@@ -53,15 +59,18 @@ class _Comparison:
             # While a pair is being compared it counts as fitting: only so does a recursive type come to an end.
             return self._known[pair]
         self._known[pair] = []
-        self._known[pair] = found = self._compare(reader, writer, path)
+        self._known[pair] = found = self._compare(reader, writer, path)[:MAX_MISFITS]
         return found
 
     def _compare(self, reader: Node, writer: Node, path: str) -> list[Misfit]:
         if reader.type == writer.type:
             return self._same_type(reader, writer, path)
         if writer.type == "union":
-            branches = enumerate(writer.branches)
-            return [misfit for i, branch in branches for misfit in self.of(reader, branch, f"{path}/{i}")]
+            found: list[Misfit] = []
+            for i, branch in enumerate(writer.branches):
+                if len(found) < MAX_MISFITS:
+                    found += self.of(reader, branch, f"{path}/{i}")
+            return found
         if reader.type == "union":
             if any(not self.of(branch, writer, path) for branch in reader.branches):
                 return []
@@ -93,6 +102,8 @@ class _Comparison:
         written = {field.name: field for field in writer.fields}
         found: list[Misfit] = []
         for position, field in enumerate(reader.fields):
+            if len(found) >= MAX_MISFITS:
+                break
             source = _source(field, written)
             place = f"{path}/fields/{position}"
             if source is not None:
