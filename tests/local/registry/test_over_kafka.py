@@ -112,3 +112,75 @@ def test_a_registry_shows_at_once_what_another_wrote(bootstrap: str, tmp_path: P
         assert httpx.get(f"{two.url}/v1/metadata/id").json() == httpx.get(f"{one.url}/v1/metadata/id").json()
         httpx.delete(f"{two.url}/subjects/{subject}").raise_for_status()
         assert httpx.get(f"{one.url}/subjects/{subject}/versions").json()["error_code"] == 40401
+
+
+def test_what_was_not_committed_is_no_schema(kafka: LocalKafka) -> None:
+    def schema(number: int) -> tuple[bytes, bytes]:
+        key = f'{{"keytype":"SCHEMA","subject":"s{number}","version":1,"magic":1}}'
+        return f'{{"subject":"s{number}","version":1,"id":{number},"schema":"\\"int\\""}}'.encode(), key.encode()
+
+    writer = Producer({"bootstrap.servers": kafka.bootstrap, "transactional.id": "other"})
+    assert httpx.get(f"{kafka.registry}/subjects").json() == []
+    writer.init_transactions(20)
+    writer.begin_transaction()
+    writer.produce("_schemas", *schema(1))
+    assert writer.flush(20) == 0
+    assert httpx.get(f"{kafka.registry}/subjects").json() == []
+    writer.abort_transaction(20)
+    assert httpx.get(f"{kafka.registry}/subjects").json() == []
+    writer.begin_transaction()
+    writer.produce("_schemas", *schema(2))
+    writer.commit_transaction(20)
+    assert httpx.get(f"{kafka.registry}/subjects").json() == ["s2"]
+    kafka.restart()
+    assert httpx.get(f"{kafka.registry}/subjects").json() == ["s2"]
+
+
+def test_compaction_changes_nothing_that_a_registry_tells(kafka: LocalKafka) -> None:
+    """The topic is compacted: every key names a state. Ids are not given again, though their last trace is gone."""
+
+    def post(subject: str, schema: str) -> int:
+        answer = httpx.post(f"{kafka.registry}/subjects/{subject}/versions", json={"schema": schema})
+        assert answer.status_code == 200, answer.text
+        return answer.json()["id"]
+
+    def told() -> list[Any]:
+        paths = [
+            "/schemas?deleted=true",
+            "/subjects?deleted=true",
+            "/config",
+            "/config/kept?defaultToGlobal=true",
+            "/mode/kept?defaultToGlobal=true",
+            "/subjects/kept/versions?deleted=true",
+            "/subjects/gone/versions?deleted=true",
+            "/schemas/ids/1/versions?deleted=true",
+        ]
+        return [httpx.get(f"{kafka.registry}{path}").json() for path in paths]
+
+    httpx.put(f"{kafka.registry}/config", json={"compatibility": "NONE"}).raise_for_status()
+    for level in ("FULL", "NONE"):
+        httpx.put(f"{kafka.registry}/config/kept", json={"compatibility": level}).raise_for_status()
+    for schema in ('"string"', '"int"', '"long"'):
+        post("kept", schema)
+    httpx.delete(f"{kafka.registry}/subjects/kept/versions/2").raise_for_status()
+    httpx.put(f"{kafka.registry}/mode/kept", json={"mode": "READONLY"}).raise_for_status()
+    highest = post("gone", '"double"')
+    httpx.delete(f"{kafka.registry}/subjects/gone").raise_for_status()
+    httpx.delete(f"{kafka.registry}/subjects/gone?permanent=true").raise_for_status()
+    before = told()
+    kafka.compact("_schemas")
+    assert told() == before
+    kafka.restart()
+    assert told() == before
+    assert post("new", '"float"') == highest + 1
+
+
+def test_what_was_answered_survives_the_brokers_death(kafka: LocalKafka) -> None:
+    ids = []
+    for number in range(3):
+        schema = {"schema": f'{{"type": "fixed", "name": "F{number}", "size": 1}}'}
+        ids.append(httpx.post(f"{kafka.registry}/subjects/s{number}/versions", json=schema).json()["id"])
+        kafka.kill()
+        kafka.restart()
+    assert ids == [1, 2, 3]
+    assert httpx.get(f"{kafka.registry}/subjects").json() == ["s0", "s1", "s2"]
