@@ -1,5 +1,8 @@
 """`python -m millstream.local`: what `millstream broker` runs."""
 
+import millstream.local.lean  # noqa: F401, I001 (first: it keeps others from being imported)
+
+import asyncio
 import ctypes
 import logging
 import os
@@ -8,14 +11,6 @@ import signal
 import sys
 
 from millstream.local.options import parse
-
-# asyncio does without TLS where there is none: a broker that speaks no TLS saves 15 ms and 4 MB.
-sys.modules["ssl"] = None  # type: ignore[assignment]
-import asyncio  # noqa: E402
-
-del sys.modules["ssl"]
-# kio offers test strategies to hypothesis wherever it finds it: 110 ms and 10 MB that a broker has no use for.
-sys.modules.setdefault("hypothesis", None)  # type: ignore[arg-type]
 
 _PR_SET_PDEATHSIG = 1
 FAILED, CANNOT, IN_USE = 1, 2, 3

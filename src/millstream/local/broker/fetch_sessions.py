@@ -4,7 +4,7 @@ A reader of many partitions finds nothing in most of them. So the broker keeps w
 says when there is something new: a fetch costs what has changed, not what is read.
 """
 
-import secrets
+import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from uuid import UUID
@@ -232,6 +232,6 @@ class FetchSessions:
 
     def _new_id(self) -> int:
         # By chance: a client of a broker that has been restarted must not find another's session under its number.
-        while (chosen := 1 + secrets.randbelow(2**31 - 1)) in self._by_id:
+        while (chosen := 1 + int.from_bytes(os.urandom(8)) % (2**31 - 1)) in self._by_id:
             pass
         return chosen

@@ -1,6 +1,6 @@
 """Log directories, reassignments and elections: there is one directory, one replica, one leader."""
 
-import shutil
+import os
 from typing import Any
 
 from kio.schema.errors import ErrorCode
@@ -22,8 +22,9 @@ def describe_log_dirs(context: Context, request: Any) -> Response:
     else:
         wanted = [(topics.by_name[t.topic], t.partitions) for t in request.topics if t.topic in topics.by_name]
     described = [{"name": topic.name, "partitions": _sizes(topic, indexes)} for topic, indexes in wanted]
-    disk = shutil.disk_usage(context.broker.data)
-    here = {"log_dir": str(context.broker.data), "total_bytes": disk.total, "usable_bytes": disk.free}
+    disk = os.statvfs(context.broker.data)
+    total, usable = disk.f_blocks * disk.f_frsize, disk.f_bavail * disk.f_frsize
+    here = {"log_dir": str(context.broker.data), "total_bytes": total, "usable_bytes": usable}
     return {"results": [{**here, "topics": [topic for topic in described if topic["partitions"]]}]}
 
 
