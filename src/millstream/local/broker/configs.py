@@ -162,7 +162,8 @@ TOPIC_CONFIGS: Mapping[str, Config] = {
     ),
     "min.insync.replicas": Config(
         "1", ConfigType.INT, *_whole(1, _INT),
-        "How many replicas must be there for a write with acks=all: there is one.", "min.insync.replicas",
+        "How many replicas must be there for a write with acks=all, if the topic has so many: it has one.",
+        "min.insync.replicas",
     ),
     "preallocate": Config(
         "false", ConfigType.BOOLEAN, *_BOOLEAN,

@@ -1,5 +1,6 @@
 """From the bytes of one request to the bytes of its answer."""
 
+import re
 import struct
 from collections.abc import Callable
 from typing import NamedTuple
@@ -20,6 +21,9 @@ from millstream.local.broker.wire.control import Response, is_flexible, read_req
 
 _HEAD = struct.Struct(">hhih")
 _CORRELATION = struct.Struct(">ii")
+_SOFTWARE = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9.-]*[a-zA-Z0-9])?")
+FIRST_WITH_NAMES = 3
+"""The version of ApiVersions in which a client says what it is."""
 
 Reply = Callable[[bytes], None]
 
@@ -67,7 +71,9 @@ class Session:
         elif key == FETCH:
             self._fetch(version, correlation, frame[_skip_tags(frame, body_at, version >= 12) :], reply)
         elif key == API_VERSIONS:
-            reply(_frame(correlation, False, _api_versions(version, ErrorCode.none)))
+            valid = version < FIRST_WITH_NAMES or _names_itself(frame, body_at)
+            error = ErrorCode.none if valid else ErrorCode.invalid_request
+            reply(_frame(correlation, False, _api_versions(version, error)))
         else:
             client_id = bytes(frame[_HEAD.size : body_at]).decode(errors="replace")
             flexible = is_flexible(key, version)
@@ -152,6 +158,13 @@ def _frame(correlation: int, flexible: bool, body: bytes) -> bytes:
     return _CORRELATION.pack(len(body) + 4, correlation) + body
 
 
+def _names_itself(frame: memoryview, body_at: int) -> bool:
+    """Whether the client's software has a name and a version that can be told in a metric."""
+    reader = Reader(frame, True, _skip_tags(frame, body_at, True))
+    return all(_SOFTWARE.fullmatch(reader.string() or "") for _ in range(2))
+
+
 def _api_versions(version: int, error: ErrorCode) -> bytes:
-    keys = [{"api_key": key, "min_version": api.lowest, "max_version": api.highest} for key, api in APIS.items()]
+    spoken = {} if error is ErrorCode.invalid_request else APIS
+    keys = [{"api_key": key, "min_version": api.lowest, "max_version": api.highest} for key, api in spoken.items()]
     return write_response(API_VERSIONS, version, {"error_code": error, "api_keys": keys})

@@ -1,16 +1,19 @@
 """How the broker refuses: with one of Kafka's own error codes."""
 
+from collections.abc import Sequence
+
 from kio.schema.errors import ErrorCode
 
 
 class Refused(Exception):
     """A request, or its part for one partition, is answered with `code`; `message` reaches the client where there is
-    room."""
+    room. `records` are those of a batch that are at fault, by their positions, each with what is wrong."""
 
-    def __init__(self, code: ErrorCode, message: str | None = None) -> None:
+    def __init__(self, code: ErrorCode, message: str | None = None, records: Sequence[tuple[int, str]] = ()) -> None:
         super().__init__(message or code.name)
         self.code = code
         self.message = message
+        self.records = records
 
 
 class DataError(Exception):

@@ -13,13 +13,13 @@ from millstream.local.broker.log.aborted import Aborted, AbortedIndex
 from millstream.local.broker.log.batch import (
     COMPRESSION_MASK,
     HEADER_SIZE,
+    MAGIC,
     BadBatch,
     BatchHeader,
     build_marker,
     check_batch,
     iter_records,
     marker_commits,
-    read_header,
     stamp,
 )
 from millstream.local.broker.log.codecs import ZSTD
@@ -120,13 +120,13 @@ class Partition:
     def append(self, batch: bytearray | memoryview, rules: Rules, now: int) -> Appended:
         """Write the one batch that a client sent; `batch` is changed in place.
 
-        Raises Refused: damaged, too large, outside the topic's range of time, without a key that it needs, out of sequence, from an old epoch, outside a
-        transaction, or the disk failed.
+        Raises Refused: damaged, too large, outside the topic's range of time, without a key that it needs, out of
+        sequence, from an old epoch, outside a transaction, or the disk failed.
         """
         try:
             header = check_batch(memoryview(batch))
         except BadBatch as bad:
-            older = len(batch) >= HEADER_SIZE and read_header(batch).magic in (0, 1)
+            older = len(batch) >= HEADER_SIZE and batch[MAGIC] in (0, 1)
             code = ErrorCode.invalid_record if bad.too_short or older else ErrorCode.corrupt_message
             raise Refused(code, str(bad)) from bad
         if header.size != len(batch):

@@ -63,7 +63,6 @@ class Topic:
             latest=int(self.config("message.timestamp.after.max.ms")),
             earliest=int(self.config("message.timestamp.before.max.ms")),
         )
-        self.min_insync = int(self.config("min.insync.replicas"))
 
     def config(self, name: str) -> str:
         return self.configs.get(name, TOPIC_CONFIGS[name].default)

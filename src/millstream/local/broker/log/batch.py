@@ -11,6 +11,8 @@ from millstream.local.broker.log.codecs import BadCompression, unpack
 HEADER = struct.Struct(">qiibIhiqqqhii")
 HEADER_SIZE = HEADER.size
 CRC_STARTS = 21
+MAGIC = 16
+"""The byte that names the format."""
 LENGTH_STARTS = 12
 """The length field counts the bytes that come after itself."""
 
@@ -120,12 +122,6 @@ def stamp(buffer: bytearray | memoryview, now: int) -> BatchHeader:
     checksum = crc32c(memoryview(buffer)[CRC_STARTS:])
     _CRC.pack_into(buffer, CRC_STARTS - _CRC.size, checksum)
     return header._replace(crc=checksum)
-
-
-def has_record_without_key(batch: bytearray | memoryview) -> bool:
-    """Whether a record lacks its key. Raises BadBatch, as `iter_records` does."""
-    keys = [record.key for record in iter_records(memoryview(batch))]
-    return None in keys
 
 
 def build_batch(

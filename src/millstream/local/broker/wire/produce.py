@@ -31,8 +31,10 @@ class ProduceResult(NamedTuple):
     timestamp: int = -1
     start_offset: int = -1
     message: str | None = None
+    record_errors: Sequence[tuple[int, str]] = ()
 
 
+_INDEX = struct.Struct(">i")
 _BEFORE_V5 = struct.Struct(">ihqq")
 _SINCE_V5 = struct.Struct(">ihqqq")
 
@@ -70,7 +72,10 @@ def write_produce(version: int, results: Sequence[ProduceResult]) -> bytes:
                 _SINCE_V5.pack(result.partition, error, result.base_offset, result.timestamp, result.start_offset)
             )
             if version >= 8:
-                out += (array_size(0, flexible=flexible), string(result.message, flexible=flexible))
+                out.append(array_size(len(result.record_errors), flexible=flexible))
+                for position, message in result.record_errors:
+                    out += (_INDEX.pack(position), string(message, flexible=flexible), b"\0" if flexible else b"")
+                out.append(string(result.message, flexible=flexible))
             if flexible:
                 out.append(b"\0")
         if flexible:
