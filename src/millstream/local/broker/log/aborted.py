@@ -20,11 +20,11 @@ class Aborted(NamedTuple):
 class AbortedIndex:
     """A file of (producer id, first offset, marker offset), ordered by marker."""
 
-    __slots__ = ("_entries", "_files", "_markers", "_path")
+    __slots__ = ("_entries", "_files", "_folder", "_markers")
 
     def __init__(self, files: Files, folder: Path) -> None:
         self._files = files
-        self._path = folder / "aborted"
+        self._folder = folder
         self._entries: list[Aborted] = []
         self._markers = array("q")
 
@@ -32,7 +32,8 @@ class AbortedIndex:
         """Read what is known below `end_offset`; what lies above is found again when the log is scanned."""
         numbers = array("q")
         try:
-            data = self._path.read_bytes()
+            with open(f"{self._folder}/aborted", "rb") as file:
+                data = file.read()
         except FileNotFoundError:
             return
         numbers.frombytes(data[: len(data) // _SIZE * _SIZE])
@@ -72,6 +73,10 @@ class AbortedIndex:
         """Those whose records a reader of `[from_offset, until)` may meet."""
         first = bisect_left(self._markers, from_offset)
         return [entry for entry in self._entries[first:] if entry.first_offset < until]
+
+    @property
+    def _path(self) -> Path:
+        return self._folder / "aborted"
 
     def __bool__(self) -> bool:
         return bool(self._entries)

@@ -30,12 +30,20 @@ class Index:
     at its end, and so tells its highest timestamp.
     """
 
-    __slots__ = ("_columns", "_files", "path")
+    __slots__ = ("_base_offset", "_columns", "_files", "_folder", "_path")
 
-    def __init__(self, files: Files, path: Path) -> None:
-        self.path = path
+    def __init__(self, files: Files, folder: Path, base_offset: int) -> None:
         self._files = files
+        self._folder = folder
+        self._base_offset = base_offset
+        self._path: Path | None = None
         self._columns: tuple[array[int], array[int], array[int]] | None = None
+
+    @property
+    def path(self) -> Path:
+        if self._path is None:
+            self._path = self._folder / f"{self._base_offset:020}.index"
+        return self._path
 
     def add(self, entry: IndexEntry, *, cache: bool = True) -> None:
         with suppress(OSError):  # the log has the batch already

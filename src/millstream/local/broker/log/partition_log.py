@@ -57,8 +57,11 @@ class PartitionLog:
         Segments before the one that the checkpoint saw as the newest took no more by then: only that one and later
         ones are read. Nothing rewrites them before the next checkpoint.
         """
-        files.make_folder(folder)
-        names = finish_swaps(files, folder)
+        try:
+            names = finish_swaps(files, folder)
+        except FileNotFoundError:  # the list of topics outlived a power failure, the new folder did not
+            files.make_folder(folder)
+            names = {}
         sizes = {int(name[:-4]): size for name, size in names.items() if name.endswith(".log")}
         first = min(sizes, default=0)
         base, size, newest = checkpoint["tail"] if checkpoint else (-1, 0, -1)

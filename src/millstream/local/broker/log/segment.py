@@ -20,7 +20,8 @@ class Segment:
     """
 
     __slots__ = (
-        "_files", "_first_timestamp", "_indexed_to", "_max_timestamp", "base_offset", "index", "path", "size",
+        "_files", "_first_timestamp", "_folder", "_indexed_to", "_max_timestamp", "_path", "base_offset", "index",
+        "size",
     )  # fmt: skip
 
     def __init__(
@@ -28,12 +29,20 @@ class Segment:
     ) -> None:
         self.base_offset = base_offset
         self.size = size
-        self.path = log_path(folder, base_offset)
-        self.index = Index(files, self.path.with_suffix(".index"))
+        self.index = Index(files, folder, base_offset)
         self._files = files
+        self._folder = folder
+        self._path: Path | None = None
         self._indexed_to = size
         self._max_timestamp = max_timestamp
         self._first_timestamp: int | None = None
+
+    @property
+    def path(self) -> Path:
+        # Made when it is needed: paths are most of what a start with a thousand partitions would spend its time on.
+        if self._path is None:
+            self._path = self._folder / f"{self.base_offset:020}.log"
+        return self._path
 
     @property
     def max_timestamp(self) -> int:
@@ -153,7 +162,3 @@ class Segment:
             end_offset = header.next_offset
         self.seal(end_offset)
         return self._max_timestamp
-
-
-def log_path(folder: Path, base_offset: int) -> Path:
-    return folder / f"{base_offset:020}.log"
