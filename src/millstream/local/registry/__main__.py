@@ -17,7 +17,11 @@ from millstream.settings import load_settings
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m millstream.local.registry", description="A schema registry.")
+    parser = argparse.ArgumentParser(
+        prog="python -m millstream.local.registry",
+        description="A schema registry with Confluent's "
+        "routes, kept in a Kafka's topic _schemas. For development and tests: it asks nobody for a password.",
+    )
     parser.add_argument("--bootstrap-servers", required=True, help="Kafka brokers that keep the schemas")
     parser.add_argument("--listen", default="127.0.0.1:8081", help="address to answer on; port 0 takes a free one")
     options = parser.parse_args()
