@@ -47,7 +47,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         prog="millstream broker",
         description=_ABOUT,
         epilog=_MORE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        # A width of its own: argparse would import shutil, and all that packs files, to ask for the terminal's.
+        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, width=100),
         allow_abbrev=False,
     )
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="the folder that keeps everything")
