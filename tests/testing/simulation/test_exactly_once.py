@@ -1,7 +1,8 @@
-"""The worker of Kafka handlers, as it is in production, in worlds where everything goes wrong."""
+"""The workers of Kafka and SQL handlers, as they are in production, in worlds where everything goes wrong."""
 
 import pytest
 from tests.testing.simulation.parcels import shop
+from tests.testing.simulation.stock import warehouse
 
 from millstream.testing.simulation import CALM, ROUGH
 
@@ -44,3 +45,19 @@ def test_an_instance_frozen_between_its_offsets_and_its_records_leaves_no_stale_
         parcels.finish()
         parcels.check()
         assert "is frozen" in world.story
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_database_and_its_outbox_lose_and_double_nothing(seed: int):
+    with warehouse(seed, ROUGH) as stock:
+        stock.finish()
+        stock.check()
+
+
+def test_a_world_with_databases_tells_the_same_story_again():
+    def story(seed: int) -> str:
+        with warehouse(seed, ROUGH, orders=40) as stock:
+            stock.finish()
+            return stock.world.story
+
+    assert [story(seed) for seed in range(5)] == [story(seed) for seed in range(5)]

@@ -20,8 +20,10 @@ class Crashed(BaseException):
 class Life:
     """A process from its start to its end. What it leaves behind it leaves as it is."""
 
-    def __init__(self, scheduler: "Scheduler", name: str) -> None:
+    def __init__(self, scheduler: "Scheduler", name: str, ended: Callable[[], None] = lambda: None) -> None:
         self.name = name
+        self.ended = ended
+        """Called when its last thread has ended."""
         self.dead = False
         self.frozen_until = 0
         self.threads = 0
@@ -88,8 +90,8 @@ class Process:
     def start(self) -> None:
         """Begin a life."""
         self.lives += 1
-        self.life = Life(self._scheduler, self.name)
-        Actor(self._scheduler, self.life, self.name, self._main, self._ended)
+        self.life = Life(self._scheduler, self.name, self._ended)
+        Actor(self._scheduler, self.life, self.name, self._main)
 
     def kill(self) -> None:
         """End it as kill -9 does."""
@@ -118,14 +120,7 @@ class Process:
 class Actor:
     """A thread of a process. It runs while it has the baton, and gives it away wherever it waits."""
 
-    def __init__(
-        self,
-        scheduler: "Scheduler",
-        life: Life,
-        name: str,
-        main: Callable[[], None] | None,
-        ended: Callable[[], None] = lambda: None,
-    ) -> None:
+    def __init__(self, scheduler: "Scheduler", life: Life, name: str, main: Callable[[], None] | None) -> None:
         self.name = name
         self.life = life
         self.baton = threading.Lock()
@@ -133,7 +128,6 @@ class Actor:
         self.ready: Callable[[], Any] = lambda: True
         self.deadline = scheduler.now
         self._scheduler = scheduler
-        self._ended = ended
         scheduler.actors.append(self)
         if main is not None:
             life.threads += 1
@@ -159,5 +153,5 @@ class Actor:
             self.life.threads -= 1
             self._scheduler.actors.remove(self)
             if not self.life.threads:
-                self._ended()
+                self.life.ended()
             self._scheduler.hand_over()

@@ -1,6 +1,5 @@
 """Between clients and the broker: connections with a way that takes time, and that break."""
 
-import shutil
 from collections import deque
 from collections.abc import Callable
 from itertools import count
@@ -77,11 +76,6 @@ class SimulatedBroker:
             self._core.host, self._core.port = HOST, PORT
             self._core.timers.on_earlier = self._set_alarm
             self._set_alarm()
-
-    def remove(self) -> None:
-        """End it, and its files with it."""
-        self.kill()
-        shutil.rmtree(self._folder, ignore_errors=True)
 
     def accept(self, link: "Link") -> Session:
         """A session for a new connection."""

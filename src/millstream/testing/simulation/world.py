@@ -1,9 +1,9 @@
 """A world: a seed, a virtual clock, a broker, and the processes of a system, all in this process."""
 
-import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Any, Self
 
@@ -24,6 +24,7 @@ class World(Scheduler):
     """Runs processes against the local broker's core: the same seed makes the same story, byte for byte.
 
     - `faults`: what goes wrong, and how often. May be set anew at any time, such as to `CALM` at the end.
+    - `folder`: for files of its processes, such as their databases; in memory where there is `/dev/shm`.
 
     Code in its processes runs in threads, one at a time; time passes only while all of them wait, in calls of the port,
     in `time.sleep` or for an `event()`. They have the world's time and chance. The test drives the world by calling the
@@ -41,6 +42,7 @@ class World(Scheduler):
         self.faults = faults
         self.processes: list[Process] = []
         self._open = ExitStack()
+        self.folder: Path
         self.broker: SimulatedBroker
 
     def kafka(self, settings: Settings | None = None, client_id: str = "millstream") -> Kafka:
@@ -71,9 +73,10 @@ class World(Scheduler):
 
     def __enter__(self) -> Self:
         self._open.enter_context(virtual(self))
-        folder = Path(tempfile.mkdtemp(prefix="millstream-world-", dir=IN_MEMORY if IN_MEMORY.is_dir() else None))
+        temporary = TemporaryDirectory(prefix="millstream-world-", dir=IN_MEMORY if IN_MEMORY.is_dir() else None)
+        self.folder = Path(self._open.enter_context(temporary))
         with inside():
-            self.broker = SimulatedBroker(self, folder)
+            self.broker = SimulatedBroker(self, self.folder / "broker")
         self._misfortune("crash", self._crash_somebody)
         self._misfortune("freeze", self._freeze_somebody)
         self._misfortune("broker_crash", self._crash_broker)
@@ -87,13 +90,12 @@ class World(Scheduler):
         self.closing = True
         with self._open:
             if self.lost:
-                self.broker.remove()
                 return
             for actor in list(self.actors):
                 if actor.life is not self._test.life:
                     actor.life.die()
             self.wait(lambda: self.actors == [self._test], 1.0)
-            self.broker.remove()
+            self.broker.kill()
 
     def _misfortune(self, kind: str, strike: Callable[[], None]) -> None:
         """Let it strike again and again, as often as `faults` has it by then."""
