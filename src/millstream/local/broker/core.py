@@ -5,6 +5,7 @@ import json
 import logging
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -69,6 +70,7 @@ class Broker:
         self._files = Files(durable=self.options.flush != "never", disk=disk)
         self._holds = self.options.flush == "ack"
         self._held: list[Callable[[bool], None]] = []
+        self._failures_known = 0
         self.on_held: Callable[[], None] = lambda: None
         self._journal = Journal(data / "coordinator.journal", self._files, ordered=self._holds)
         data.mkdir(parents=True, exist_ok=True)
@@ -129,11 +131,11 @@ class Broker:
     def flush(self) -> None:
         """Put what was written on the disk, one sync for each file, and give the answers that wait for it."""
         held, self._held = self._held, []
-        try:
+        with suppress(OSError):  # said by the files
             self._files.flush()
-            safe = True
-        except OSError:  # said by the files
-            safe = False
+        # A sync amid a request may have failed too, and what was held may have relied on it.
+        safe = self._files.sync_failures == self._failures_known
+        self._failures_known = self._files.sync_failures
         for answer in held:
             answer(safe)
 

@@ -29,6 +29,8 @@ class Files:
         self._unsynced_folders: dict[Path, None] = {}
         self._failed: set[Path] = set()
         self._refusing = False
+        self.sync_failures = 0
+        """Counts up with every sync that failed."""
 
     @property
     def unsynced(self) -> bool:
@@ -159,9 +161,7 @@ class Files:
                 try:
                     sync(path)
                 except OSError as error:
-                    self._failed.add(path)
-                    log.error("cannot sync %s: %s; it takes no more until the next start", path, error.strerror)
-                    failure = failure or OSError(error.errno, f"cannot sync {path}: {error.strerror}")
+                    failure = failure or self._note_failure(path, error)
                 del waiting[path]
         if failure is not None:
             raise failure
@@ -171,9 +171,8 @@ class Files:
         if path in self._unsynced:
             try:
                 self._sync_file(path)
-            except OSError:
-                self._failed.add(path)
-                raise
+            except OSError as error:
+                raise self._note_failure(path, error) from error
             finally:
                 del self._unsynced[path]
 
@@ -205,6 +204,12 @@ class Files:
     def close(self) -> None:
         while self._open:
             os.close(self._open.popitem()[1])
+
+    def _note_failure(self, path: Path, error: OSError) -> OSError:
+        self._failed.add(path)
+        self.sync_failures += 1
+        log.error("cannot sync %s: %s; it takes no more until the next start", path, error.strerror)
+        return OSError(error.errno, f"cannot sync {path}: {error.strerror}")
 
     def _sync_file(self, path: Path) -> None:
         self._disk.sync(self.get(path))
