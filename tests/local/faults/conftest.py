@@ -10,7 +10,7 @@ from kio.index import load_entity_schema
 from kio.serial import entity_writer
 from kio.static.constants import EntityType
 
-from millstream.local.broker import Broker
+from millstream.local.broker import Broker, wall_clock
 from millstream.local.broker.wire.answers import writer
 from millstream.local.faults.clock import ShiftedClock
 from millstream.local.faults.rules import Rules
@@ -37,7 +37,8 @@ class Desk:
     def __init__(self, data: Path) -> None:
         self.deaths = 0
         self.hang_ups = 0
-        self.clock = ShiftedClock(lambda: 1_000_000)
+        now = wall_clock()
+        self.clock = ShiftedClock(lambda: now)
         self.broker = Broker(data, self.clock)
         self.rules = Rules(self._die)
         self.session = FaultySession(self.broker, "127.0.0.1", self.rules, self._hang_up)
