@@ -290,7 +290,7 @@ def test_a_partition_that_could_not_be_noted_is_not_in_the_transaction(world: Wo
     disk.full = False
     with pytest.raises(Refused) as refusal:
         world.write("t", 0, b"v", producer, 0)
-    assert refusal.value.code is ErrorCode.invalid_txn_state
+    assert refusal.value.code is ErrorCode.transaction_abortable
     transactions.add_partitions("x", *producer, [PLACE])
     world.write("t", 0, b"v", producer, 0)
     world.crash()

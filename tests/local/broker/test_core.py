@@ -129,7 +129,7 @@ def test_a_write_outside_a_transaction_is_refused_for_nothing_would_end_it(world
     producer = transactions.init("x", 1000)
     with pytest.raises(Refused) as refusal:
         world.write("t", 0, b"v", producer, 0)
-    assert refusal.value.code is ErrorCode.invalid_txn_state
+    assert refusal.value.code is ErrorCode.transaction_abortable
 
 
 def test_epochs_run_out_and_a_new_producer_id_takes_over(world: World):

@@ -90,7 +90,7 @@ class Session:
 
     def _produce(self, version: int, correlation: int, body: memoryview, reply: Reply) -> None:
         request = produce_wire.read_produce(version, body)
-        results = produce(self._broker, request)
+        results = produce(self._broker, version, request)
         if request.acks == 0:
             reply(b"")
             return

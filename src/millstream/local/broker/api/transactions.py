@@ -11,6 +11,9 @@ from millstream.local.broker.core import Broker
 from millstream.local.broker.errors import Refused
 from millstream.local.broker.wire.control import Response, millis
 
+FIRST_TO_KNOW_ABORTABLE = 4
+"""The version of TxnOffsetCommit."""
+
 
 def init_producer_id(context: Context, request: Any) -> Response:
     transactions = context.broker.transactions
@@ -80,9 +83,14 @@ def txn_offset_commit(context: Context, request: Any) -> Response:
     error = _check_membership(broker, request)
 
     def commit(offsets: Any) -> None:
-        broker.transactions.commit_offsets(
-            request.transactional_id, request.producer_id, request.producer_epoch, request.group_id, offsets
-        )
+        try:
+            broker.transactions.commit_offsets(
+                request.transactional_id, request.producer_id, request.producer_epoch, request.group_id, offsets
+            )
+        except Refused as refused:
+            if refused.code is ErrorCode.transaction_abortable and context.version < FIRST_TO_KNOW_ABORTABLE:
+                raise Refused(ErrorCode.invalid_txn_state, refused.message) from refused
+            raise
 
     return {"topics": commit_each(broker, request.topics, error, commit)}
 

@@ -156,7 +156,7 @@ class Transactions:
         transaction = self._held(transactional_id, producer_id, epoch, fenced=ErrorCode.invalid_producer_epoch)
         if transaction.state is not State.ONGOING or group not in transaction.groups:
             raise Refused(
-                ErrorCode.invalid_txn_state, f"group {group} is not part of a transaction of {transaction.id}"
+                ErrorCode.transaction_abortable, f"group {group} is not part of a transaction of {transaction.id}"
             )
         self._offsets.commit_in_transaction(producer_id, group, offsets)
 
@@ -198,7 +198,7 @@ class Transactions:
         if epoch != transaction.epoch:
             raise Refused(ErrorCode.invalid_producer_epoch, f"{transaction.id} has epoch {transaction.epoch}")
         if transaction.state is not State.ONGOING or partition not in transaction.partitions:
-            raise Refused(ErrorCode.invalid_txn_state, f"{partition[0]}-{partition[1]} is not in a transaction")
+            raise Refused(ErrorCode.transaction_abortable, f"{partition[0]}-{partition[1]} is not in a transaction")
 
     def is_open(self, producer_id: int, partition: TopicPartition) -> bool:
         """Whether a transaction of this producer, open or about to end, has the partition."""
