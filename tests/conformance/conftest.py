@@ -42,11 +42,13 @@ class Clients:
     def name(prefix: str = "t") -> str:
         return f"{prefix}-{uuid.uuid4().hex[:12]}"
 
-    def topic(self, partitions: int = 1, **config: Any) -> str:
-        """A new topic that every broker knows and whose leaders answer."""
+    def topic(self, partitions: int = 1, *, one_leader: bool = False, **config: Any) -> str:
+        """A new topic that every broker knows and whose leaders answer; with `one_leader` broker 1 leads all of it."""
         name = self.name()
         settings = {key.replace("_", "."): str(value) for key, value in config.items()}
-        self.admin.create_topics([NewTopic(name, partitions, config=settings)])[name].result(PATIENCE_SECONDS)
+        replicas = {"replica_assignment": [[1]] * partitions} if one_leader else {}
+        new = NewTopic(name, partitions, config=settings, **replicas)
+        self.admin.create_topics([new])[name].result(PATIENCE_SECONDS)
         within(lambda: all(self._knows(broker, name) for broker in self.wire.brokers()), f"{name} everywhere")
         within(lambda: all(self._leads(name, partition) for partition in range(partitions)), f"leaders of {name}")
         return name

@@ -148,7 +148,7 @@ def test_log_dirs_leave_out_what_is_not_there(clients: Any):
 
 
 def test_all_log_dirs_have_all_topics(clients: Any):
-    topic = clients.topic(partitions=2)
+    topic = clients.topic(partitions=2, one_leader=True)
     (folder,) = clients.wire.leader_of(topic).ask("describe_log_dirs", 4, topics=None).results
     found = next(entry for entry in folder.topics if entry.name == topic)
     assert sorted(partition.partition_index for partition in found.partitions) == [0, 1]
@@ -226,8 +226,8 @@ def test_an_election_of_an_unknown_kind_is_refused(clients: Any):
 
 
 def test_coordinators_are_found_many_at_a_time(clients: Any):
-    asked = {"key_type": 0, "coordinator_keys": ["g", "h"]}
-    answer = clients.wire.any.ask("find_coordinator", 6, **asked)
+    clients.wire.coordinator_of_group("g")
+    answer = clients.wire.any.ask("find_coordinator", 6, key_type=0, coordinator_keys=["g", "h"])
     assert [(c.key, c.error_code.name) for c in answer.coordinators] == [("g", "none"), ("h", "none")]
 
 

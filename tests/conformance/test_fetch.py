@@ -166,3 +166,92 @@ def test_a_leader_epoch_from_the_future_is_refused(clients: Any):
     asked = {"max_wait": 0, "min_bytes": 1, "isolation_level": 0, "topics": topics, "forgotten_topics_data": []}
     answer = clients.wire.leader_of(topic).ask("fetch", 16, **asked)
     assert answer.responses[0].partitions[0].error_code.name == "unknown_leader_epoch"
+
+
+def fetch_all(clients: Any, topic: str, version: int, *partitions: dict[str, Any], **more: Any) -> Any:
+    """One Fetch of the partitions, by name before version 13 and by id since; the answers by partition."""
+    name = {"topic": topic} if version < 13 else {"topic_id": clients.wire.topic_id(topic)}
+    wanted = [{"fetch_offset": 0, "partition_max_bytes": 1 << 20, **partition} for partition in partitions]
+    asked = {"max_wait": 0, "min_bytes": 1, "isolation_level": 0, "topics": [{**name, "partitions": wanted}], **more}
+    if version < 15:
+        asked["replica_id"] = -1
+    if version >= 7:
+        asked["forgotten_topics_data"] = []
+    answer = clients.wire.leader_of(topic).ask("fetch", version, **asked)
+    return {found.partition_index: found for topic in answer.responses for found in topic.partitions}
+
+
+@pytest.mark.parametrize("version", range(4, 18))
+def test_every_version_fetches(clients: Any, version: int):
+    topic = clients.topic()
+    clients.send(topic, "a", "b")
+    found = fetch_all(clients, topic, version, {"partition": 0})[0]
+    assert (found.error_code.name, found.high_watermark, found.last_stable_offset) == ("none", 2, 2)
+    assert len(found.records) > 60
+
+
+@pytest.mark.parametrize("version", [12, 16])
+def test_a_partition_that_is_not_there_does_not_hold_back_the_others(clients: Any, version: int):
+    topic = clients.topic()
+    clients.send(topic, "a")
+    found = fetch_all(clients, topic, version, {"partition": 0}, {"partition": 9})
+    assert {index: answer.error_code.name for index, answer in found.items()} == {
+        0: "none",
+        9: "unknown_topic_or_partition",
+    }
+    assert found[0].records
+
+
+@pytest.mark.parametrize("offset", [-1, 2])
+def test_an_answer_with_an_error_tells_no_offsets(clients: Any, offset: int):
+    topic = clients.topic()
+    clients.send(topic, "a")
+    found = clients.fetch(topic, offset)
+    assert found.error_code.name == "offset_out_of_range"
+    assert (found.high_watermark, found.last_stable_offset, found.log_start_offset) == (-1, -1, -1)
+
+
+def test_no_other_replica_is_preferred(clients: Any):
+    assert clients.fetch(clients.topic(), 0).preferred_read_replica == -1
+
+
+def test_records_of_the_first_partition_come_first(clients: Any):
+    topic = clients.topic(partitions=3, one_leader=True)
+    for partition in range(3):
+        clients.send(topic, "x" * 500, partition=partition)
+    order = [{"partition": 2}, {"partition": 0}, {"partition": 1}]
+    found = fetch_all(clients, topic, 16, *order, max_bytes=100)
+    assert {index for index, answer in found.items() if answer.records} == {2}
+    found = fetch_all(clients, topic, 16, *order, max_bytes=1_500)
+    assert {index for index, answer in found.items() if answer.records} == {2, 0}
+    assert all(answer.high_watermark == 1 for answer in found.values())
+
+
+def test_a_fetch_waits_for_as_many_bytes_as_it_asks_for(clients: Any):
+    topic = clients.topic()
+    clients.send(topic, "a")
+    started = time.monotonic()
+    found = fetch_all(clients, topic, 16, {"partition": 0}, min_bytes=1_000, max_wait=300)[0]
+    assert 0.2 < time.monotonic() - started < 5
+    assert found.records
+    clients.send(topic, "x" * 1_000)
+    started = time.monotonic()
+    fetch_all(clients, topic, 16, {"partition": 0}, min_bytes=1_000, max_wait=15_000)
+    assert time.monotonic() - started < 5
+
+
+def test_an_error_is_answered_without_waiting(clients: Any):
+    topic = clients.topic(partitions=2, one_leader=True)
+    started = time.monotonic()
+    found = fetch_all(clients, topic, 16, {"partition": 0}, {"partition": 1, "fetch_offset": 5}, max_wait=15_000)
+    assert found[1].error_code.name == "offset_out_of_range"
+    found = fetch_all(clients, topic, 16, {"partition": 9}, max_wait=15_000)
+    assert found[9].error_code.name == "unknown_topic_or_partition"
+    assert time.monotonic() - started < 10
+
+
+def test_a_fetch_of_nothing_is_answered_at_once(clients: Any):
+    asked = {"max_wait": 15_000, "min_bytes": 1, "isolation_level": 0, "topics": [], "forgotten_topics_data": []}
+    started = time.monotonic()
+    assert clients.wire.any.ask("fetch", 16, **asked).responses == ()
+    assert time.monotonic() - started < 5

@@ -53,7 +53,7 @@ def told(answer: Any) -> dict[int, int]:
 
 @pytest.fixture
 def topic(clients: Any) -> str:
-    return clients.topic(partitions=3)
+    return clients.topic(partitions=3, one_leader=True)
 
 
 @pytest.fixture

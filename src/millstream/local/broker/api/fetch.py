@@ -115,12 +115,12 @@ class PendingFetch:
         self._reply(answer)
 
     def _read(self) -> dict[Place, Found]:
-        """What is new in the places that have changed. Those with records go to the end of the queue, so that all get
-        their share of `max_bytes`; those with nothing more to read leave it."""
+        """What is new in the places that have changed: in the order of the request, or of the session, where those with
+        records go to the end of the queue, so that all get their share of `max_bytes`."""
         found: dict[Place, Found] = {}
         left = self._request.max_bytes
         dirty = self._reading.dirty
-        for place in tuple(dirty):
+        for place in self._in_order():
             new = self._look(place, left, first=left == self._request.max_bytes)
             if new.records:
                 left -= len(new.records)
@@ -134,6 +134,15 @@ class PendingFetch:
                 continue
             found[place] = new
         return found
+
+    def _in_order(self) -> Iterable[Place]:
+        reading = self._reading
+        if self._wanted.only_new or len(reading.dirty) < 2:
+            return tuple(reading.dirty)
+        asked = (
+            reading.topics[topic][wanted[0]] for topic, partitions in self._request.topics for wanted in partitions
+        )
+        return dict.fromkeys(place for place in asked if place in reading.dirty)
 
     def _look(self, place: Place, left: int, *, first: bool) -> Found:
         """Read from one place. What is larger than allowed is given only if it is the first of the answer."""
