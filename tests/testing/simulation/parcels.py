@@ -72,8 +72,9 @@ class Shop:
         self.world.kafka().admin().ensure_topics(specs)
 
     def _instance(self, slot: int) -> Process:
+        settings = self._settings(slot)
+
         def main() -> None:
-            settings = self._settings(slot)
             kafka = self.world.kafka(settings, f"shipping-{slot}")
             KafkaWorker(self.parcels.service, settings, self.contracts, kafka).run(self.world.event())
 

@@ -67,8 +67,9 @@ class Warehouse:
         )
 
     def _instance(self, slot: int) -> Process:
+        settings = self._settings(slot)
+
         def main() -> None:
-            settings = self._settings(slot)
             kafka = self.world.kafka(settings, f"stock-{slot}")
             engine, wake = open_database(self.service, settings), self.world.event()
             try:

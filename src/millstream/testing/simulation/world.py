@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
@@ -47,7 +48,7 @@ class World(Scheduler):
 
     def kafka(self, settings: Settings | None = None, client_id: str = "millstream") -> Kafka:
         """The cluster, for the process that calls: its clients die with it."""
-        return SimulatedKafka(self, settings or load_settings(), client_id)
+        return SimulatedKafka(self, settings or _from_environment(), client_id)
 
     def process(self, name: str, main: Callable[[], None], *, restart: bool = True) -> Process:
         """A process that runs `main` from the next wait on. With `restart` it may die, and comes back when it does."""
@@ -119,3 +120,9 @@ class World(Scheduler):
     def _crash_broker(self) -> None:
         self.broker.kill()
         self.after(self.random.uniform(0.1, self.faults.broker_away), self.broker.restart)
+
+
+@cache
+def _from_environment() -> Settings:
+    # Reading the environment takes longer than some worlds last.
+    return load_settings()
