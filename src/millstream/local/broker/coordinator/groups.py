@@ -297,6 +297,9 @@ class Groups:
         group.protocol = group.choose_protocol()
         self._enter(group, GroupState.COMPLETING)
         self._set_timer(group, group.rebalance_timeout)
+        if group.static:
+            # Whoever knows its new id must not be fenced by its old one after a crash: that would be fatal to it.
+            self._save(group)
         for member in list(group.members.values()):
             member.has_synced = False
             self._heard_of(group, member)
