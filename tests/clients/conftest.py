@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from tests.clients.tools import Tools
 
+from millstream.testing.local import LocalKafka
 from millstream.testing.plugin import Cluster
 
 with warnings.catch_warnings():
@@ -69,8 +70,6 @@ def _node(*command: str, seconds: float) -> str:
 
 
 @pytest.fixture
-def local(cluster: Cluster) -> Cluster:
-    """The cluster, if it is the local broker: for what Apache Kafka does otherwise."""
-    if cluster.kind != "local":
-        pytest.skip("about the local broker")
-    return cluster
+def local(shared_kafka: LocalKafka) -> Cluster:
+    """The local broker alone: for what Apache Kafka does otherwise."""
+    return Cluster("local", shared_kafka.bootstrap, shared_kafka.registry)

@@ -36,15 +36,16 @@ class Worker:
         self._consumer.subscribe([SOURCE])
         while True:
             if (first := self._consumer.poll(0.1)) is not None:
-                self._process([m for m in (first, *self._consumer.consume(BATCH - 1, 0)) if m.error() is None])
+                messages = [first, *self._consumer.consume(BATCH - 1, 0)]
+                for error in filter(None, (message.error() for message in messages)):
+                    raise KafkaException(error)
+                self._process(messages)
 
     def close(self) -> None:
         self._producer.purge()
         self._consumer.close()
 
     def _process(self, messages: list[Message]) -> None:
-        if not messages:
-            return
         self._producer.begin_transaction()
         if self._chance.random() < 0.1:
             self._write(messages, ABORTED)
