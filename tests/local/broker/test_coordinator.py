@@ -10,6 +10,7 @@ from millstream.local.broker import Refused
 from millstream.local.broker.coordinator.offsets import Committed
 from millstream.local.broker.coordinator.retention import CHECK_MS, OFFSETS_RETENTION_MS, TRANSACTIONAL_ID_EXPIRY_MS
 from millstream.local.broker.coordinator.transactions import State
+from millstream.local.broker.errors import DataError
 from millstream.local.broker.log.files import Files
 
 PLACE = ("t", 0)
@@ -357,3 +358,12 @@ def test_a_group_lives_on_while_the_disk_is_full(world: World, disk: FullDisk):
     disk.full = False
     again = alone(world)
     assert again.beat() is ErrorCode.none
+
+
+# A journal of another version
+
+
+def test_what_another_version_wrote_is_named(world: World):
+    world.broker._journal.add(["group", "g", 1, "consumer", "range", "m", []])
+    with pytest.raises(DataError, match="a group that another version of Millstream wrote: start with that version"):
+        world.crash()

@@ -168,15 +168,13 @@ class Broker:
     def _load(self) -> None:
         self.topics.load(self._read_checkpoint())
         for entry in self._journal.load():
-            if not any(part.apply(entry) for part in (self.offsets, self.transactions, self.groups)):
+            if not self._apply(entry):
                 raise DataError(f"the coordinator's journal has an entry of an unknown kind: {entry[:1]}")
         self.topics.on_delete = lambda topic: self.offsets.forget_topic(topic.name)
-        for topic in self.offsets.topics() - self.topics.by_name.keys():  # the broker died while it was deleted
-            self.offsets.forget_topic(topic)
+        self._forget_deleted_topics()
         self.groups.recover(self.offsets.groups())
         self.transactions.recover()
         self._abort_stray_transactions()
-        self._forget_deleted_topics()
         self._files.flush()
 
     def _abort_stray_transactions(self) -> None:
@@ -191,9 +189,15 @@ class Broker:
 
     def _forget_deleted_topics(self) -> None:
         """A crash may come between the deletion of a topic and that of its offsets."""
-        for group in tuple(self.offsets.groups()):
-            places = [place for place in self.offsets.of(group) if place[0] not in self.topics.by_name]
-            self.offsets.delete(group, places)
+        for topic in self.offsets.topics() - self.topics.by_name.keys():
+            self.offsets.forget_topic(topic)
+
+    def _apply(self, entry: Entry) -> bool:
+        try:
+            return any(part.apply(entry) for part in (self.offsets, self.transactions, self.groups))
+        except (KeyError, TypeError, ValueError) as error:
+            reason = f"{self.data} has a {entry[0]} that another version of Millstream wrote"
+            raise DataError(f"{reason}: start with that version, or with an empty folder") from error
 
     def _read_checkpoint(self) -> dict[str, Any]:
         if not self._checkpoint.exists():
