@@ -13,6 +13,8 @@ import sys
 from millstream.local.options import parse
 
 _PR_SET_PDEATHSIG = 1
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_KEPT_BYTES = 16 << 20
 FAILED, CANNOT, IN_USE = 1, 2, 3
 
 
@@ -23,6 +25,7 @@ def main() -> int:
     if options.exit_with_parent and not _follow_parent():
         return 0
     _allow_many_files()
+    _keep_freed_memory()
     # Here, so that wrong usage is told without waiting for it.
     from millstream.local.broker.data_lock import DataLock
     from millstream.local.broker.errors import DataError, InUse
@@ -55,6 +58,15 @@ def _follow_parent() -> bool:
     parent = os.getppid()
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
     return os.getppid() == parent
+
+
+def _keep_freed_memory() -> None:
+    """Let glibc keep what an answer of a megabyte has used for the next one; to fetch it anew, page by page, takes
+    three times as long as all else that a reader costs."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, 2 * _KEPT_BYTES)
+        mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
 
 
 def _allow_many_files() -> None:
