@@ -367,3 +367,15 @@ def test_what_another_version_wrote_is_named(world: World):
     world.broker._journal.add(["group", "g", 1, "consumer", "range", "m", []])
     with pytest.raises(DataError, match="a group that another version of Millstream wrote: start with that version"):
         world.crash()
+
+
+def test_a_static_member_that_came_back_amid_a_rebalance_is_not_fenced_by_a_crash(world: World):
+    first = Person(world, "slot")
+    first.join()
+    returned, other = Person(world, "slot"), Person(world, "other")
+    returned.join()
+    other.join()
+    assert returned.joined[-1].error is ErrorCode.none
+    world.crash()
+    heard = world.broker.groups.heartbeat("g", returned.joined[-1].generation, returned.id, "slot")
+    assert heard is ErrorCode.rebalance_in_progress
