@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
-from typing import Any, Generic, Literal, TypedDict, TypeVar, Unpack
+from typing import Any, Generic, Literal, TypedDict, TypeVar, Unpack, cast
 
 Do = Literal["delay", "drop", "error", "close", "crash", "lose_response", "observe"]
 When = Literal["before", "after"]
@@ -88,12 +88,13 @@ class Fault:
         """From what `to_json` made. Raises BadFault."""
         if not isinstance(value, dict):
             raise BadFault("fault", "must be an object")
+        given = cast(dict[str, Any], value)
         known = {field.name for field in fields(cls)}
-        if unknown := sorted(set(value) - known):
+        if unknown := sorted(set(given) - known):
             raise BadFault(unknown[0], f"unknown; a fault has {', '.join(sorted(known))}")
-        if "do" not in value:
+        if "do" not in given:
             raise BadFault("do", f"missing; one of {', '.join(ACTIONS)}")
-        return cls(**value)
+        return cls(**given)
 
     def to_json(self) -> dict[str, Any]:
         """What is given, without defaults."""
