@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from millstream.local.broker import Broker, Options
+from millstream.local.broker.dispatch import Session
 from millstream.local.broker.errors import Refused
 from millstream.local.broker.log.batch import (
     TRANSACTIONAL,
@@ -19,6 +20,7 @@ from millstream.local.broker.log.batch import (
 )
 from millstream.local.broker.log.codecs import GZIP, LZ4, MOST_UNPACKED, SNAPPY, ZSTD, BadCompression, pack, unpack
 from millstream.local.broker.partition import Partition
+from millstream.testing.wire import request_frame
 
 CODECS = [0, GZIP, SNAPPY, LZ4, ZSTD]
 Key = bytes | None
@@ -268,6 +270,26 @@ def test_a_log_that_is_read_while_it_is_compacted_is_read_to_its_end(world: Worl
     world.compact()
     seen += [read_header(batch).base_offset for batch in reading]
     assert seen == [*range(100), *range(293, 300)]
+
+
+def test_a_reader_waits_where_nothing_is_left_to_read(world: World):
+    world.write((b"a", b"1"))
+    world.write((b"a", None))
+    world.compact()
+    world.compact()
+    assert (world.records(), world.partition.log.end_offset) == ([], 2)
+    partition = {"partition": 0, "fetch_offset": 0, "partition_max_bytes": 1000}
+    topics = [{"topic_id": world.broker.topics.get("t").id, "partitions": [partition]}]
+    frame = request_frame(
+        "fetch", 16, 1, {"max_wait": 500, "min_bytes": 1, "isolation_level": 0, "topics": topics,
+                         "forgotten_topics_data": []}
+    )  # fmt: skip
+    answers: list[bytes] = []
+    Session(world.broker, "host").handle(memoryview(bytearray(frame)), answers.append)
+    world.pass_time(499)
+    assert not answers
+    world.pass_time(1)
+    assert len(answers) == 1
 
 
 def test_deletion_of_the_topic_amid_its_compaction_leaves_nothing(world: World):

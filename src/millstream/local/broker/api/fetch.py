@@ -95,6 +95,8 @@ class PendingFetch:
             if not partition.log.start_offset <= offset <= partition.log.end_offset:
                 return True
             if offset < end:
+                if offset < partition.log.compacted_to and not partition.log.size_from(offset):
+                    continue  # nothing is left up to the end: to answer at once would keep the reader asking
                 if self._missing > 1:
                     self._missing -= partition.log.size_from(offset)
                 if self._missing <= 1:
