@@ -1,5 +1,6 @@
 """The registry as a process of its own, with its schemas in a Kafka."""
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -184,3 +185,25 @@ def test_what_was_answered_survives_the_brokers_death(kafka: LocalKafka) -> None
         kafka.restart()
     assert ids == [1, 2, 3]
     assert httpx.get(f"{kafka.registry}/subjects").json() == ["s0", "s1", "s2"]
+
+
+def test_a_registry_outlives_an_outage_of_its_kafka(kafka: LocalKafka, tmp_path: Path) -> None:
+    with (
+        RegistryProcess(kafka.bootstrap, tmp_path / "beside.log") as beside,
+        httpx.Client(base_url=beside.url, timeout=60) as client,
+    ):
+        schema = {"schema": '"string"'}
+        answer = client.post("/subjects/s/versions", json=schema)
+        assert answer.status_code == 200, answer.text
+        kafka.stop()
+        began = time.monotonic()
+        assert client.get("/schemas/ids/1").json()["schema"] == '"string"'
+        assert time.monotonic() - began < 5, "what is known is answered without Kafka"
+        with ThreadPoolExecutor(6) as pool:
+            answers = list(pool.map(lambda _: client.get("/subjects").json()["error_code"], range(6)))
+        assert answers == [50001] * 6
+        assert time.monotonic() - began < 45
+        kafka.restart()
+        answer = client.post("/subjects/t/versions", json=schema)
+        assert answer.status_code == 200, answer.text
+        assert client.get("/subjects").json() == ["s", "t"]

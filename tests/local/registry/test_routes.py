@@ -247,6 +247,21 @@ def test_a_record_that_no_registry_wrote_is_passed_over(log: Any, run_registry: 
         assert registered(registry, "s", ONE) == 1
 
 
+def test_an_id_that_another_writer_gave_again_stays_with_its_first_schema(log: Any, run_registry: Any) -> None:
+    """Confluent's registry passes over such a record, too."""
+
+    def record_of(subject: str, text: str) -> tuple[bytes, bytes]:
+        key = {"keytype": "SCHEMA", "subject": subject, "version": 1, "magic": 1}
+        value = {"subject": subject, "version": 1, "id": 1, "schema": text, "md5": "AAAA", "ts": 7, "deleted": False}
+        return json.dumps(key).encode(), json.dumps(value).encode()
+
+    log.topics["_schemas"] = [record_of("a", '"int"'), record_of("b", '"long"'), record_of("c", '"int"')]
+    with run_registry(log) as registry:
+        assert registry.get("/schemas/ids/1").json()["schema"] == '"int"'
+        assert registry.get("/schemas/ids/1/subjects").json() == ["a", "c"]
+        assert registered(registry, "b", '"long"') == 2
+
+
 def test_records_are_written_as_confluents_registry_writes_them(registry: httpx.Client, log: Any) -> None:
     registered(registry, "s", '"string"')
     registry.put("/config", json={"compatibility": "NONE"})

@@ -61,6 +61,9 @@ class Catalog:
                 pass  # CONTEXT, CLEAR_SUBJECT (tombstones come before it) and what later versions of Confluent's write
 
     def _remember(self, entry: SchemaRecord) -> None:
+        holder = self.with_id(entry.id)
+        if holder is not None and holder.schema != entry.schema:
+            raise ValueError(f"id {entry.id} is that of another schema, in {holder.subject!r} version {holder.version}")
         self._forget(entry.subject, entry.version)
         self._subjects.setdefault(entry.subject, {})[entry.version] = entry
         self._uses.setdefault(entry.id, {})[entry.subject, entry.version] = entry

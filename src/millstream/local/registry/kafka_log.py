@@ -9,19 +9,20 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from random import uniform
 
-from millstream.errors import CommitUnknown, Fenced, TransactionAborted, Unavailable
+from millstream.errors import CommitUnknown, Fenced, KafkaFault, TransactionAborted, Unavailable
 from millstream.kafka import TopicSpec, connect
 from millstream.kafka.port import TopicPartition, TransactionalProducer
 from millstream.local.registry.log import Overtaken
 from millstream.settings import Settings
 
 WAIT_SECONDS = 30.0
+READ_WAIT_SECONDS = 5.0
 TRANSACTIONAL_ID = "millstream-schema-registry"
 _PAUSE_SECONDS = 0.2
 
 
 class KafkaLog:
-    """A `TopicLog` on the cluster that `settings` name; every call waits in a thread, for some 30 s at most."""
+    """A `TopicLog` on the cluster that `settings` name. Calls wait in a thread: 30 s at most to write, 5 s to read."""
 
     def __init__(self, settings: Settings) -> None:
         # Uncompressed, so that every registry can read it, whatever codecs it has.
@@ -97,7 +98,15 @@ class KafkaLog:
         return end
 
     def _end(self, place: TopicPartition) -> int:
-        return self._admin.end_offsets([place], timeout=WAIT_SECONDS)[place]
+        deadline = time.monotonic() + READ_WAIT_SECONDS
+        while True:
+            try:
+                return self._admin.end_offsets([place], timeout=READ_WAIT_SECONDS)[place]
+            except KafkaFault:
+                # A Kafka that comes back has no leaders for a moment, and librdkafka says so in several ways.
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
 
     def _read(self, topic: str, partition: int, from_offset: int) -> list[tuple[int, bytes, bytes | None]]:
         place = (topic, partition)
@@ -105,7 +114,7 @@ class KafkaLog:
         # The end of a transaction is a record too, which nobody reads.
         if end <= max(from_offset, self._read_up_to):
             return []
-        batches = self._kafka.read_to_end(topic, [partition], start={place: from_offset}, timeout=WAIT_SECONDS)
+        batches = self._kafka.read_to_end(topic, [partition], start={place: from_offset}, timeout=READ_WAIT_SECONDS)
         found = [(record.offset(), record.key() or b"", record.value()) for batch in batches for record in batch]
         self._read_up_to = end
         return found

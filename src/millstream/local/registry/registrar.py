@@ -188,7 +188,7 @@ class Registrar:
 def refuse_if_read_only(catalog: Catalog, subject: str | None) -> None:
     """Raises `Refusal` 42205 where nothing may be changed."""
     if catalog.effective_mode(subject) in ("READONLY", "READONLY_OVERRIDE"):
-        not_permitted(f"Subject {subject} in context . is in read-only mode")
+        not_permitted(f"Subject {'null' if subject is None else subject} in context . is in read-only mode")
 
 
 def _inherited(offer: Offer, versions: Sequence[SchemaRecord]) -> Metadata | None:

@@ -27,6 +27,7 @@ class Store:
         self._log = log
         self._one_writer = asyncio.Lock()
         self._one_reader = asyncio.Lock()
+        self._next_reading: asyncio.Task[None] | None = None
 
     async def load(self) -> None:
         """Create the topic if it is missing and read all of it. Raises what the log raises."""
@@ -34,9 +35,15 @@ class Store:
         await self._read_on()
 
     async def catch_up(self) -> None:
-        """Take in what other registries have written. Raises `Refusal` 50001."""
+        """Take in what other registries have written. Raises `Refusal` 50001.
+
+        Whoever comes while the topic is being read shares the reading after that: in an outage nobody waits for more
+        than two.
+        """
+        if self._next_reading is None:
+            self._next_reading = asyncio.create_task(self._read_on(), name="schemas")
         try:
-            await self._read_on()
+            await asyncio.shield(self._next_reading)
         except Exception as error:
             _failed(error)
 
@@ -49,6 +56,7 @@ class Store:
 
     async def _read_on(self) -> None:
         async with self._one_reader:
+            self._next_reading = None
             self.catalog.apply(await self._log.read(records.TOPIC, 0, self.catalog.offset))
 
     async def change(self, decide: Decision[T]) -> T:  # noqa: RET503 (a failure is raised)
