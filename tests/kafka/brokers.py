@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
+from tests.kafka.proxy import Proxy
 
 from millstream.kafka import Consumer, Kafka, Message, TopicSpec, connect
 from millstream.settings import Settings
@@ -22,8 +23,6 @@ from millstream.testing.child import end, first_line, last_lines, spawn, wait_un
 from millstream.testing.local import LocalKafka
 from millstream.testing.simulation import Crashed, World
 from millstream.testing.simulation.faults import Fate
-
-from .proxy import Proxy
 
 SETTINGS = {"session_timeout_ms": 6_000, "heartbeat_interval_ms": 300}
 _numbers = itertools.count(time.time_ns() // 1_000_000)

@@ -4,12 +4,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
+from tests.kafka.brokers import Broker, RealBroker, SimulatedBroker, local_broker, someone_elses_broker
 
 from millstream.kafka import Kafka
 from millstream.testing.apache import ApacheKafka
 from millstream.testing.simulation import World
-
-from .brokers import Broker, RealBroker, SimulatedBroker, local_broker, someone_elses_broker
 
 
 @pytest.fixture(scope="session")

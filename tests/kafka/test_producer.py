@@ -1,12 +1,11 @@
 import time
 
 import pytest
+from tests.kafka.proxy import PRODUCE
 
 from millstream.errors import ConfigurationError, EncodeError, TopicMissing, Unavailable
 from millstream.kafka import connect
 from millstream.settings import Settings
-
-from .proxy import PRODUCE
 
 
 def test_every_delivery_is_reported(broker, kafka):

@@ -1,4 +1,5 @@
 import pytest
+from tests.kafka.proxy import END_TXN
 
 from millstream.errors import (
     CommitUnknown,
@@ -9,8 +10,6 @@ from millstream.errors import (
     TransactionAborted,
     Unavailable,
 )
-
-from .proxy import END_TXN
 
 
 def test_what_is_committed_is_visible_and_what_is_aborted_is_not(broker, kafka):
