@@ -1,6 +1,7 @@
 """`python -m bench [NAME …]`: runs the benchmarks, prints a table and saves JSON under bench/results/."""
 
 import json
+import os
 import platform
 import sys
 from datetime import UTC, datetime
@@ -26,6 +27,7 @@ def main(
 ) -> None:
     """Measures ours beside baselines written by hand, in one run, in turn."""
     console = Console(stderr=True)
+    load = os.getloadavg()[0]
     comparisons: list[Comparison] = []
     bounds: list[Bound] = []
     for name in names or NAMES:
@@ -44,6 +46,7 @@ def main(
         "at": now.isoformat(timespec="seconds"),
         "python": platform.python_version(),
         "machine": platform.machine(),
+        "load_average": [load, os.getloadavg()[0]],
         "comparisons": [one.report() for one in comparisons],
         "bounds": [one.report() for one in bounds],
     }
@@ -52,6 +55,8 @@ def main(
         print(saved.read_text())
     else:
         Console().print(table(comparisons, bounds))
+    if load > 1 or os.getloadavg()[0] > (os.cpu_count() or 1) + 1:
+        console.print(f"other work ran on this machine: load average {load:.1f} before, {os.getloadavg()[0]:.1f} after")
     console.print(f"saved {saved.relative_to(Path.cwd()) if saved.is_relative_to(Path.cwd()) else saved}")
     sys.exit(check and not all(one.met for one in [*comparisons, *bounds]))
 

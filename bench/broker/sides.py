@@ -11,6 +11,8 @@ import time
 from pathlib import Path
 from typing import IO, Any, Self
 
+from millstream.operate.last_will import die_with
+
 _TICKS = os.sysconf("SC_CLK_TCK")
 _API_VERSIONS = struct.pack(">ihhih", 10, 18, 0, 1, -1)
 _PATIENCE = 60.0
@@ -77,7 +79,7 @@ class Mock(Side):
 def work(side: Side, load: str, **arguments: Any) -> dict[str, Any]:
     """Run one of the functions of `bench.broker.client` in a process of its own; what it found."""
     command = [sys.executable, "-m", "bench.broker.client", load, side.bootstrap, str(side.pid), json.dumps(arguments)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, timeout=600, check=True)
+    done = subprocess.run(command, stdout=subprocess.PIPE, timeout=600, check=True, preexec_fn=die_with(os.getpid()))
     return json.loads(done.stdout)
 
 
