@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from tests.local.broker.crash_files import Model, RecordingDisk, moments
+from tests.local.broker.crash_files import Model, QuickDisk, RecordingDisk, moments
 
 from millstream.local.broker import Broker, Options
 from millstream.local.broker.coordinator.offsets import Committed
@@ -181,7 +181,7 @@ def committed(partition: Partition) -> list[tuple[int, bytes | None, bytes | Non
 def check(work: Workload, model: Model, data: Path) -> None:
     """Start a broker on what the crash left, and hold it to what clients had been told."""
     now = work.now + 120_000  # what was open has timed out
-    broker = Broker(data, lambda: now, Options())
+    broker = Broker(data, lambda: now, Options(), QuickDisk())
     broker.timers.run_due()
     facts: dict[str, list[tuple[Any, ...]]] = {}
     for name, *fact in model.facts:
@@ -286,7 +286,7 @@ def check_it_goes_on(work: Workload, broker: Broker, data: Path, now: int) -> No
         partition.append(build_batch([(b"k", b"new")], now), log.rules, now)
     broker.housekeeping.compact("log")
     before = [committed(partition) for _, partition in broker.topics.partitions()]
-    again = Broker(data, lambda: now, Options())
+    again = Broker(data, lambda: now, Options(), QuickDisk())
     assert [committed(partition) for _, partition in again.topics.partitions()] == before
     broker.close()
     again.close()
@@ -296,11 +296,14 @@ def crash_everywhere(tmp_path: Path, seed: int, flush: Flush, *, actions: int, t
     print(f"seed {seed}, flush {flush}")
     work = Workload(tmp_path / "recorded", seed, flush)
     work.run(actions)
-    operations = work.disk.operations
-    chance = random.Random(seed)
-    chosen = set(range(len(operations)))
+    chosen = set(range(len(work.disk.operations)))
     if sample is not None:
-        chosen = set(chance.sample(sorted(chosen), min(sample, len(chosen))))
+        chosen = set(random.Random(seed).sample(sorted(chosen), min(sample, len(chosen))))
+    return crash_at(tmp_path, work, chosen, flush, seed=seed, tries=tries)
+
+
+def crash_at(tmp_path: Path, work: Workload, chosen: set[int], flush: Flush, *, seed: int, tries: int) -> int:
+    operations = work.disk.operations
     count = 0
     for number, model in moments(operations, chosen):
         for attempt in range(tries):
@@ -324,7 +327,23 @@ def crash_everywhere(tmp_path: Path, seed: int, flush: Flush, *, actions: int, t
 @pytest.mark.parametrize("flush", ["never", "ack"])
 @pytest.mark.parametrize("seed", range(3))
 def test_a_crash_at_some_moments_loses_nothing(tmp_path: Path, seed: int, flush: Flush):
-    assert crash_everywhere(tmp_path, seed, flush, actions=100, tries=1, sample=60) > 50
+    assert crash_everywhere(tmp_path, seed, flush, actions=100, tries=1, sample=30) >= 30
+
+
+def test_a_decision_reaches_the_disk_before_its_markers_and_those_before_its_end(tmp_path: Path):
+    work = Workload(tmp_path / "recorded", 0, "ack")
+    transactions = work.broker.transactions
+    producer = transactions.init("x", 60_000)
+    transactions.add_partitions("x", *producer, [("log", 0), ("log", 1)])
+    work.transactions[0] = [work._append("log", index, producer, 0, TRANSACTIONAL)[0] for index in range(2)]
+    work.broker.flush()
+    work.commits.add(0)
+    begin = len(work.disk.operations)
+    transactions.end("x", *producer, commit=True)
+    work.said("committed", 0)
+    work.broker.flush()
+    chosen = set(range(begin, len(work.disk.operations)))
+    assert crash_at(tmp_path, work, chosen, "ack", seed=0, tries=16) > 100
 
 
 @pytest.mark.long
