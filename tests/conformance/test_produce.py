@@ -5,6 +5,7 @@ import time
 from typing import Any
 
 import pytest
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.cimpl import TIMESTAMP_CREATE_TIME, TIMESTAMP_LOG_APPEND_TIME
 from crc32c import crc32c
 
@@ -233,3 +234,25 @@ def test_one_bad_batch_does_not_hold_back_the_others(clients: Any, batch: Any):
         0: "invalid_record",
         1: "none",
     }
+
+
+@pytest.mark.parametrize("sent", ["none", "lz4"])
+@pytest.mark.parametrize(
+    ("kept", "number"), [("uncompressed", 0), ("gzip", 1), ("snappy", 2), ("lz4", 3), ("zstd", 4), ("producer", None)]
+)
+def test_a_topic_may_choose_the_compression_of_its_log(clients: Any, kept: str, number: int | None, sent: str):
+    topic = clients.topic(compression_type=kept)
+    values = [f"value {i} " * 20 for i in range(50)]
+    producer = clients.producer(compression_type=sent, linger_ms=200, enable_idempotence=True)
+    assert clients.send(topic, *values, producer=producer) == list(range(50))
+    attributes = int.from_bytes(clients.fetch(topic, 0).records[21:23], "big")
+    assert attributes & 7 == (number if number is not None else {"none": 0, "lz4": 3}[sent])
+    assert clients.read(topic) == values
+
+
+def test_a_batch_that_has_become_too_large_is_refused(clients: Any):
+    topic = clients.topic(compression_type="uncompressed", max_message_bytes=2_000)
+    producer = clients.producer(compression_type="gzip")
+    with pytest.raises(KafkaException) as refused:
+        clients.send(topic, "x" * 5_000, producer=producer)
+    assert refused.value.args[0].code() == KafkaError.MSG_SIZE_TOO_LARGE

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from kio.schema.errors import ErrorCode
 
 from millstream.local.broker.errors import Refused
+from millstream.local.broker.log.codecs import GZIP, LZ4, SNAPPY, ZSTD
 
 
 class ConfigType:
@@ -30,6 +31,9 @@ class Config(NamedTuple):
     says: str
     synonym: str | None = None
 
+
+COMPRESSIONS = {"uncompressed": 0, "gzip": GZIP, "snappy": SNAPPY, "lz4": LZ4, "zstd": ZSTD}
+"""What a topic can ask for instead of the producer's choice, with the number that a batch bears."""
 
 _WHOLE = re.compile(r"[+-]?[0-9]+")
 _LONG = 2**63 - 1
@@ -84,20 +88,19 @@ TOPIC_CONFIGS: Mapping[str, Config] = {
     ),
     "compression.gzip.level": Config(
         "-1", ConfigType.INT, _gzip_level, "1 to 9, or -1, is wanted",
-        "The level of gzip; without effect, as batches keep their producer's compression.", "compression.gzip.level",
+        "The level of gzip; without effect, the library's own is used.", "compression.gzip.level",
     ),
     "compression.lz4.level": Config(
         "9", ConfigType.INT, *_whole(1, 17),
-        "The level of lz4; without effect, as batches keep their producer's compression.", "compression.lz4.level",
+        "The level of lz4; without effect, the library's own is used.", "compression.lz4.level",
     ),
     "compression.type": Config(
-        "producer", ConfigType.STRING,
-        *_only("producer", "the local broker keeps the compression that the producer chose: only {} is taken"),
-        "The compression of the log: what the producer chose.", "compression.type",
+        "producer", ConfigType.STRING, *_one_of("producer", *COMPRESSIONS),
+        "The compression of the log, or what the producer chose.", "compression.type",
     ),
     "compression.zstd.level": Config(
         "3", ConfigType.INT, *_whole(-131072, 22),
-        "The level of zstd; without effect, as batches keep their producer's compression.", "compression.zstd.level",
+        "The level of zstd; without effect, the library's own is used.", "compression.zstd.level",
     ),
     "delete.retention.ms": Config(
         "86400000", ConfigType.LONG, *_whole(0),

@@ -20,6 +20,7 @@ from millstream.local.broker.log.batch import (
     check_batch,
     iter_records,
     marker_commits,
+    recompress,
     stamp,
 )
 from millstream.local.broker.log.codecs import ZSTD
@@ -46,6 +47,8 @@ class Rules(NamedTuple):
     roll_after: int = 2**63 - 1
     keys_required: bool = False
     append_time: bool = False
+    compression: int | None = None
+    """That of the log, 0 for none; None leaves it to the producers."""
     latest: int = 2**63 - 1
     earliest: int = 2**63 - 1
     """How far a producer's timestamps may lie in the future and in the past."""
@@ -118,7 +121,7 @@ class Partition:
         return self.log.end_offset
 
     def append(self, batch: bytearray | memoryview, rules: Rules, now: int) -> Appended:
-        """Write the one batch that a client sent; `batch` is changed in place.
+        """Write the one batch that a client sent; `batch` may be changed in place.
 
         Raises Refused: damaged, too large, outside the topic's range of time, without a key that it needs, out of
         sequence, from an old epoch, outside a transaction, or the disk failed.
@@ -137,9 +140,7 @@ class Partition:
             raise Refused(ErrorCode.invalid_record, "a batch from a client counts from 0, its sequence from 0 or more")
         if header.attributes & COMPRESSION_MASK > ZSTD:
             raise Refused(ErrorCode.unsupported_compression_type, "a compression that Kafka does not have")
-        if header.size > rules.max_bytes:
-            reason = f"{header.size} bytes in a batch, max.message.bytes is {rules.max_bytes}"
-            raise Refused(ErrorCode.message_too_large, reason)
+        _check_size(header.size, rules)
         if rules.keys_required:
             self._check_keys(batch)
         if not rules.append_time:
@@ -154,6 +155,9 @@ class Partition:
             elif header.producer_id in self.producers.open:
                 raise Refused(ErrorCode.invalid_txn_state, "its producer has a transaction open here")
         base_offset = self.log.end_offset
+        if rules.compression is not None and header.attributes & COMPRESSION_MASK != rules.compression:
+            batch = _recompressed(batch, rules)
+            header = check_batch(memoryview(batch))
         if rules.append_time:
             header = stamp(batch, now)
         self._write(batch, header, rules)
@@ -269,3 +273,19 @@ def _check_time(batch: bytearray | memoryview, header: BatchHeader, rules: Rules
             if not -rules.earliest <= record.timestamp - now <= rules.latest and len(wrong) < MOST_RECORD_ERRORS:
                 wrong.append((position, f"{reason}, not {record.timestamp}"))
     raise Refused(ErrorCode.invalid_timestamp, reason, wrong)
+
+
+def _check_size(size: int, rules: Rules) -> None:
+    if size > rules.max_bytes:
+        reason = f"{size} bytes in a batch, max.message.bytes is {rules.max_bytes}"
+        raise Refused(ErrorCode.message_too_large, reason)
+
+
+def _recompressed(batch: bytearray | memoryview, rules: Rules) -> bytearray:
+    assert rules.compression is not None
+    try:
+        changed = recompress(memoryview(batch), rules.compression)
+    except BadBatch as bad:
+        raise Refused(ErrorCode.invalid_record, str(bad)) from bad
+    _check_size(len(changed), rules)
+    return changed

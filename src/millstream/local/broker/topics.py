@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 
 from kio.schema.errors import ErrorCode
 
-from millstream.local.broker.configs import TOPIC_CONFIGS, check_configs
+from millstream.local.broker.configs import COMPRESSIONS, TOPIC_CONFIGS, check_configs
 from millstream.local.broker.errors import Refused
 from millstream.local.broker.log.compaction import Compaction
 from millstream.local.broker.log.files import Files
@@ -60,6 +60,7 @@ class Topic:
             roll_after=min(segment_ms, self.compaction_rules.max_lag) if compacted else segment_ms,
             keys_required=compacted,
             append_time=self.config("message.timestamp.type") == "LogAppendTime",
+            compression=COMPRESSIONS.get(self.config("compression.type").strip()),
             latest=int(self.config("message.timestamp.after.max.ms")),
             earliest=int(self.config("message.timestamp.before.max.ms")),
         )

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from crc32c import crc32c
 
-from millstream.local.broker.log.codecs import BadCompression, unpack
+from millstream.local.broker.log.codecs import BadCompression, pack, unpack
 
 HEADER = struct.Struct(">qiibIhiqqqhii")
 HEADER_SIZE = HEADER.size
@@ -205,6 +205,14 @@ def seal_batch(header: BatchHeader, body: bytes) -> bytearray:
     HEADER.pack_into(batch, 0, *header._replace(length=len(batch) - LENGTH_STARTS))
     _CRC.pack_into(batch, CRC_STARTS - _CRC.size, crc32c(memoryview(batch)[CRC_STARTS:]))
     return batch
+
+
+def recompress(batch: bytes | memoryview, codec: int) -> bytearray:
+    """The same records under another compression, 0 for none. Raises BadBatch."""
+    header = read_header(batch)
+    body = read_body(batch, header)
+    attributes = header.attributes & ~COMPRESSION_MASK | codec
+    return seal_batch(header._replace(attributes=attributes), pack(codec, body) if codec else body)
 
 
 def varint(value: int) -> bytes:
