@@ -122,6 +122,38 @@ def test_a_log_torn_at_any_byte_keeps_every_whole_batch(sizes: list[int], data: 
         again.log.close()
 
 
+def test_a_torn_tail_is_said_with_its_file_and_size(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    partition = Partition.create("t", 0, Files(), tmp_path / "t-0")
+    whole = build_batch([(None, b"whole")], 1)
+    partition.append(whole, Rules(), 0)
+    partition.append(build_batch([(None, b"torn")], 1), Rules(), 0)
+    partition.log.close()
+    file = tmp_path / "t-0" / f"{0:020}.log"
+    file.write_bytes(file.read_bytes()[:-3])
+    torn = file.stat().st_size - len(whole)
+    assert contents(open_partition(tmp_path / "t-0")) == [(0, b"whole")]
+    assert f"cut a torn tail of {torn} bytes off {file} at byte {len(whole)}" in caplog.text
+
+
+def test_an_index_that_is_lost_or_damaged_is_made_again(tmp_path: Path):
+    partition = Partition.create("t", 0, Files(), tmp_path / "t-0")
+    for number in range(100):
+        partition.append(build_batch([(None, bytes(4000))], number), Rules(roll_at=200_000), 0)
+    known = partition.checkpoint()
+    partition.log.close()
+    index = tmp_path / "t-0" / f"{0:020}.index"
+    sound = index.read_bytes()
+    assert len(sound) > 100
+    for damaged in (None, b"", sound[:-40], bytes(len(sound)), sound[:32] + bytes(32) + sound[64:]):
+        index.unlink() if damaged is None else index.write_bytes(damaged)
+        again = open_partition(tmp_path / "t-0", known)
+        assert [segment.max_timestamp for segment in again.log.segments] == [48, 97, 99]
+        for number in range(100):
+            assert again.log.first_since(number) == (number, number)
+            assert check_batch(memoryview(again.read(number, 10_000, committed=False))).base_offset == number
+        again.log.close()
+
+
 def test_damage_before_the_last_segment_is_refused_by_name(tmp_path: Path):
     partition = Partition.create("t", 0, Files(), tmp_path / "t-0")
     for _ in range(4):
