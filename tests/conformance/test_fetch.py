@@ -255,3 +255,15 @@ def test_a_fetch_of_nothing_is_answered_at_once(clients: Any):
     started = time.monotonic()
     assert clients.wire.any.ask("fetch", 16, **asked).responses == ()
     assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize("limits", [{"max_bytes": 0}, {"max_bytes": 1 << 20, "partition_max_bytes": 0}])
+def test_one_batch_comes_however_little_is_asked_for(clients: Any, limits: dict[str, int]):
+    topic = clients.topic(partitions=2, one_leader=True)
+    for partition in range(2):
+        clients.send(topic, "a", partition=partition)
+    most = {"partition_max_bytes": limits.get("partition_max_bytes", 1 << 20)}
+    found = fetch_all(
+        clients, topic, 16, {"partition": 0, **most}, {"partition": 1, **most}, max_bytes=limits["max_bytes"]
+    )
+    assert [index for index, answer in found.items() if answer.records] == [0]

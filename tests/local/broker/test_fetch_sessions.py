@@ -24,17 +24,24 @@ class World:
 
     def fetch(self, session: Session, session_id: int, epoch: int, offsets: dict[int, int]) -> tuple[int, int, int]:
         """Fetch by id in version 13. The error, the session's number, the bytes of the answer."""
+        (frame,) = self.begin(session, session_id, epoch, offsets)
+        error, number = struct.unpack_from(">hi", frame, 13)
+        return error, number, len(frame)
+
+    def begin(
+        self, session: Session, session_id: int, epoch: int, offsets: dict[int, int], wait: int = 0
+    ) -> list[bytes]:
+        """The list to which the answer comes, now or later."""
         partitions = b"".join(
             struct.pack(">iiqiqib", index, -1, offset, -1, 0, 1 << 20, 0) for index, offset in offsets.items()
         )
         topics = b"\x02" + self.topic.id.bytes + bytes([len(offsets) + 1]) + partitions + b"\0" if offsets else b"\x01"
-        body = struct.pack(">iiiibii", -1, 0, 1, 1 << 20, 0, session_id, epoch) + topics + b"\x01\x01\0"
+        body = struct.pack(">iiiibii", -1, wait, 1, 1 << 20, 0, session_id, epoch) + topics + b"\x01\x01\0"
         frames: list[bytes] = []
         header = struct.pack(">hhih", 1, 13, 7, 1) + b"c\0"
         session.handle(memoryview(bytearray(header + body)), frames.append)
         self.broker.settle()
-        error, number = struct.unpack_from(">hi", frames[0], 13)
-        return error, number, len(frames[0])
+        return frames
 
     def write(self, index: int) -> None:
         self.topic.partitions[index].append(build_batch([(b"k", b"v")], self.now), self.topic.rules, self.now)
@@ -112,4 +119,18 @@ def test_who_is_gone_watches_nothing_and_finds_everything_when_it_comes_back(wor
     again = Session(world.broker, "host")
     assert world.fetch(again, number, 1, {})[2] > 100
     again.close()
+    assert world.watched() == 0
+
+
+@pytest.mark.parametrize("epoch", [-1, 0])
+def test_who_waits_in_a_topic_that_is_deleted_is_told_at_once(world: World, epoch: int):
+    client = Session(world.broker, "host")
+    answers = world.begin(client, 0, epoch, {0: 0, 1: 0}, wait=60_000)
+    assert answers == []
+    world.broker.topics.delete("t")
+    world.broker.settle()
+    (frame,) = answers
+    places = frame[19:].split(world.topic.id.bytes)[1]
+    index, error = struct.unpack_from(">ih", places, 1)
+    assert (index, error) == (0, 100)
     assert world.watched() == 0

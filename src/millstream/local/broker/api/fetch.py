@@ -80,6 +80,7 @@ class PendingFetch:
     def _finish(self) -> None:
         if self._timer is not None:
             self.cancel()
+            self._reading.ask(())  # its topics may be gone
             self._answer()
 
     def _is_due(self) -> bool:
@@ -120,12 +121,13 @@ class PendingFetch:
         """What is new in the places that have changed: in the order of the request, or of the session, where those with
         records go to the end of the queue, so that all get their share of `max_bytes`."""
         found: dict[Place, Found] = {}
-        left = self._request.max_bytes
+        left, first = self._request.max_bytes, True
         dirty = self._reading.dirty
         for place in self._in_order():
-            new = self._look(place, left, first=left == self._request.max_bytes)
+            new = self._look(place, left, first=first)
             if new.records:
                 left -= len(new.records)
+                first = False
                 del dirty[place]
                 dirty[place] = None
             elif new.at_end:
@@ -153,9 +155,9 @@ class PendingFetch:
             return Found(partition)
         if offset == (partition.stable_offset if committed else partition.log.end_offset):
             return Found(ErrorCode.none, at_end=True)
-        most = min(place.wanted[5], left)
+        most = max(min(place.wanted[5], left), 0)
         try:
-            records = partition.read(offset, most, committed=committed) if left > 0 else b""
+            records = partition.read(offset, most, committed=committed) if left > 0 or first else b""
         except Refused as refused:
             return Found(refused.code)
         if len(records) > most and not first:
