@@ -52,6 +52,9 @@ class Reader:
         return values
 
     def uvarint(self) -> int:
+        if self.at < len(self.data) and (byte := self.data[self.at]) < 0x80:  # as most are
+            self.at += 1
+            return byte
         value = shift = 0
         while True:
             if self.at >= len(self.data) or shift > 28:

@@ -34,6 +34,7 @@ class ProduceResult(NamedTuple):
     record_errors: Sequence[tuple[int, str]] = ()
 
 
+_ACKS_AND_TIMEOUT = struct.Struct(">hi")
 _INDEX = struct.Struct(">i")
 _BEFORE_V5 = struct.Struct(">ihqq")
 _SINCE_V5 = struct.Struct(">ihqqq")
@@ -43,8 +44,7 @@ def read_produce(version: int, body: memoryview) -> ProduceRequest:
     """The batches are views into `body`. Raises Malformed."""
     reader = Reader(body, version >= FIRST_FLEXIBLE)
     transactional_id = reader.string()
-    acks = reader.int16()
-    reader.int32()  # the timeout: one broker has nobody to wait for
+    acks, _ = reader.unpack(_ACKS_AND_TIMEOUT)  # one broker has nobody to wait for
     partitions = []
     for _ in range(reader.count()):
         topic = reader.string() or ""
