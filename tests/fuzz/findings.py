@@ -32,6 +32,13 @@ class Findings:
                 print(f"found after {self.fed:,}: {place}: {error}; kept in {path}", flush=True)
             self._new_target()
 
+    def told(self, how: str) -> int:
+        """Print what `how` led to. 1 if something was found, else 0: what the process ends with."""
+        print(f"{how}: {self.fed:,} streams, at most {self.megabytes} MB, {len(self.places)} findings", flush=True)
+        for place, path in self.places.items():
+            print(f"  {place}: {path}", flush=True)
+        return 1 if self.places else 0
+
     def _new_target(self) -> None:
         self._target = Target(Path(tempfile.mkdtemp(prefix="broker-", dir=self.folder)))
 

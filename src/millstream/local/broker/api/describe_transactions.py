@@ -101,7 +101,7 @@ def offsets_partition(group: str) -> int:
     """Where Apache Kafka would keep the group's offsets, by Java's hash of the name.
 
     >>> offsets_partition("payments")
-    26
+    13
     """
     hashed = 0
     for unit in _utf16(group):
