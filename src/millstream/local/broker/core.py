@@ -32,6 +32,8 @@ NODE_ID = 1
 CHECKPOINT_BYTES = 32 << 20
 CHECKPOINT_BATCHES = 5_000
 CHECKPOINT_MS = 30_000
+FLUSH_BYTES = 8 << 20
+"""No more waits for the next interval: to sync a second of heavy load at once would keep the clients waiting."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,8 @@ class Broker:
 
     def settle(self) -> None:
         """Call after each request and each round of timers: wakes readers and does what must not come amid a change."""
+        if self._files.unsynced_bytes > FLUSH_BYTES:
+            self.flush()
         while self._woken:
             woken, self._woken = self._woken, {}
             for action in woken:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import mmap
 import socket
 import time
 from collections.abc import Callable
@@ -13,6 +14,10 @@ from millstream.local.broker.wire.buffer import Malformed
 log = logging.getLogger(__name__)
 
 MAX_REQUEST_BYTES = 100 * 1024 * 1024
+MAX_CONTROL_BYTES = 8 * 1024 * 1024
+"""The largest request that is no Produce."""
+MAX_HELD_BYTES = MAX_REQUEST_BYTES + 2 * 1024 * 1024
+"""What all connections together may hold of requests that have not come whole."""
 MAX_CONNECTIONS = 2000
 IDLE_SECONDS = 10 * 60
 HALF_REQUEST_SECONDS = 60
@@ -20,6 +25,8 @@ _SWEEP_SECONDS = 15
 _FLUSH_SECONDS = 1
 _SMALL = 32 * 1024
 _STEP = 1 << 20
+_LARGE = 4 << 20
+_PRODUCE = b"\0\0"
 
 
 OpenSession = Callable[[str, Callable[[], None]], Session]
@@ -43,6 +50,7 @@ class Server:
         self.open_session = open_session or (lambda host, hang_up: Session(broker, host))
         self.port = 0
         self.connections: set[Connection] = set()
+        self.held = 0
         self._listener: asyncio.Server | None = None
         self._alarm: asyncio.TimerHandle | None = None
         self._sweeping: asyncio.TimerHandle | None = None
@@ -110,6 +118,30 @@ class Server:
         for connection in tuple(self.connections):
             connection.close_if_silent(now)
 
+    def make_room_for_another(self) -> bool:
+        """Hang up on whoever has been connected for long and never asked anything, if there are too many."""
+        if len(self.connections) < MAX_CONNECTIONS:
+            return True
+        mute = min((c for c in self.connections if not c.has_asked), key=lambda c: c.heard_at, default=None)
+        if mute is None:
+            return False
+        mute.drop()
+        self.connections.discard(mute)
+        return True
+
+    def hold(self, connection: "Connection", more: int) -> None:
+        """Count what a connection takes. When it is too much, whose request has been coming for the longest goes."""
+        self.held += more
+        connection.held += more
+        if self.held <= MAX_HELD_BYTES:
+            return
+        for other in self.connections:
+            other.let_go_if_idle()
+        while self.held > MAX_HELD_BYTES:
+            slowest = min((c for c in self.connections if c.held), key=lambda c: c.begun_at)
+            slowest.refuse("more is being sent than there is room for, and this came the slowest")
+            slowest.let_go()
+
 
 class Connection(asyncio.BufferedProtocol):
     """Cuts the stream into requests and hands them to the session, one at a time and in order."""
@@ -120,14 +152,16 @@ class Connection(asyncio.BufferedProtocol):
         self._transport: asyncio.Transport | None = None
         self._session: Session | None = None
         self._peer = ""
-        self._buffer = bytearray(_SMALL)
+        self._buffer: bytearray | mmap.mmap = bytearray(_SMALL)
+        self.held = 0
         self._start = 0
         self._end = 0
         self._wanted = 0
         self._busy = False
         self._full = False
         self._running = False
-        self._heard_at = time.monotonic()
+        self.has_asked = False
+        self.heard_at = self.begun_at = time.monotonic()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -136,8 +170,8 @@ class Connection(asyncio.BufferedProtocol):
         self._peer = f"{host}:{port}"
         transport.set_write_buffer_limits(high=_STEP)
         transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        if len(self._server.connections) >= MAX_CONNECTIONS:
-            self._refuse(f"{MAX_CONNECTIONS} connections are open")
+        if not self._server.make_room_for_another():
+            self.refuse(f"{MAX_CONNECTIONS} connections are open")
             return
         self._server.connections.add(self)
         self._session = self._server.open_session(host, self.drop)
@@ -145,11 +179,26 @@ class Connection(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._server.connections.discard(self)
         self._transport = None
+        self.let_go()
         if self._session is not None:
             self._session.close()
 
+    def let_go(self) -> None:
+        """Give back what a large request took."""
+        if self.held:
+            self._server.held -= self.held
+            self.held = 0
+            self._buffer = bytearray(_SMALL)
+            self._start = self._end = 0
+
+    def let_go_if_idle(self) -> None:
+        if self._start == self._end and not self._busy:
+            self.let_go()
+
     def get_buffer(self, sizehint: int) -> memoryview:
         if self._start == self._end:
+            if isinstance(self._buffer, mmap.mmap):
+                self.let_go()
             self._start = self._end = 0
         room = len(self._buffer) - self._end
         missing = self._wanted - (self._end - self._start)
@@ -165,18 +214,24 @@ class Connection(asyncio.BufferedProtocol):
         held = self._end - self._start
         size = len(self._buffer)
         if self._wanted > size:
-            size = min(self._wanted, max(2 * held, _STEP))
-        if size > len(self._buffer) or self._start == 0:
-            grown = bytearray(max(size, held + _SMALL if self._start == 0 else size))
-            grown[:held] = memoryview(self._buffer)[self._start : self._end]
-            self._buffer = grown
-        else:
-            self._buffer[:held] = self._buffer[self._start : self._end]
+            size = max(size, min(self._wanted, max(2 * held, _STEP)))
+        elif self._start == 0:
+            size += _SMALL
+        whole = memoryview(self._buffer)[self._start : self._end]
+        if size > len(self._buffer):
+            self._buffer = _buffer_of(size if size <= _LARGE else self._wanted)
+        self._buffer[:held] = whole
         self._start, self._end = 0, held
+        taken = held if isinstance(self._buffer, mmap.mmap) else size - _SMALL
+        self._server.hold(self, taken - self.held)
 
     def buffer_updated(self, nbytes: int) -> None:
+        self.heard_at = time.monotonic()
+        if self._start == self._end:
+            self.begun_at = self.heard_at
         self._end += nbytes
-        self._heard_at = time.monotonic()
+        if isinstance(self._buffer, mmap.mmap):
+            self._server.hold(self, nbytes)
         self._run()
 
     def pause_writing(self) -> None:
@@ -192,16 +247,19 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.close()
 
     def drop(self) -> None:
-        if self._transport is not None:
-            self._transport.abort()
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            transport.abort()
 
     def close_if_silent(self, now: float) -> None:
-        silent = now - self._heard_at
+        """Hang up on who sends nothing, or takes for ever to send one request."""
+        silent = now - self.heard_at
         half = not self._busy and self._end > self._start
-        if silent > IDLE_SECONDS or (half and silent > HALF_REQUEST_SECONDS):
+        patience = IDLE_SECONDS if self.has_asked else HALF_REQUEST_SECONDS
+        if silent > patience or (half and now - self.begun_at > HALF_REQUEST_SECONDS):
             self.drop()
-        elif silent > _SWEEP_SECONDS and self._start == self._end and len(self._buffer) > _SMALL:
-            self._buffer = bytearray(_SMALL)
+        elif silent > _SWEEP_SECONDS:
+            self.let_go_if_idle()
 
     def _run(self) -> None:
         """Handle the requests that are there, as long as each is answered at once."""
@@ -226,7 +284,10 @@ class Connection(asyncio.BufferedProtocol):
             return None
         size = int.from_bytes(self._buffer[self._start : self._start + 4], "big", signed=True)
         if not 0 <= size <= MAX_REQUEST_BYTES:
-            self._refuse(f"a request of {size} bytes; at most {MAX_REQUEST_BYTES} are taken")
+            self.refuse(f"a request of {size} bytes; at most {MAX_REQUEST_BYTES} are taken")
+            return None
+        if size > MAX_CONTROL_BYTES and held >= 6 and self._buffer[self._start + 4 : self._start + 6] != _PRODUCE:
+            self.refuse(f"a request of {size} bytes; only Produce may have more than {MAX_CONTROL_BYTES}")
             return None
         self._wanted = 4 + size
         if held < self._wanted:
@@ -234,6 +295,7 @@ class Connection(asyncio.BufferedProtocol):
         frame = memoryview(self._buffer)[self._start + 4 : self._start + self._wanted]
         self._start += self._wanted
         self._wanted = 0
+        self.has_asked = True
         return frame
 
     def _handle(self, frame: memoryview) -> None:
@@ -241,7 +303,7 @@ class Connection(asyncio.BufferedProtocol):
         try:
             self._session.handle(frame, self._answer_when_durable)
         except Malformed as malformed:
-            self._refuse(str(malformed))
+            self.refuse(str(malformed))
         except Exception:
             log.exception("a request of %s failed; its connection is closed", self._peer)
             self.drop()
@@ -252,6 +314,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _answer(self, frame: bytes) -> None:
         self._busy = False
+        self.begun_at = time.monotonic()
         if self._transport is None:
             return
         if frame:
@@ -268,6 +331,13 @@ class Connection(asyncio.BufferedProtocol):
         else:
             self._transport.resume_reading()
 
-    def _refuse(self, reason: str) -> None:
+    def refuse(self, reason: str) -> None:
         log.warning("closing the connection of %s: %s", self._peer, reason)
         self.drop()
+
+
+def _buffer_of(size: int) -> bytearray | mmap.mmap:
+    """For what is large one whose pages come with the bytes, and go as soon as it does."""
+    if size <= _LARGE:
+        return bytearray(size)
+    return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)

@@ -29,6 +29,8 @@ class Files:
         self._unsynced_folders: dict[Path, None] = {}
         self._failed: set[Path] = set()
         self._refusing = False
+        self.unsynced_bytes = 0
+        """How much was appended since the last `flush`."""
         self.sync_failures = 0
         """Counts up with every sync that failed."""
 
@@ -78,6 +80,7 @@ class Files:
             log.warning("%s can be written again", path.parent)
         if self.durable and not cache:
             self._unsynced[path] = None
+            self.unsynced_bytes += len(data)
 
     def truncate(self, path: Path, size: int) -> None:
         """Cut `path` to `size` bytes. Raises OSError, and then it takes no more."""
@@ -155,6 +158,7 @@ class Files:
         """Put on the disk what was written since the last time. Raises OSError naming the first file that could not be;
         the others are."""
         failure: OSError | None = None
+        self.unsynced_bytes = 0
         for waiting, sync in ((self._unsynced, self._sync_file), (self._unsynced_folders, self._disk.sync_folder)):
             while waiting:
                 path = next(iter(waiting))
