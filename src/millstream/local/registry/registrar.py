@@ -115,6 +115,7 @@ class Registrar:
             if entry.schemaType == new.offer.type
             and entry.metadata == new.offer.metadata
             and (entry.references == new.offer.references or not new.offer.references)
+            and _could_be_alike(new, entry)
         ]
 
         def compare() -> SchemaRecord | None:
@@ -189,6 +190,12 @@ def refuse_if_read_only(catalog: Catalog, subject: str | None) -> None:
     """Raises `Refusal` 42205 where nothing may be changed."""
     if catalog.effective_mode(subject) in ("READONLY", "READONLY_OVERRIDE"):
         not_permitted(f"Subject {'null' if subject is None else subject} in context . is in read-only mode")
+
+
+def _could_be_alike(new: Understood, entry: SchemaRecord) -> bool:
+    """Giants are read again only if they are as long: attributes in another order, or types spelled out."""
+    giant = max(len(new.text), len(entry.schema)) > schemas.SMALL
+    return not giant or bool(entry.references) or len(entry.schema) in (len(new.text), len(new.parsed.canonical))
 
 
 def _inherited(offer: Offer, versions: Sequence[SchemaRecord]) -> Metadata | None:
