@@ -4,6 +4,7 @@ A format is a module of its own behind these two protocols. It is imported when 
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from typing import Protocol
 
@@ -16,6 +17,17 @@ class TooMuch(ValueError):
     """A comparison of two schemas that would take longer than any honest one."""
 
 
+@dataclass(frozen=True)
+class Referred:
+    """A schema that another one refers to, and the names by which it is called: an import's path, a URL."""
+
+    text: str
+    names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.text)
+
+
 class Parsed(Protocol):
     """A schema that was understood."""
 
@@ -24,9 +36,11 @@ class Parsed(Protocol):
         """The one text that stands for this schema; what it borrows from references is only named in it."""
         ...
 
-    @property
-    def resolved(self) -> str:
-        """A text that stands alone: every borrowed type is spelled out where it is first used."""
+    def formatted(self, form: str) -> str | None:
+        """The text in one of Confluent's other forms; None if this format has no such form.
+
+        In `resolved`, every borrowed type is spelled out where it is first used, so that the text stands alone.
+        """
         ...
 
     def normalized(self) -> str:
@@ -47,8 +61,8 @@ class Parsed(Protocol):
 
 
 class Format(Protocol):
-    def parse(self, text: str, referred: Sequence[str], *, as_new: bool) -> Parsed:
-        """Understand `text`, which may borrow types from `referred`, texts in an order in which each knows its own.
+    def parse(self, text: str, referred: Sequence[Referred], *, as_new: bool) -> Parsed:
+        """Understand `text`, which may borrow types from `referred`, in an order in which each knows its own.
 
         What is not `as_new` was taken once and is judged mildly. Raises `InvalidSchema`.
         """

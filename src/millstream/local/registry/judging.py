@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from millstream.local.registry import formats, schemas
 from millstream.local.registry.catalog import Catalog
-from millstream.local.registry.formats import Parsed
+from millstream.local.registry.formats import Parsed, Referred
 from millstream.local.registry.records import Config, Metadata, SchemaRecord
 from millstream.local.registry.schemas import Understood
 
@@ -40,7 +40,7 @@ async def objections(
     return await schemas.apart(len(new.text) + sum(len(entry.schema) for entry in chosen), judge)
 
 
-def _objections_of(level: str, new: Understood, entry: SchemaRecord, referred: tuple[str, ...]) -> list[str]:
+def _objections_of(level: str, new: Understood, entry: SchemaRecord, referred: tuple[Referred, ...]) -> list[str]:
     if entry.schemaType != new.offer.type:
         found = ["Incompatible because of different schema type"]
     else:

@@ -211,11 +211,12 @@ class SchemaRoutes:
         """The schema as `format` asks for it; formats that it does not have are as if nothing was asked."""
         if call.query.get("findTags"):
             not_served("findTags")
-        if call.query.get("format") != "resolved":
+        form = call.query.get("format", "")
+        if not form:
             return entry.schema
         referred = schemas.closure(self._catalog, entry.references, deleted=True)
         size = len(entry.schema) + sum(map(len, referred))
-        return await schemas.apart(size, lambda: schemas.stored(entry, referred).resolved)
+        return await schemas.apart(size, lambda: schemas.stored(entry, referred).formatted(form)) or entry.schema
 
 
 def described(entry: SchemaRecord, text: str | None = None) -> dict[str, Any]:

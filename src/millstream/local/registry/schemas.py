@@ -9,7 +9,7 @@ from typing import TypeVar
 from millstream.local.registry import formats
 from millstream.local.registry.catalog import Catalog
 from millstream.local.registry.errors import Refusal, invalid_schema, schema_too_large
-from millstream.local.registry.formats import Parsed
+from millstream.local.registry.formats import Parsed, Referred
 from millstream.local.registry.records import Metadata, Reference, SchemaRecord, fingerprint
 
 T = TypeVar("T")
@@ -68,7 +68,7 @@ async def understand(catalog: Catalog, offer: Offer, *, normalize: bool, as_new:
         invalid_schema(error)
 
 
-def stored(entry: SchemaRecord, referred: tuple[str, ...]) -> Parsed:
+def stored(entry: SchemaRecord, referred: tuple[Referred, ...]) -> Parsed:
     """A version that is in the catalog, with the `closure` of its references.
 
     Raises `formats.InvalidSchema` for one that a foreign registry let pass.
@@ -81,16 +81,18 @@ async def apart(size: int, work: Callable[[], T]) -> T:
     return work() if size <= SMALL else await asyncio.to_thread(work)
 
 
-def closure(catalog: Catalog, references: Iterable[Reference], *, deleted: bool) -> tuple[str, ...]:
-    """The texts of everything that these refer to, directly or not, each after what it refers to itself."""
+def closure(catalog: Catalog, references: Iterable[Reference], *, deleted: bool) -> tuple[Referred, ...]:
+    """Everything that these refer to, directly or not, each after what it refers to itself."""
     texts: dict[tuple[str, int], str] = {}
+    names: dict[tuple[str, int], dict[str, None]] = {}
     pending: list[tuple[Reference, bool]] = [(reference, False) for reference in reversed(tuple(references))]
     visited: set[tuple[str, int]] = set()
     characters = 0
     while pending:
         reference, children_are_done = pending.pop()
-        place = (reference.subject, reference.version)
         entry = _found(catalog, reference, deleted=deleted)
+        place = (entry.subject, entry.version)
+        names.setdefault(place, {})[reference.name] = None
         if children_are_done:
             texts[place] = entry.schema
         elif place not in visited:
@@ -102,7 +104,7 @@ def closure(catalog: Catalog, references: Iterable[Reference], *, deleted: bool)
                 )
             pending.append((reference, True))
             pending += [(child, False) for child in reversed(entry.references)]
-    return tuple(texts.values())
+    return tuple(Referred(text, tuple(names[place])) for place, text in texts.items())
 
 
 def _numbered(catalog: Catalog, reference: Reference, *, deleted: bool) -> Reference:
@@ -122,13 +124,13 @@ def _found(catalog: Catalog, reference: Reference, *, deleted: bool) -> SchemaRe
         )
 
 
-def _parse(schema_type: str, text: str, referred: tuple[str, ...], as_new: bool) -> Parsed:
+def _parse(schema_type: str, text: str, referred: tuple[Referred, ...], as_new: bool) -> Parsed:
     # Remembered for the next comparison, but hostile giants must not fill the memory.
     small = len(text) + sum(map(len, referred)) <= SMALL
     return (_remembered if small else _remembered_giants)(schema_type, text, referred, as_new)
 
 
-def _parse_now(schema_type: str, text: str, referred: tuple[str, ...], as_new: bool) -> Parsed:
+def _parse_now(schema_type: str, text: str, referred: tuple[Referred, ...], as_new: bool) -> Parsed:
     return formats.find(schema_type).parse(text, referred, as_new=as_new)
 
 

@@ -6,7 +6,7 @@ from millstream.local.registry.avro.nodes import Node
 from millstream.local.registry.avro.reading import read
 from millstream.local.registry.avro.rules import Misfit, misfits
 from millstream.local.registry.avro.writing import canonical, normalized
-from millstream.local.registry.formats import InvalidSchema, Parsed
+from millstream.local.registry.formats import InvalidSchema, Parsed, Referred
 
 _SAID = {
     "FIXED_SIZE_MISMATCH": "The size of the fixed type at {path} differs in the %(reader)s and the %(writer)s schema",
@@ -25,9 +25,8 @@ class AvroSchema:
         self._borrowed = borrowed
         self.canonical = canonical(node, borrowed)
 
-    @property
-    def resolved(self) -> str:
-        return canonical(self.node, frozenset()) if self._borrowed else self.canonical
+    def formatted(self, form: str) -> str | None:
+        return canonical(self.node, frozenset()) if form == "resolved" else None
 
     def normalized(self) -> str:
         return normalized(self.node, self._borrowed)
@@ -42,9 +41,9 @@ class AvroSchema:
 
 
 class Avro:
-    def parse(self, text: str, referred: Sequence[str], *, as_new: bool) -> AvroSchema:
+    def parse(self, text: str, referred: Sequence[Referred], *, as_new: bool) -> AvroSchema:
         try:
-            return AvroSchema(*read(text, referred, as_new=as_new))
+            return AvroSchema(*read(text, [of.text for of in referred], as_new=as_new))
         except RecursionError:
             raise InvalidSchema("it is nested too deeply") from None
 
