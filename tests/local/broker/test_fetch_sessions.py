@@ -10,6 +10,7 @@ from millstream.local.broker import Broker, Options
 from millstream.local.broker.dispatch import Session
 from millstream.local.broker.fetch_sessions import EVICTABLE_AFTER_MS, MAX_SESSIONS
 from millstream.local.broker.log.batch import build_batch
+from millstream.testing.wire import read_answer
 
 PARTITIONS = 100
 
@@ -88,18 +89,31 @@ def test_a_session_looks_only_at_what_has_changed(world: World):
     assert quiet < world.fetch(client, number, 2, {})[2] < quiet + 200
 
 
-def test_a_reader_without_a_session_is_answered_from_memory_when_nothing_has_changed(world: World):
+def test_a_reader_without_a_session_costs_what_has_changed(world: World):
     client = Session(world.broker, "host")
     offsets = dict.fromkeys(range(PARTITIONS), 0)
     whole = world.fetch(client, 0, -1, offsets)[2]
-    reading = client._reading
-    kept = reading.quiet_answer
+    kept = {place: place.idle for place in client._reading.places()}
+    assert all(kept.values())
     rotated = {index % PARTITIONS: 0 for index in range(7, PARTITIONS + 7)}
     assert world.fetch(client, 0, -1, rotated)[2] == whole
-    assert reading.quiet_answer is kept is not None
+    assert all(place.idle is kept[place] for place in client._reading.places())
     world.write(3)
-    assert reading.quiet_answer is None
+    assert [place.wanted[0] for place in kept if place.idle is not kept[place]] == [3]
     assert world.fetch(client, 0, -1, rotated)[2] > whole
+    assert world.fetch(client, 0, -1, rotated | {3: 1})[2] == whole
+
+
+def test_a_reader_is_told_where_the_log_begins_after_records_expired(world: World):
+    client = Session(world.broker, "host")
+    world.write(0)
+    world.fetch(client, 0, -1, {0: 1})
+    world.broker.topics.configure("t", {"retention.ms": "1"})
+    world.now += 100
+    world.broker.housekeeping.run()
+    (after,) = world.begin(client, 0, -1, {0: 1})
+    (partition,) = read_answer("fetch", 13, after[4:])[1].responses[0].partitions
+    assert (partition.log_start_offset, partition.high_watermark) == (1, 1)
 
 
 def test_what_a_reader_no_longer_names_is_not_watched(world: World):

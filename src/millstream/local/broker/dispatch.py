@@ -3,7 +3,6 @@
 import re
 import struct
 from collections.abc import Callable
-from typing import NamedTuple
 
 from kio.schema.errors import ErrorCode
 
@@ -28,12 +27,6 @@ FIRST_WITH_NAMES = 3
 Reply = Callable[[bytes], None]
 
 
-class _LastFetch(NamedTuple):
-    body: bytes
-    version: int
-    request: fetch_wire.FetchRequest
-
-
 class Session:
     """What the broker keeps of one client while it is connected.
 
@@ -45,7 +38,6 @@ class Session:
         self._broker = broker
         self._client_host = client_host
         self._waiting: PendingFetch | None = None
-        self._last_fetch: _LastFetch | None = None
         self._own_reading = Reading(broker.topics)
         self._reading = self._own_reading
 
@@ -97,21 +89,17 @@ class Session:
         reply(_frame(correlation, version >= produce_wire.FIRST_FLEXIBLE, produce_wire.write_produce(version, results)))
 
     def _fetch(self, version: int, correlation: int, body: memoryview, reply: Reply) -> None:
-        # A reader in a session that found nothing, or of one partition, asks again with the same bytes.
-        last = self._last_fetch
-        if last is None or last.version != version or last.body != body:
-            last = self._last_fetch = _LastFetch(bytes(body), version, fetch_wire.read_fetch(version, body))
-        request = last.request
+        request = fetch_wire.read_fetch(version, body)
         flexible = version >= fetch_wire.FIRST_FLEXIBLE
         try:
             wanted = self._find_reading(version, request)
         except Refused as refused:
-            reply(_frame(correlation, flexible, fetch_wire.FetchAnswer(version, 0, refused.code).finish()))
+            reply(_frame(correlation, flexible, *fetch_wire.FetchAnswer(version, 0, refused.code).finish()))
             return
 
-        def answer(body: bytes) -> None:
+        def answer(body: list[bytes]) -> None:
             self._waiting = None
-            reply(_frame(correlation, flexible, body))
+            reply(_frame(correlation, flexible, *body))
 
         self._waiting = fetch = PendingFetch(self._broker, version, request, wanted, answer)
         fetch.start()
@@ -152,10 +140,9 @@ def _skip_tags(frame: memoryview, at: int, flexible: bool) -> int:
     return reader.at
 
 
-def _frame(correlation: int, flexible: bool, body: bytes) -> bytes:
-    if flexible:
-        return _CORRELATION.pack(len(body) + 5, correlation) + b"\0" + body
-    return _CORRELATION.pack(len(body) + 4, correlation) + body
+def _frame(correlation: int, flexible: bool, *body: bytes) -> bytes:
+    tags = b"\0" if flexible else b""
+    return b"".join([_CORRELATION.pack(4 + len(tags) + sum(map(len, body)), correlation), tags, *body])
 
 
 def _names_itself(frame: memoryview, body_at: int) -> bool:

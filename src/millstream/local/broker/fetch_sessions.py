@@ -15,7 +15,7 @@ from millstream.local.broker.errors import Refused
 from millstream.local.broker.partition import Partition
 from millstream.local.broker.timers import Clock
 from millstream.local.broker.topics import Topics
-from millstream.local.broker.wire.fetch import FIRST_WITH_IDS, FetchRequest, FetchTopic, Wanted
+from millstream.local.broker.wire.fetch import FIRST_WITH_IDS, FetchRequest, FetchTopic, Parts, Wanted, wanted
 
 MAX_SESSIONS = 1000
 """`max.incremental.fetch.session.cache.slots` of Apache Kafka; a reader that gets none fetches in full."""
@@ -27,16 +27,19 @@ NO_SESSION = -1
 
 
 class Place:
-    """One partition as a reader asks for it. `partition` is the error code where there is none; `end` and `start` are
-    the offsets the reader was told last."""
+    """One partition as a reader asks for it, understood from what it `sent`. `partition` is the error code where there
+    is none; `end` and `start` are the offsets the reader was told last; `idle` is how an answer tells them, empty when
+    they have changed."""
 
-    __slots__ = ("end", "partition", "start", "topic", "wanted")
+    __slots__ = ("end", "idle", "partition", "sent", "start", "topic", "wanted")
 
-    def __init__(self, topic: str | UUID, wanted: Wanted, partition: Partition | ErrorCode) -> None:
+    def __init__(self, topic: str | UUID, sent: bytes, wanted: Wanted) -> None:
         self.topic = topic
+        self.sent = sent
         self.wanted = wanted
-        self.partition = partition
+        self.partition: Partition | ErrorCode = ErrorCode.unknown_server_error
         self.end = self.start = -1
+        self.idle: Parts = ()
 
     def knows_all(self) -> bool:
         """Whether the reader has been told how far the log reaches."""
@@ -52,14 +55,14 @@ class Reading:
     or with 0 when something else has changed.
     """
 
-    __slots__ = ("_by_partition", "_changes", "_topics", "dirty", "quiet_answer", "topics", "waiting")
+    __slots__ = ("_by_partition", "_changes", "_kind", "_sent", "_topics", "dirty", "topics", "waiting")
 
     def __init__(self, topics: Topics) -> None:
         self.topics: dict[str | UUID, dict[int, Place]] = {}
         self.dirty: dict[Place, None] = {}
         self.waiting: Callable[[int, Partition], None] | None = None
-        self.quiet_answer: tuple[tuple[int, bool], bytes] | None = None
-        """The answer to a reader that asks for all this and has heard all there is, by version and isolation."""
+        self._sent: dict[str | UUID, set[bytes]] = {}
+        self._kind: tuple[int, bool] | None = None
         self._topics = topics
         self._by_partition: dict[Partition, Place] = {}
         self._changes = -1
@@ -69,22 +72,24 @@ class Reading:
         if self._changes != self._topics.changes:
             self._wake_up()
         for topic, partitions in asked:
-            known = self.topics.get(topic)
-            if known is None:
-                known = self.topics[topic] = {}
-            for wanted in partitions:
-                place = known.get(wanted[0])
-                if place is None or place.wanted != wanted:
-                    self._put(known, topic, wanted)
+            known = self.topics.setdefault(topic, {})
+            held = self._sent.setdefault(topic, set())
+            if not held.issuperset(partitions):
+                for sent in partitions:
+                    if sent not in held:
+                        self._put(known, topic, sent)
 
-    def ask_only(self, asked: list[FetchTopic]) -> None:
+    def ask_only(self, asked: Iterable[FetchTopic]) -> None:
         """Take in a request that names everything: what it does not name is dropped."""
         self.ask(asked)
-        if sum(len(topic.partitions) for topic in asked) == sum(map(len, self.topics.values())):
-            return
-        named = {(topic, wanted[0]) for topic, partitions in asked for wanted in partitions}
-        held = [(topic, index) for topic, places in self.topics.items() for index in places]
-        self.forget(place for place in held if place not in named)
+        named: dict[str | UUID, set[bytes]] = {}
+        for topic, partitions in asked:
+            named.setdefault(topic, set()).update(partitions)
+        for topic, held in tuple(self._sent.items()):
+            if topic not in named:
+                self._forget_topic(topic)
+            elif gone := held - named[topic]:
+                self.forget([(topic, place.wanted[0]) for place in self.topics[topic].values() if place.sent in gone])
 
     def forget(self, places: Iterable[tuple[str | UUID, int]]) -> None:
         for topic, index in places:
@@ -93,11 +98,19 @@ class Reading:
             if place is not None:
                 self._leave(place)
             if not known:
-                self.topics.pop(topic, None)
+                self._forget_topic(topic)
+
+    def write_for(self, version: int, committed: bool) -> None:
+        """From now on the answers are for this version and isolation."""
+        if self._kind != (version, committed):
+            self._kind = (version, committed)
+            for place in self.places():
+                place.idle = ()
 
     def grown(self, partition: Partition, size: int) -> None:
-        self.dirty[self._by_partition[partition]] = None
-        self.quiet_answer = None
+        place = self._by_partition[partition]
+        place.idle = ()
+        self.dirty[place] = None
         if self.waiting is not None:
             self.waiting(size, partition)
 
@@ -119,20 +132,23 @@ class Reading:
         for place in self.places():
             self._watch(place)
 
-    def _put(self, known: dict[int, Place], topic: str | UUID, wanted: Wanted) -> None:
-        place = known.get(wanted[0])
+    def _put(self, known: dict[int, Place], topic: str | UUID, sent: bytes) -> None:
+        asked = wanted(sent)
+        place = known.get(asked[0])
         if place is None:
-            place = known[wanted[0]] = Place(topic, wanted, ErrorCode.unknown_server_error)
-        elif isinstance(place.partition, Partition) and wanted[1] == place.wanted[1]:
-            place.wanted = wanted
-            self.dirty.pop(place, None)
-            self.dirty[place] = None
-            self.quiet_answer = None
-            return
+            place = known[asked[0]] = Place(topic, sent, asked)
+            self._watch(place)
         else:
-            self._leave(place)
-        place.wanted = wanted
-        self._watch(place)
+            before, place.wanted = place.wanted, asked
+            self._sent[topic].discard(place.sent)
+            place.sent = sent
+            if isinstance(place.partition, Partition) and asked[1] == before[1]:
+                self.dirty.pop(place, None)
+                self.dirty[place] = None
+            else:
+                self._stop_watching(place)
+                self._watch(place)
+        self._sent[topic].add(sent)
 
     def _watch(self, place: Place) -> None:
         found = place.partition = self._find(place.topic, place.wanted)
@@ -140,18 +156,26 @@ class Reading:
             found.waiters.add(self)
             self._by_partition[found] = place
         self.dirty[place] = None
-        self.quiet_answer = None
+        place.idle = ()
 
-    def _leave(self, place: Place) -> None:
+    def _stop_watching(self, place: Place) -> None:
         partition = place.partition
         if isinstance(partition, Partition) and self._by_partition.get(partition) is place:
             partition.waiters.discard(self)
             del self._by_partition[partition]
         self.dirty.pop(place, None)
-        self.quiet_answer = None
 
-    def _find(self, name: str | UUID, wanted: Wanted) -> Partition | ErrorCode:
-        index, epoch = wanted[:2]
+    def _leave(self, place: Place) -> None:
+        self._stop_watching(place)
+        self._sent[place.topic].discard(place.sent)
+
+    def _forget_topic(self, topic: str | UUID) -> None:
+        for place in self.topics.pop(topic, {}).values():
+            self._stop_watching(place)
+        self._sent.pop(topic, None)
+
+    def _find(self, name: str | UUID, asked: Wanted) -> Partition | ErrorCode:
+        index, epoch, *_ = asked
         if isinstance(name, UUID):
             topic, missing = self._topics.by_id.get(name), ErrorCode.unknown_topic_id
         else:

@@ -46,8 +46,9 @@ class Housekeeping:
         for topic, partition in tuple(self._topics.partitions()):
             retention = topic.retention
             try:
-                if retention is not None:
-                    changed |= partition.log.retain(now, retention, keep_from=partition.stable_offset)
+                if retention is not None and partition.log.retain(now, retention, keep_from=partition.stable_offset):
+                    changed = True
+                    partition.tell_readers()
                 if changed and partition.aborted:
                     start = partition.log.start_offset
                     partition.aborted.keep(lambda entry, start=start: entry.marker_offset >= start)

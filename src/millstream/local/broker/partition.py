@@ -56,7 +56,7 @@ class Rules(NamedTuple):
 
 class Waiter(Protocol):
     def grown(self, partition: "Partition", size: int) -> None:
-        """`partition` has `size` more bytes, or, with 0, a higher last stable offset."""
+        """`partition` has `size` more bytes, or, with 0, something else has changed that readers are told."""
         ...
 
 
@@ -208,6 +208,11 @@ class Partition:
                 waiter.grown(self, len(batch))
                 if moved:
                     waiter.grown(self, 0)
+
+    def tell_readers(self) -> None:
+        """Something else than the end has changed: where the log begins, or whether it is there at all."""
+        for waiter in tuple(self.waiters):
+            waiter.grown(self, 0)
 
     def _note(self, header: BatchHeader, segment: Segment, position: int) -> int | None:
         """Take a written batch into the producers' state; the first offset of the transaction it ends, if any."""

@@ -318,7 +318,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._transport is None:
             return
         if frame:
-            self._transport.write(frame)
+            self._transport.write(memoryview(frame))  # asyncio cuts off what was sent, which must not copy the rest
         if not self._running:
             self._run()
 

@@ -173,8 +173,7 @@ class Topics:
         self.on_delete(topic)
         self._remove_folders(topic.partitions)
         for partition in topic.partitions:
-            for waiter in tuple(partition.waiters):
-                waiter.grown(partition, 0)
+            partition.tell_readers()
 
     def get(self, name: str) -> Topic:
         topic = self.by_name.get(name)

@@ -12,9 +12,11 @@ from millstream.local.broker.fetch_sessions import Place, Reading
 from millstream.local.broker.log.aborted import Aborted
 from millstream.local.broker.partition import Partition
 from millstream.local.broker.timers import Timer
-from millstream.local.broker.wire.fetch import FetchAnswer, FetchRequest
+from millstream.local.broker.wire.fetch import FetchAnswer, FetchRequest, Parts, entry, idle
 
 MAX_WAIT_MS = 5 * 60 * 1000
+MOST_BYTES = 4 << 20
+"""An answer has no more than this, whatever a reader takes: while it is understood, the next one is on its way."""
 
 
 class Wanted(NamedTuple):
@@ -40,7 +42,7 @@ class PendingFetch:
     __slots__ = ("_broker", "_missing", "_reading", "_reply", "_request", "_timer", "_version", "_wanted")
 
     def __init__(
-        self, broker: Broker, version: int, request: FetchRequest, wanted: Wanted, reply: Callable[[bytes], None]
+        self, broker: Broker, version: int, request: FetchRequest, wanted: Wanted, reply: Callable[[list[bytes]], None]
     ) -> None:
         self._broker = broker
         self._version = version
@@ -105,23 +107,23 @@ class PendingFetch:
         return not self._reading.topics
 
     def _answer(self) -> None:
-        reading, committed = self._reading, self._request.committed
-        kind = (self._version, committed)
-        if not self._wanted.only_new and reading.quiet_answer is not None and reading.quiet_answer[0] == kind:
-            self._reply(reading.quiet_answer[1])
-            return
+        reading = self._reading
+        reading.write_for(self._version, self._request.committed)
         found = self._read()
-        places = found if self._wanted.only_new else reading.places()
-        answer = self._write(_by_topic(places), found)
-        if not reading.dirty and not self._wanted.session_id:
-            reading.quiet_answer = (kind, answer)
-        self._reply(answer)
+        if self._wanted.only_new:
+            topics = _by_topic(found)
+        else:
+            topics = {topic: places.values() for topic, places in reading.topics.items()}
+        answer = FetchAnswer(self._version, len(topics), session_id=self._wanted.session_id)
+        for topic, places in topics.items():
+            answer.topic(topic, [place.idle or self._entry(place, found.get(place)) for place in places])
+        self._reply(answer.finish())
 
     def _read(self) -> dict[Place, Found]:
         """What is new in the places that have changed: in the order of the request, or of the session, where those with
         records go to the end of the queue, so that all get their share of `max_bytes`."""
         found: dict[Place, Found] = {}
-        left, first = self._request.max_bytes, True
+        left, first = min(self._request.max_bytes, MOST_BYTES), True
         dirty = self._reading.dirty
         for place in self._in_order():
             new = self._look(place, left, first=first)
@@ -137,16 +139,19 @@ class PendingFetch:
             elif not new.records and place.knows_all():
                 continue
             found[place] = new
+            place.idle = ()
         return found
 
     def _in_order(self) -> Iterable[Place]:
         reading = self._reading
         if self._wanted.only_new or len(reading.dirty) < 2:
             return tuple(reading.dirty)
-        asked = (
-            reading.topics[topic][wanted[0]] for topic, partitions in self._request.topics for wanted in partitions
-        )
-        return dict.fromkeys(place for place in asked if place in reading.dirty)
+        asked: dict[Place, None] = {}
+        changed = _by_topic(reading.dirty)
+        for topic, partitions in self._request.topics:
+            places = {place.sent: place for place in changed.get(topic, ())}
+            asked.update((places[sent], None) for sent in partitions if sent in places)
+        return asked
 
     def _look(self, place: Place, left: int, *, first: bool) -> Found:
         """Read from one place. What is larger than allowed is given only if it is the first of the answer."""
@@ -155,7 +160,7 @@ class PendingFetch:
             return Found(partition)
         if offset == (partition.stable_offset if committed else partition.log.end_offset):
             return Found(ErrorCode.none, at_end=True)
-        most = max(min(place.wanted[5], left), 0)
+        most = max(min(place.wanted[3], left), 0)
         try:
             records = partition.read(offset, most, committed=committed) if left > 0 or first else b""
         except Refused as refused:
@@ -165,27 +170,18 @@ class PendingFetch:
         aborted = partition.aborted_between(offset) if committed and records else None
         return Found(ErrorCode.none, records, aborted)
 
-    def _write(self, topics: dict[str | UUID, list[Place]], found: dict[Place, Found]) -> bytes:
-        committed = self._request.committed
-        answer = FetchAnswer(self._version, len(topics), session_id=self._wanted.session_id)
-        for topic, places in topics.items():
-            answer.begin_topic(topic, len(places))
-            for place in places:
-                index, partition, new = place.wanted[0], place.partition, found.get(place)
-                if not isinstance(partition, Partition):
-                    answer.partition(index, partition)
-                elif new is not None and new.error is not ErrorCode.none:
-                    answer.partition(index, new.error)
-                else:
-                    log = partition.log
-                    place.end, place.start = end, start = log.end_offset, log.start_offset
-                    if new is not None and new.records:
-                        stable = partition.stable_offset
-                        answer.partition(index, ErrorCode.none, end, stable, start, new.aborted, new.records)
-                    else:
-                        answer.idle(index, end, partition.stable_offset, start, committed=committed)
-            answer.end_topic()
-        return answer.finish()
+    def _entry(self, place: Place, new: Found | None) -> Parts:
+        index, partition, version = place.wanted[0], place.partition, self._version
+        if not isinstance(partition, Partition):
+            return entry(version, index, partition)
+        if new is not None and new.error is not ErrorCode.none:
+            return entry(version, index, new.error)
+        log, stable = partition.log, partition.stable_offset
+        place.end, place.start = end, start = log.end_offset, log.start_offset
+        if new is not None and new.records:
+            return entry(version, index, ErrorCode.none, end, stable, start, new.aborted, new.records)
+        place.idle = idle(version, index, end, stable, start, committed=self._request.committed)
+        return place.idle
 
 
 def _by_topic(places: Iterable[Place]) -> dict[str | UUID, list[Place]]:

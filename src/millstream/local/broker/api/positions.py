@@ -56,8 +56,7 @@ def delete_records(context: Context, request: Any) -> Response:
         if not 0 <= offset <= log.end_offset:
             raise Refused(ErrorCode.offset_out_of_range)
         log.advance_start(offset)
-        for waiter in tuple(partition.waiters):
-            waiter.grown(partition, 0)
+        partition.tell_readers()
         return {"low_watermark": log.start_offset}
 
     topics = [_each(topic.name, topic.partitions, answer) for topic in request.topics]

@@ -2,6 +2,7 @@
 
 import struct
 from collections.abc import Sequence
+from itertools import chain
 from typing import NamedTuple
 from uuid import UUID
 
@@ -13,14 +14,19 @@ from millstream.local.broker.wire.buffer import Reader, array_size, string, uvar
 FIRST_FLEXIBLE = 12
 FIRST_WITH_IDS = 13
 
-Wanted = tuple[int, int, int, int, int, int, int]
-"""What a reader asks of one partition, as version 12 has it: partition, leader epoch, offset, last fetched epoch, log
-start offset, most bytes, tagged fields. A plain tuple: idle readers of many partitions send thousands of these."""
+Wanted = tuple[int, int, int, int]
+"""What a reader asks of one partition: its number, the leader's epoch, the offset, the most bytes."""
+
+Parts = tuple[bytes, ...]
+"""A partition of an answer; its records are not copied on the way."""
 
 
 class FetchTopic(NamedTuple):
+    """`partitions` as they were sent, each the same number of bytes: readers of many send thousands of which few have
+    changed since the last time, and only those are understood, by `wanted`."""
+
     topic: str | UUID
-    partitions: list[Wanted]
+    partitions: list[bytes]
 
 
 class FetchRequest(NamedTuple):
@@ -40,7 +46,7 @@ _V4 = struct.Struct(">iqi")
 _V5 = struct.Struct(">iqqi")
 _V9 = struct.Struct(">iiqqi")
 _V12 = struct.Struct(">iiqiqi")
-_V12_WITHOUT_TAGS = struct.Struct(">iiqiqib")
+_SIZED = {size: struct.Struct(f"{size}s") for size in (_V4.size, _V5.size, _V9.size, _V12.size + 1)}
 _RESULT_V4 = struct.Struct(">ihqq")
 _RESULT_V5 = struct.Struct(">ihqqq")
 _IDLE_V12 = struct.Struct(">ihqqqBiBB")
@@ -64,6 +70,20 @@ def read_fetch(version: int, body: memoryview) -> FetchRequest:
     return FetchRequest(max_wait, min_bytes, max_bytes, isolation == 1, session_id, session_epoch, topics, forgotten)
 
 
+def wanted(sent: bytes) -> Wanted:
+    """What one of a topic's partitions means: its size tells the version."""
+    epoch = -1
+    if len(sent) > _V9.size:
+        index, epoch, offset, _, _, size = _V12.unpack_from(sent)
+    elif len(sent) == _V9.size:
+        index, epoch, offset, _, size = _V9.unpack(sent)
+    elif len(sent) == _V5.size:
+        index, offset, _, size = _V5.unpack(sent)
+    else:
+        index, offset, size = _V4.unpack(sent)
+    return index, epoch, offset, size
+
+
 def _read_topic(reader: Reader, version: int) -> str | UUID:
     return reader.uuid() if version >= FIRST_WITH_IDS else reader.string() or ""
 
@@ -77,91 +97,86 @@ def _read_forgotten(reader: Reader, version: int) -> list[tuple[str | UUID, int]
     return forgotten
 
 
-def _read_partitions(reader: Reader, version: int) -> list[Wanted]:
+def _read_partitions(reader: Reader, version: int) -> list[bytes]:
     count = max(reader.count(), 0)
-    size = count * _V12_WITHOUT_TAGS.size
-    if version >= FIRST_FLEXIBLE and reader.at + size <= len(reader.data):
-        wanted: list[Wanted] = list(_V12_WITHOUT_TAGS.iter_unpack(reader.data[reader.at : reader.at + size]))
-        if not any(entry[6] for entry in wanted):
-            reader.at += size
-            return wanted
-    return [_read_partition(reader, version) for _ in range(count)]
+    if version < FIRST_FLEXIBLE:
+        size = _V9.size if version >= 9 else _V5.size if version >= 5 else _V4.size
+        return _cut(reader.take(count * size), size)
+    size = _V12.size + 1
+    data = reader.data[reader.at : reader.at + count * size]
+    if bytes(data[_V12.size :: size]).count(0) == count:  # none has tagged fields
+        reader.at += count * size
+        return _cut(data, size)
+    return [_read_tagged(reader) for _ in range(count)]
 
 
-def _read_partition(reader: Reader, version: int) -> Wanted:
-    epoch = fetched = -1
-    start = 0
-    if version >= 12:
-        index, epoch, offset, fetched, start, size = reader.unpack(_V12)
-    elif version >= 9:
-        index, epoch, offset, start, size = reader.unpack(_V9)
-    elif version >= 5:
-        index, offset, start, size = reader.unpack(_V5)
-    else:
-        index, offset, size = reader.unpack(_V4)
+def _read_tagged(reader: Reader) -> bytes:
+    sent = bytes(reader.take(_V12.size))
     reader.tags()
-    return index, epoch, offset, fetched, start, size, 0
+    return sent + b"\0"
+
+
+def _cut(data: memoryview, size: int) -> list[bytes]:
+    return [sent for (sent,) in _SIZED[size].iter_unpack(data)]
 
 
 class FetchAnswer:
-    """The body of a response, written topic by topic and partition by partition in the order of the calls."""
+    """The body of a response, written topic by topic in the order of the calls."""
 
-    __slots__ = ("_flexible", "_out", "_version")
+    __slots__ = ("_flexible", "_out")
 
     def __init__(self, version: int, topics: int, error: ErrorCode = ErrorCode.none, *, session_id: int = 0) -> None:
-        self._version = version
         self._flexible = version >= FIRST_FLEXIBLE
         self._out = [b"\0\0\0\0"]
         if version >= 7:
             self._out.append(struct.pack(">hi", error, session_id))
         self._out.append(array_size(topics, flexible=self._flexible))
 
-    def begin_topic(self, topic: str | UUID, partitions: int) -> None:
+    def topic(self, topic: str | UUID, partitions: Sequence[Parts]) -> None:
+        """A topic with its partitions, which `entry` or `idle` wrote for this version."""
         self._out.append(topic.bytes if isinstance(topic, UUID) else string(topic, flexible=self._flexible))
-        self._out.append(array_size(partitions, flexible=self._flexible))
-
-    def end_topic(self) -> None:
+        self._out.append(array_size(len(partitions), flexible=self._flexible))
+        self._out.extend(chain.from_iterable(partitions))
         if self._flexible:
             self._out.append(b"\0")
 
-    def idle(self, index: int, high_watermark: int, stable: int, start: int, *, committed: bool) -> None:
-        """A partition without error and without records."""
-        if self._flexible:
-            # aborted: null or an empty array; no preferred replica; no records; no tagged fields
-            self._out.append(_IDLE_V12.pack(index, 0, high_watermark, stable, start, committed, -1, 1, 0))
-        else:
-            self.partition(index, ErrorCode.none, high_watermark, stable, start, () if committed else None)
-
-    def partition(
-        self,
-        index: int,
-        error: ErrorCode,
-        high_watermark: int = -1,
-        stable: int = -1,
-        start: int = -1,
-        aborted: Sequence[Aborted] | None = None,
-        records: bytes = b"",
-    ) -> None:
-        """`aborted` is None for a reader that did not ask for committed records only."""
-        out, flexible, version = self._out, self._flexible, self._version
-        head = (index, int(error), high_watermark, stable)
-        out.append(_RESULT_V5.pack(*head, start) if version >= 5 else _RESULT_V4.pack(*head))
-        if aborted is None:
-            out.append(b"\0" if flexible else b"\xff\xff\xff\xff")
-        else:
-            out.append(array_size(len(aborted), flexible=flexible))
-            tags = b"\0" if flexible else b""
-            out.extend(_ABORTED.pack(entry.producer_id, entry.first_offset) + tags for entry in aborted)
-        if version >= 11:
-            out.append(_NO_REPLICA)
-        size = len(records)
-        out.append(uvarint(size + 1) if flexible else size.to_bytes(4, "big"))
-        if size:
-            out.append(records)
-        if flexible:
-            out.append(b"\0")
-
-    def finish(self) -> bytes:
+    def finish(self) -> list[bytes]:
+        """The parts of the body: whoever puts them into a frame copies the records, once."""
         if self._flexible:
             self._out.append(b"\0")
-        return b"".join(self._out)
+        return self._out
+
+
+def idle(version: int, index: int, high_watermark: int, stable: int, start: int, *, committed: bool) -> Parts:
+    """A partition of an answer, without error and without records."""
+    if version >= FIRST_FLEXIBLE:
+        # aborted: null or an empty array; no preferred replica; no records; no tagged fields
+        return (_IDLE_V12.pack(index, 0, high_watermark, stable, start, committed, -1, 1, 0),)
+    return entry(version, index, ErrorCode.none, high_watermark, stable, start, () if committed else None)
+
+
+def entry(
+    version: int,
+    index: int,
+    error: ErrorCode,
+    high_watermark: int = -1,
+    stable: int = -1,
+    start: int = -1,
+    aborted: Sequence[Aborted] | None = None,
+    records: bytes = b"",
+) -> Parts:
+    """A partition of an answer. `aborted` is None for a reader that did not ask for committed records only."""
+    flexible = version >= FIRST_FLEXIBLE
+    head = (index, int(error), high_watermark, stable)
+    out = [_RESULT_V5.pack(*head, start) if version >= 5 else _RESULT_V4.pack(*head)]
+    if aborted is None:
+        out.append(b"\0" if flexible else b"\xff\xff\xff\xff")
+    else:
+        out.append(array_size(len(aborted), flexible=flexible))
+        tags = b"\0" if flexible else b""
+        out.extend(_ABORTED.pack(entry.producer_id, entry.first_offset) + tags for entry in aborted)
+    if version >= 11:
+        out.append(_NO_REPLICA)
+    size = len(records)
+    out.append(uvarint(size + 1) if flexible else size.to_bytes(4, "big"))
+    return b"".join(out), records, b"\0" if flexible else b""
