@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Column, Connection, Engine, Integer, MetaData, Table, insert, select
+from sqlalchemy import Column, Connection, Engine, Integer, MetaData, Table, event, insert, select
 from sqlalchemy.orm import Session
 
 from millstream.declare import Event, Handler, Service, Topic
@@ -125,3 +125,34 @@ def test_a_service_without_sessions_does_without_the_orm():
         check=True,
     )
     assert said.stdout.strip() == "False"
+
+
+@EITHER_WAY
+def test_a_part_that_a_failing_call_left_open_is_undone_too(engine: Engine, handler: Handler):
+    def leave_open(unit: SqlUnit) -> None:
+        with unit.call(handler) as given:
+            db: Any = given.session or given.connection
+            db.begin_nested()
+            db.execute(insert(numbers), {"n": 2})
+            raise ValueError("refused")
+
+    with begun(engine) as unit:
+        add(unit, handler, 1)
+        with pytest.raises(ValueError, match="refused"):
+            leave_open(unit)
+        add(unit, handler, 3)
+        unit.done(Passed(), ())  # type: ignore[arg-type]
+        unit.commit()
+    assert kept(engine) == [1, 3]
+
+
+def test_a_call_that_asks_the_database_nothing_costs_no_savepoint(engine: Engine):
+    said: list[str] = []
+    event.listen(engine, "before_cursor_execute", lambda *asked: said.append(asked[2]))
+    with begun(engine) as unit:
+        with pytest.raises(ValueError, match="refused"), unit.call(BY_CONNECTION):
+            raise ValueError("refused")
+        assert said == ["BEGIN IMMEDIATE"]
+        add(unit, BY_CONNECTION, 1)
+    assert said[1] == "SAVEPOINT millstream"
+    assert said[-1] == "RELEASE SAVEPOINT millstream"

@@ -53,7 +53,7 @@ class SqlUnit:
             with session.begin_nested():
                 yield Given(session=session, connection=connection)
         else:
-            with connection.begin_nested():
+            with connection.undone_if_it_fails():
                 yield Given(connection=connection)
 
     def done(self, message: Message, records: Sequence[Record]) -> None:
