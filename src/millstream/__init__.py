@@ -6,10 +6,14 @@ import typing
 if typing.TYPE_CHECKING:
     from millstream.declare import (
         FOREVER,
+        Alias,
         Call,
         Command,
+        Deprecated,
+        Doc,
         Envelope,
         Event,
+        Number,
         Retry,
         Sandbox,
         Scale,
@@ -31,11 +35,15 @@ if typing.TYPE_CHECKING:
 
 __all__ = [
     "FOREVER",
+    "Alias",
     "Call",
     "Command",
+    "Deprecated",
+    "Doc",
     "Envelope",
     "Event",
     "MillstreamError",
+    "Number",
     "Rejected",
     "Retry",
     "Sandbox",

@@ -1,12 +1,12 @@
 """Classes with every type that a contract may have."""
 
-from datetime import date, datetime
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from typing import Annotated, Literal
 from uuid import UUID
 
-from millstream.declare import Event, Scale, Value
+from millstream.declare import Alias, Deprecated, Doc, Event, Scale, Value
 
 Money = Annotated[Decimal, Scale(18, 4)]
 
@@ -14,6 +14,11 @@ Money = Annotated[Decimal, Scale(18, 4)]
 class Colour(StrEnum):
     RED = "red"
     BLUE = "blue"
+
+
+class Priority(IntEnum):
+    LOW = 1
+    HIGH = 10
 
 
 class Line(Value, namespace="samples"):
@@ -65,6 +70,15 @@ class Everything(Event, key="id", namespace="samples"):
     labels: dict[str, str]
     boxes: dict[str, tuple[Line, ...]]
     tree: Tree
+    clock: time
+    took: timedelta
+    priority: Priority
+    grade: Literal[1, 2, -3]
+    place: tuple[str, int, Line | None]
+    seen: frozenset[str]
+    codes: set[int]
+    reached: frozenset[tuple[Colour, date]] | None
+    region: Annotated[str | None, Alias("area"), Doc("Where it happened."), Deprecated("country says it better")] = None
 
 
 class Defaults(Value, namespace="samples"):
@@ -77,3 +91,8 @@ class Defaults(Value, namespace="samples"):
     numbers: tuple[int, ...] = ()
     line: Line = Line(product="p", quantity=1, price=Decimal(2))
     raw: bytes = b"\xff"
+    clock: time = time(12, 30)
+    took: timedelta = timedelta(seconds=-1)
+    priority: Priority = Priority.HIGH
+    place: tuple[str, Priority] = ("x", Priority.LOW)
+    codes: frozenset[int] = frozenset({3})

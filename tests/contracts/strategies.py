@@ -1,13 +1,13 @@
 """Values of the sample classes, and classes that nobody thought of."""
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from itertools import count
 from typing import Annotated, Any
 from uuid import UUID
 
 from hypothesis import strategies as st
-from tests.contracts.samples import Card, Colour, Everything, Invoice, Line, Tree
+from tests.contracts.samples import Card, Colour, Everything, Invoice, Line, Priority, Tree
 
 from millstream.declare import Scale, Value
 from millstream.declare.contract import ValueMeta
@@ -17,6 +17,9 @@ whole = st.integers(-(1 << 63), (1 << 63) - 1) | st.integers(-2000, 2000)
 money = st.integers(-(10**18) + 1, 10**18 - 1).map(lambda n: Decimal(n).scaleb(-4))
 moment = st.datetimes(timezones=st.just(UTC)) | st.datetimes(
     datetime(1978, 1, 1), datetime(2113, 1, 1), timezones=st.just(UTC)
+)
+duration = st.integers(-(1 << 63), (1 << 63) - 1).map(lambda n: timedelta(microseconds=n)) | st.timedeltas(
+    timedelta(days=-2), timedelta(days=2)
 )
 real = st.floats(allow_nan=False)
 line = st.builds(Line, product=text, quantity=whole, price=money)
@@ -51,6 +54,15 @@ everything = st.builds(
     labels=st.dictionaries(text, text, max_size=4),
     boxes=st.dictionaries(text, st.lists(line, max_size=2).map(tuple), max_size=2),
     tree=tree,
+    clock=st.times(),
+    took=duration,
+    priority=st.sampled_from(Priority),
+    grade=st.sampled_from([1, 2, -3]),
+    place=st.tuples(text, whole, st.none() | line),
+    seen=st.frozensets(text, max_size=3),
+    codes=st.sets(whole, max_size=3),
+    reached=st.none() | st.frozensets(st.tuples(st.sampled_from(Colour), st.dates()), max_size=3),
+    region=st.none() | text,
 )
 
 _SCALARS: list[tuple[Any, st.SearchStrategy[Any]]] = [
@@ -61,6 +73,9 @@ _SCALARS: list[tuple[Any, st.SearchStrategy[Any]]] = [
     (bytes, st.binary(max_size=10)),
     (datetime, moment),
     (date, st.dates()),
+    (time, st.times()),
+    (timedelta, duration),
+    (Priority, st.sampled_from(Priority)),
     (UUID, st.uuids()),
     (Colour, st.sampled_from(Colour)),
     (Annotated[Decimal, Scale(7, 2)], st.integers(-(10**7) + 1, 10**7 - 1).map(lambda n: Decimal(n).scaleb(-2))),
@@ -84,6 +99,10 @@ def _containers(inner: st.SearchStrategy[Typed]) -> st.SearchStrategy[Typed]:
         | inner.map(lambda t: (list[t[0]], st.lists(t[1], max_size=3)))
         | inner.map(lambda t: (dict[str, t[0]], st.dictionaries(text, t[1], max_size=3)))
         | inner.map(lambda t: (t[0] | None, st.none() | t[1]))
+        | st.lists(inner, min_size=1, max_size=3).map(
+            lambda parts: (tuple[*(t[0] for t in parts)], st.tuples(*(t[1] for t in parts)))
+        )
+        | st.sampled_from(_SCALARS).map(lambda t: (frozenset[t[0]], st.frozensets(t[1], max_size=3)))
         | st.lists(inner, min_size=1, max_size=4).map(_record)
     )
 

@@ -1,7 +1,7 @@
 """The generated codecs: they lose nothing, agree with fastavro, refuse what is wrong, and never break on bad bytes."""
 
 import io
-from datetime import UTC, date, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.contracts.samples import Card, Colour, Everything, Line, Tree
+from tests.contracts.samples import Card, Colour, Everything, Line, Priority, Tree
 from tests.contracts.strategies import classes, everything
 
 from millstream.contracts import avro_schema, codec_for
@@ -46,6 +46,15 @@ SAMPLE = Everything(
     labels={"a": "b"},
     boxes={"c": (LINE,)},
     tree=Tree(label="root", left=Tree(label="leaf")),
+    clock=time(23, 59, 59, 999999),
+    took=timedelta(minutes=-3, microseconds=1),
+    priority=Priority.HIGH,
+    grade=-3,
+    place=("home", 7, LINE),
+    seen=frozenset({"a"}),
+    codes={1 << 40},
+    reached=frozenset({(Colour.RED, date(2026, 11, 23))}),
+    region="north",
 )
 
 
@@ -214,6 +223,17 @@ def test_endless_nesting_is_refused() -> None:
         ({"labels": {1: "a"}}, "Everything.labels, a key: 1 is no str"),
         ({"boxes": {"c": (LINE, 1)}}, r"Everything.boxes\['c'\]\[1\]: 1 is no Line"),
         ({"tree": None}, "Everything.tree: None is no Tree"),
+        ({"clock": time(1, tzinfo=UTC)}, "Everything.clock: .* has a time zone"),
+        ({"clock": 3}, "Everything.clock: 3 is no time"),
+        ({"took": 3}, "Everything.took: 3 is no timedelta"),
+        ({"took": timedelta.max}, "Everything.took: .* more microseconds than 64 bits"),
+        ({"priority": 2}, "Everything.priority: .* is none of LOW, HIGH"),
+        ({"grade": 4}, "Everything.grade: 4 is none of _1, _2, _minus3"),
+        ({"place": ("home", 7)}, "Everything.place: .* has 2 parts instead of 3"),
+        ({"place": ("home", "7", None)}, r"Everything.place\[1\]: '7' is no int"),
+        ({"place": ["home", 7, None]}, "Everything.place: .* is no tuple"),
+        ({"seen": {"a"}}, "Everything.seen: .* is no frozenset"),
+        ({"codes": {"a"}}, r"Everything.codes\[0\]: 'a' is no int"),
     ],
 )
 def test_the_encoder_refuses(change: dict[str, Any], message: str) -> None:

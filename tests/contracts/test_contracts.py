@@ -5,7 +5,7 @@ import json
 import time
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import fastavro
 import pytest
@@ -14,7 +14,7 @@ from tests.contracts.samples import Card, Invoice, Money
 
 from millstream.contracts import Contracts, Registry, schema_text, subject_for
 from millstream.contracts.codec import framing
-from millstream.declare import Event, Topic, Value
+from millstream.declare import Alias, Event, Topic, Value
 from millstream.errors import DeclarationError, DecodeError, EncodeError, RegistryUnavailable
 
 
@@ -110,6 +110,22 @@ def test_an_older_version_is_resolved(contracts: Contracts, registry: Registry) 
     assert decode(old) == Placed(order_id="o-9", total=Decimal(3))
     assert decode_error(decode, old[:-1]).reason == "truncated"
     assert decode_error(decode, old + b"\0").reason == "trailing_bytes"
+
+
+class Moved(Event, key="order_id", namespace="shop", aliases=("Shifted", "store.Shifted")):
+    order_id: Annotated[str, Alias("id")]
+    to: Annotated[str | None, Alias("place"), Alias("target")] = None
+
+
+moves = Topic("contracts.moves", Moved)
+
+
+@pytest.mark.parametrize(("name", "to"), [("shop.Shifted", "place"), ("store.Shifted", "target"), ("shop.Moved", "to")])
+def test_what_had_other_names_is_read(registry: Registry, name: str, to: str) -> None:
+    fields = [{"name": "id", "type": "string"}, {"name": to, "type": "string"}]
+    schema = {"type": "record", "name": name, "fields": fields}
+    message = framing(registry.register(f"old-{name}", json.dumps(schema))) + b"\x06o-1\x08home"
+    assert Contracts(registry).decoder([moves]).decode(message) == Moved(order_id="o-1", to="home")
 
 
 def test_a_version_that_does_not_lead_to_ours(contracts: Contracts, registry: Registry) -> None:

@@ -4,7 +4,7 @@ import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
-from enum import Enum, IntEnum, StrEnum
+from enum import Enum, StrEnum
 from typing import Annotated, Any, Literal
 
 import fastavro
@@ -14,7 +14,7 @@ from tests.contracts.samples import Card, Colour, Defaults, Everything, Line, Mo
 
 from millstream.contracts import avro_schema, codec_for, schema_text
 from millstream.contracts.schema import same_bytes
-from millstream.declare import Scale, Value
+from millstream.declare import Alias, Number, Scale, Value
 from millstream.declare.contract import ValueMeta
 from millstream.errors import DeclarationError
 
@@ -62,6 +62,12 @@ def test_every_type() -> None:
     assert types["maybe_payment"] == ["null", "samples.Card", "samples.Invoice"]
     assert types["scalar"] == ["null", "long", "string", "boolean"]
     assert types["boxes"] == {"type": "map", "values": {"type": "array", "items": "samples.Line"}}
+    assert types["clock"] == {"type": "long", "logicalType": "time-micros"}
+    assert types["took"] == {"type": "long", "unit": "microseconds"}
+    assert types["priority"]["symbols"] == ["LOW", "HIGH"]
+    assert types["grade"]["symbols"] == ["_1", "_2", "_minus3"]
+    assert [part["type"] for part in types["place"]["fields"]] == ["string", "long", ["null", "samples.Line"]]
+    assert types["reached"][1]["items"]["name"] == "EverythingReached"
     assert types["tree"]["fields"][1] == {"name": "left", "type": ["null", "samples.Tree"], "default": None}
     fastavro.parse_schema(avro_schema(Everything))
 
@@ -84,6 +90,34 @@ def test_defaults_are_what_another_reader_fills_in() -> None:
     assert codec.decode(codec.encode(Defaults())) == Defaults()
 
 
+def test_what_a_field_says_beside_its_type() -> None:
+    assert avro_schema(Everything)["fields"][-1] == {
+        "name": "region",
+        "type": ["null", "string"],
+        "doc": "Where it happened. Deprecated: country says it better",
+        "aliases": ["area"],
+        "deprecated": "country says it better",
+        "default": None,
+    }
+
+
+def test_types_without_a_name_get_one_each() -> None:
+    class Nested(Value, namespace="shop"):
+        pairs: tuple[tuple[str, int], tuple[int, str], Literal["x"]]
+
+    fields = types_of(Nested)["pairs"]["fields"]
+    assert [part["type"]["name"] for part in fields] == ["NestedPairs2", "NestedPairs3", "NestedPairs4"]
+
+
+def test_a_name_leads_to_one_field() -> None:
+    class Twice(Value):
+        old: str
+        new: Annotated[str, Alias("old")]
+
+    with pytest.raises(DeclarationError, match=r"Twice\.new: old is or was called old"):
+        avro_schema(Twice)
+
+
 def test_names_on_the_wire() -> None:
     class Renamed(Value, namespace="shop", rename="camel"):
         order_id: str
@@ -102,8 +136,8 @@ class Data:
     x: int
 
 
-class Number(IntEnum):
-    ONE = 1
+class Holding(Value):
+    numbers: list[int]
 
 
 class Dashed(StrEnum):
@@ -128,16 +162,19 @@ class Nothing(Value, namespace="shop"):
         (object, "name the type"),
         (list, "say what it holds"),
         (tuple, "say what it holds"),
-        (tuple[int, str], "a Value with named fields"),
+        (tuple[()], "a Value with named fields"),
+        (set, "say what it holds"),
         (dict[int, str], "keys of a dict are str"),
-        (set[int], "tuple, list, dict"),
+        (set[list[int]], "use a tuple"),
+        (frozenset[Holding], "use a tuple"),
+        (tuple[Annotated[int, Number(3)], ...], "put them outermost"),
         (complex, "use str, int"),
         (Plain, "make Plain a subclass of millstream.Value"),
         (Data, "make Data a subclass of millstream.Value"),
-        (Number, "StrEnum"),
         (Mixed, "StrEnum"),
         (Dashed, "'in-transit'"),
-        (Literal[1, 2], "StrEnum"),
+        (Literal[1, "b"], "StrEnum"),
+        (Literal[True], "StrEnum"),
         (Literal["a b"], "'a b'"),
         (str | Colour | Literal["x"], "differ on the wire"),
         (bytes | Money, "differ on the wire"),

@@ -11,7 +11,7 @@ from millstream.contracts.json import json_decoder, json_encoder, plain_json
 from millstream.contracts.registry import Registry, subject_for
 from millstream.contracts.resolve import plain_decoder, resolving_decoder
 from millstream.contracts.schema import Schema, avro_schema, record_name, same_bytes, schema_text
-from millstream.declare.contract import Contract, Value, full_name, home_of
+from millstream.declare.contract import Contract, Value, former_names, full_name, home_of
 from millstream.declare.topic import Topic
 from millstream.errors import DeclarationError, DecodeError
 
@@ -94,10 +94,10 @@ class Contracts:
                 names = ", ".join(topic.name for topic in topics)
                 raise DeclarationError(f"one decoder for {names}: ask for a decoder of the JSON topic alone")
             return Decoder(json_decoder(topics[0].contracts[0]))
-        contracts = {full_name(contract): contract for topic in topics for contract in topic.contracts}
+        contracts = {name: contract for topic in topics for contract in topic.contracts for name in _names(contract)}
         by_prefix = {
             framing(codec.schema_id): codec.read
-            for contract in contracts.values()
+            for contract in {*contracts.values()}
             if (codec := self._codecs.get(contract)) is not None
         }
         return Decoder(self._dispatch(by_prefix, contracts))
@@ -184,6 +184,10 @@ class Decoder:
     def __init__(self, decode: Callable[[bytes | None], Any]) -> None:
         self.decode: Callable[[bytes | None], Any] = decode
         """From a value to an event or command. Raises `DecodeError`, and `RegistryUnavailable` for an id never met."""
+
+
+def _names(contract: type[Value]) -> list[str]:
+    return [full_name(contract), *former_names(contract)]
 
 
 def _refusing(reason: str, detail: str) -> Callable[[bytes], Any]:

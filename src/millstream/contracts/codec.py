@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 from millstream.contracts.decoding import generate_decoder
 from millstream.contracts.encoding import generate_encoder
 from millstream.contracts.explain import why_not_decoded, why_not_encoded
-from millstream.contracts.shape import shape_of
+from millstream.contracts.reading import shape_of
 from millstream.declare.contract import Value
 from millstream.errors import DecodeError
 

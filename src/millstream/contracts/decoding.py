@@ -8,7 +8,7 @@ import struct
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Context, Decimal, Inexact, InvalidOperation, Overflow, Rounded
 from typing import Any
 from uuid import UUID
@@ -18,6 +18,7 @@ import msgspec
 from millstream.contracts.shape import (
     Decimals,
     Entries,
+    Fixed,
     Items,
     OneOf,
     Record,
@@ -26,7 +27,7 @@ from millstream.contracts.shape import (
     Symbols,
 )
 from millstream.contracts.source import Source
-from millstream.contracts.varint import EPOCH, EPOCH_DAY, read_long
+from millstream.contracts.varint import EPOCH, EPOCH_DAY, read_long, time_of_day
 
 Failed = Callable[[bytes, Exception], Exception]
 
@@ -88,6 +89,11 @@ def _unrolled(source: Source, shape: Shape, target: str) -> None:
             source.line(f"{target} = {source.constant('symbols', by_number)}[n]")
         case Items():
             _items(source, shape, target)
+        case Fixed(parts=parts):
+            names = [source.fresh() for _ in parts]
+            for name, part in zip(names, parts, strict=True):
+                _read(source, part, name)
+            source.line(f"{target} = ({', '.join(names)},)")
         case Entries(value=value):
             source.line(f"{target} = {{}}")
             with _blocks(source):
@@ -172,6 +178,16 @@ def _date(source: Source, target: str) -> None:
     source.line(f"{target} = fromordinal({target} + EPOCH_DAY)")
 
 
+def _time(source: Source, target: str) -> None:
+    _long(source, target)
+    source.line(f"{target} = time_of_day({target})")
+
+
+def _duration(source: Source, target: str) -> None:
+    _long(source, target)
+    source.line(f"{target} = timedelta(0, 0, {target})")
+
+
 def _boolean(source: Source, target: str) -> None:
     source.line(f"{target} = BOOLEANS[b[p]]")
     source.line("p += 1")
@@ -201,6 +217,8 @@ _SCALARS: dict[type, Callable[[Source, str], None]] = {
     bool: _boolean,
     float: _double,
     datetime: _timestamp,
+    time: _time,
+    timedelta: _duration,
 }
 
 
@@ -211,7 +229,7 @@ def _items(source: Source, shape: Items, target: str) -> None:
         _read(source, shape.item, item)
         source.line(f"{items}.append({item})")
     source.line("p += 1")
-    source.line(f"{target} = {items}" if shape.container is list else f"{target} = tuple({items})")
+    source.line(f"{target} = {items}" if shape.container is list else f"{target} = {shape.container.__name__}({items})")
 
 
 @contextmanager
@@ -259,6 +277,8 @@ _RUNTIME: dict[str, Any] = {
     "timestamp": _read_timestamp,
     "fromtimestamp": datetime.fromtimestamp,
     "fromordinal": date.fromordinal,
+    "time_of_day": time_of_day,
+    "timedelta": timedelta,
     "unscaled": int.from_bytes,
     "double": struct.Struct("<d").unpack_from,
     "replace": msgspec.structs.replace,

@@ -7,7 +7,7 @@ wrong type, and leaves it to `explain` to find the words afterwards.
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import date, datetime
+from datetime import date, datetime, time, timedelta
 from decimal import Context, Decimal, Inexact, InvalidOperation, Overflow
 from functools import cache
 from typing import Any, NoReturn
@@ -16,6 +16,7 @@ from uuid import UUID
 from millstream.contracts.shape import (
     Decimals,
     Entries,
+    Fixed,
     Items,
     OneOf,
     Record,
@@ -25,7 +26,7 @@ from millstream.contracts.shape import (
     python_class,
 )
 from millstream.contracts.source import Source
-from millstream.contracts.varint import EPOCH, EPOCH_DAY, long_bytes
+from millstream.contracts.varint import EPOCH, EPOCH_DAY, long_bytes, micros_of_day
 
 Failed = Callable[[Any, Exception], Exception]
 
@@ -111,6 +112,12 @@ class _Encoder:
                     with self.source.block(f"for {inner} in {value}:"):
                         self.write(item, inner)
                         self.flush()
+            case Fixed(parts=parts):
+                self._insist(value, "tuple")
+                names = [self.source.fresh() for _ in parts]
+                self.source.line(f"{', '.join(names)}, = {value}")
+                for name, part in zip(names, parts, strict=True):
+                    self.write(part, name)
             case Entries(value=entry):
                 self._insist(value, "dict")
                 with self._blocks(value):
@@ -187,6 +194,10 @@ class _Encoder:
             return [_number(length), value]
         if python is date:
             return [f"long_bytes({value}.toordinal() - EPOCH_DAY)"]
+        if python is time:
+            return [f"long_bytes(micros_of_day({value}))"]
+        if python is timedelta:
+            return [f"long_bytes(({value}.days * 86400 + {value}.seconds) * 1000000 + {value}.microseconds)"]
         return ['b"\\x48"', f"str({value}).encode()"]
 
     def _micros(self, micros: str) -> list[str]:
@@ -274,6 +285,9 @@ _RUNTIME: dict[str, Any] = {
     "EPOCH_DAY": EPOCH_DAY,
     "UUID": UUID,
     "date": date,
+    "time": time,
+    "timedelta": timedelta,
+    "micros_of_day": micros_of_day,
     "join": b"".join,
     "long_bytes": long_bytes,
     "double": struct.Struct("<d").pack,

@@ -1,13 +1,13 @@
 """What a value has that its schema cannot hold, and where."""
 
-from datetime import datetime
+from datetime import datetime, time, timedelta
 from decimal import Decimal
-from enum import Enum
 from typing import Any
 
 from millstream.contracts.shape import (
     Decimals,
     Entries,
+    Fixed,
     Items,
     OneOf,
     Record,
@@ -16,6 +16,7 @@ from millstream.contracts.shape import (
     Symbols,
     python_class,
 )
+from millstream.contracts.varint import micros_in
 
 
 def misfit(shape: Shape | None, value: Any, path: str) -> str | None:
@@ -34,6 +35,10 @@ def misfit(shape: Shape | None, value: Any, path: str) -> str | None:
             inside = (misfit(f.shape, getattr(value, f.attribute), f"{path}.{f.attribute}") for f in fields)
         case Items(container, item) if type(value) is container:
             inside = (misfit(item, part, f"{path}[{at}]") for at, part in enumerate(value))
+        case Fixed(parts=parts) if type(value) is tuple:
+            if len(value) != len(parts):
+                return f"{path}: {_shown(value)} has {len(value)} parts instead of {len(parts)}"
+            inside = (misfit(part, value[at], f"{path}[{at}]") for at, part in enumerate(parts))
         case Entries(entry) if type(value) is dict:
             inside = (
                 _text(key, f"{path}, a key") or misfit(entry, part, f"{path}[{key!r}]") for key, part in value.items()
@@ -41,8 +46,11 @@ def misfit(shape: Shape | None, value: Any, path: str) -> str | None:
         case Scalar(python=python):
             return _scalar(python, value, path)
         case Symbols(members=members):
-            if isinstance(value, str | Enum) and value in members.values():
-                return None
+            try:
+                if value in dict.fromkeys(members.values()):
+                    return None
+            except TypeError:  # not hashable
+                pass
             return f"{path}: {_shown(value)} is none of {', '.join(members)}"
         case Decimals():
             return _decimal(shape, value, path)
@@ -62,6 +70,10 @@ def _scalar(python: type, value: Any, path: str) -> str | None:
         return None
     if type(value) is not python:
         return _wrong_class(python, value, path)
+    if python is time and value.tzinfo is not None:
+        return f"{path}: {_shown(value)} has a time zone; use a datetime, or replace(tzinfo=None)"
+    if python is timedelta and not -(1 << 63) <= micros_in(value) < 1 << 63:
+        return f"{path}: {_shown(value)} has more microseconds than 64 bits hold"
     if python is int and not -(1 << 63) <= value < 1 << 63:
         return f"{path}: {_shown(value)} does not fit 64 bits"
     return None

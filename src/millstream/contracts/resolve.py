@@ -2,26 +2,28 @@
 
 import io
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import datetime, time, timedelta
 from decimal import Decimal
 from functools import cache
 from typing import Any
 from uuid import UUID
 
+from millstream.contracts.reading import shape_of
 from millstream.contracts.schema import Schema, avro_schema
 from millstream.contracts.shape import (
     Decimals,
     Entries,
+    Fixed,
     Items,
     OneOf,
     Record,
     Scalar,
     Shape,
     Symbols,
+    part_names,
     python_class,
-    shape_of,
 )
-from millstream.contracts.varint import EPOCH
+from millstream.contracts.varint import EPOCH, time_of_day
 from millstream.contracts.walk import Walker
 from millstream.declare.contract import Value, full_name
 from millstream.errors import DecodeError
@@ -69,7 +71,6 @@ def _reader(writer: Schema, ours: Schema | None) -> Callable[[bytes], Any]:
                 parsed,
                 reader,
                 return_record_name=ours is not None,
-                return_record_name_override=True,
             )
         except resolution_error as error:
             raise DecodeError("incompatible_schema", str(error)) from error
@@ -96,6 +97,8 @@ def _struct(shape: Shape | None, value: Any) -> Any:
             return shape.python(**{field.attribute: _struct(field.shape, value[field.name]) for field in fields})
         case Items(container, item):
             return container(_struct(item, part) for part in value)
+        case Fixed(parts=parts):
+            return tuple(_struct(part, value[name]) for name, part in zip(part_names(parts), parts, strict=True))
         case Entries(entry):
             return {key: _struct(entry, part) for key, part in value.items()}
         case Symbols(members=members):
@@ -113,6 +116,10 @@ def _struct(shape: Shape | None, value: Any) -> Any:
                 return UUID(value)
             if python is datetime:
                 return EPOCH + timedelta(microseconds=value)
+            if python is timedelta:
+                return timedelta(microseconds=value)
+            if python is time:
+                return time_of_day(value)
             return python(value)
 
 
@@ -127,7 +134,7 @@ def _branch(branches: tuple[Shape | None, ...], value: Any) -> Any:
         return None
     if isinstance(value, tuple) and len(value) == 2:  # fastavro names the record where several are possible
         name, value = value
-        return _struct(next(b for b in branches if isinstance(b, Record) and b.name == name), value)
+        return _struct(next(b for b in branches if isinstance(b, Record | Fixed) and b.name == name), value)
     present = [branch for branch in branches if branch is not None]
     if len(present) == 1:
         return _struct(present[0], value)
@@ -140,12 +147,14 @@ def _branch(branches: tuple[Shape | None, ...], value: Any) -> Any:
 
 def _decoded_class(branch: Shape) -> type:
     match branch:
-        case Record():
+        case Record() | Fixed():
             return dict
         case Items():
             return list
         case Symbols():
             return str
+        case Scalar(python=python) if python is timedelta:
+            return int
         case _:
             return python_class(branch)
 

@@ -1,28 +1,29 @@
 """The Avro schema of a contract, and when two schemas have the same bytes."""
 
-from datetime import date, datetime
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from enum import Enum
 from typing import Any
 from uuid import UUID
 
 import msgspec
 
 from millstream.contracts.misfit import misfit
+from millstream.contracts.reading import shape_of
 from millstream.contracts.shape import (
     REQUIRED,
     Decimals,
     Entries,
     Field,
+    Fixed,
     Items,
     OneOf,
     Record,
     Scalar,
     Shape,
     Symbols,
-    shape_of,
+    part_names,
 )
-from millstream.contracts.varint import days_since_epoch, micros_since_epoch
+from millstream.contracts.varint import days_since_epoch, micros_in, micros_of_day, micros_since_epoch
 from millstream.declare.contract import Value
 from millstream.errors import DeclarationError
 
@@ -55,11 +56,19 @@ def _record(record: Record, seen: set[str]) -> dict[str, Any]:
     head: dict[str, Any] = {"type": "record", "name": name, "namespace": namespace}
     if doc := (record.python.__doc__ or "").strip().partition("\n")[0]:
         head["doc"] = doc
+    if record.aliases:
+        head["aliases"] = list(record.aliases)
     return head | {"fields": [_field(field, record, seen) for field in record.fields]}
 
 
 def _field(field: Field, record: Record, seen: set[str]) -> dict[str, Any]:
-    declared = {"name": field.name, "type": _type(field.shape, seen)}
+    declared: dict[str, Any] = {"name": field.name, "type": _type(field.shape, seen)}
+    if doc := described(field):
+        declared["doc"] = doc
+    if field.aliases:
+        declared["aliases"] = list(field.aliases)
+    if field.deprecated is not None:
+        declared["deprecated"] = field.deprecated
     if field.default is not REQUIRED:
         if problem := misfit(field.shape, field.default, "the default"):
             raise DeclarationError(f"{record.python.__name__}.{field.attribute}: {problem}")
@@ -67,10 +76,18 @@ def _field(field: Field, record: Record, seen: set[str]) -> dict[str, Any]:
     return declared
 
 
+def described(field: Field) -> str:
+    """What a field's documentation says, on one line."""
+    gone = None if field.deprecated is None else f"Deprecated: {field.deprecated}"
+    return " ".join(" ".join(text.split()) for text in (field.doc, gone) if text)
+
+
 def _type(shape: Shape | None, seen: set[str]) -> Schema:
     match shape:
         case None:
             return "null"
+        case Scalar(python=python, avro=avro) if python is timedelta:
+            return {"type": avro, "unit": "microseconds"}
         case Scalar(avro=avro, logical=None):
             return avro
         case Scalar(avro=avro, logical=logical):
@@ -83,8 +100,15 @@ def _type(shape: Shape | None, seen: set[str]) -> Schema:
             return {"type": "map", "values": _type(value, seen)}
         case OneOf(branches):
             return [_type(branch, seen) for branch in branches]
-        case Symbols(name=name) | Record(name=name) if name in seen:
+        case Symbols(name=name) | Record(name=name) | Fixed(name=name) if name in seen:
             return name
+        case Fixed(name=full, parts=parts):
+            seen.add(full)
+            namespace, _, name = full.rpartition(".")
+            fields = [
+                {"name": name, "type": _type(part, seen)} for name, part in zip(part_names(parts), parts, strict=True)
+            ]
+            return {"type": "record", "name": name, "namespace": namespace, "fields": fields}
         case Symbols(name=full):
             seen.add(full)
             namespace, _, name = full.rpartition(".")
@@ -101,6 +125,12 @@ def _default(shape: Shape | None, value: Any) -> Any:
             return {field.name: _default(field.shape, getattr(value, field.attribute)) for field in fields}
         case Items(item=item), _:
             return [_default(item, part) for part in value]
+        case Fixed(parts=parts), _:
+            return {
+                name: _default(part, inner) for name, part, inner in zip(part_names(parts), parts, value, strict=True)
+            }
+        case Symbols(members=members), _:
+            return next(symbol for symbol, member in members.items() if member == value)
         case Entries(value=inner), _:
             return {key: _default(inner, part) for key, part in value.items()}
         case Decimals(scale=scale), Decimal():
@@ -112,10 +142,12 @@ def _default(shape: Shape | None, value: Any) -> Any:
             return micros_since_epoch(value)
         case _, date():
             return days_since_epoch(value)
+        case _, time():
+            return micros_of_day(value)
+        case _, timedelta():
+            return micros_in(value)
         case _, UUID():
             return str(value)
-        case _, Enum():
-            return value.value
         case _:
             return value
 

@@ -1,7 +1,7 @@
-"""Avro's numbers: zigzag varints, and days and microseconds since 1970."""
+"""Avro's numbers: zigzag varints, and days and microseconds since 1970 or midnight."""
 
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 EPOCH_DAY = date(1970, 1, 1).toordinal()
@@ -54,3 +54,23 @@ def micros_since_epoch(moment: datetime) -> int:
 def days_since_epoch(day: date) -> int:
     """Days since 1970-01-01; negative before."""
     return day.toordinal() - EPOCH_DAY
+
+
+def micros_in(duration: timedelta) -> int:
+    """All microseconds of a duration."""
+    return duration // MICROSECOND
+
+
+def micros_of_day(moment: time) -> int:
+    """Microseconds since midnight. Raises `TypeError` for a time with a time zone."""
+    if moment.tzinfo is not None:
+        raise TypeError(f"{moment!r} has a time zone")
+    return ((moment.hour * 60 + moment.minute) * 60 + moment.second) * 1_000_000 + moment.microsecond
+
+
+def time_of_day(micros: int) -> time:
+    """The time of so many microseconds since midnight. Raises `ValueError` beyond a day."""
+    seconds, micros = divmod(micros, 1_000_000)
+    minutes, second = divmod(seconds, 60)
+    hour, minute = divmod(minutes, 60)
+    return time(hour, minute, second, micros)

@@ -5,6 +5,7 @@ from millstream.declare.durations import days, hours, minutes, seconds
 from millstream.declare.envelope import Call, Envelope
 from millstream.declare.failure import Backoff, OnFailure, Retry, dead_letter, exponential, stop
 from millstream.declare.handler import Handler, Kind, Need, Parameter
+from millstream.declare.notes import Alias, Deprecated, Doc, Number
 from millstream.declare.scale import Scale
 from millstream.declare.service import Delivery, Service
 from millstream.declare.store import State, Store
@@ -13,16 +14,20 @@ from millstream.declare.topic import FOREVER, Topic
 
 __all__ = [
     "FOREVER",
+    "Alias",
     "Backoff",
     "Call",
     "Command",
     "Contract",
     "Delivery",
+    "Deprecated",
+    "Doc",
     "Envelope",
     "Event",
     "Handler",
     "Kind",
     "Need",
+    "Number",
     "OnFailure",
     "Parameter",
     "Retry",

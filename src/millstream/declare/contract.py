@@ -1,6 +1,6 @@
 """Events, commands and the values inside them: frozen, typed, keyword-only."""
 
-from typing import TYPE_CHECKING, Any, ClassVar, dataclass_transform
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, dataclass_transform, get_args, get_origin
 
 import msgspec
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(msgspec.field,))
 class ValueMeta(type(msgspec.Struct)):
-    """Makes every subclass frozen and keyword-only without repeating it, and takes `key=` and `namespace=`."""
+    """Makes every subclass frozen and keyword-only without repeating it; takes `key=`, `namespace=`, `aliases=`."""
 
     def __new__(
         mcls,
@@ -22,6 +22,7 @@ class ValueMeta(type(msgspec.Struct)):
         *,
         key: str | None = None,
         namespace: str | None = None,
+        aliases: tuple[str, ...] = (),
         **options: Any,
     ) -> Any:
         options = {"frozen": True, "kw_only": True} | options
@@ -30,6 +31,7 @@ class ValueMeta(type(msgspec.Struct)):
             cls.__key_field__ = key
         if namespace is not None:
             cls.__namespace__ = namespace
+        cls.__aliases__ = tuple(aliases)
         cls.__home__ = None
         return cls
 
@@ -41,6 +43,7 @@ class ValueMeta(type(msgspec.Struct)):
         *,
         key: str | None = None,
         namespace: str | None = None,
+        aliases: tuple[str, ...] = (),
         **options: Any,
     ) -> None:
         super().__init__(name, bases, body)
@@ -48,6 +51,10 @@ class ValueMeta(type(msgspec.Struct)):
 
 class Value(msgspec.Struct, metaclass=ValueMeta):
     """A frozen record: a part of an event, or what a store keeps.
+
+    - `key=`: the field that is the record's key; for events and commands.
+    - `namespace=`: stands before the name in schemas; by default the top-level package. Subclasses inherit both.
+    - `aliases=`: names that the class had before, with their namespace where that was another.
 
     >>> class OrderLine(Value):
     ...     product: str
@@ -58,6 +65,7 @@ class Value(msgspec.Struct, metaclass=ValueMeta):
 
     __key_field__: ClassVar[str | None] = None
     __namespace__: ClassVar[str | None] = None
+    __aliases__: ClassVar[tuple[str, ...]] = ()
     __home__: ClassVar[Any] = None  # the Topic; msgspec evaluates annotations, and topics import this module
 
 
@@ -100,6 +108,18 @@ def full_name(contract: type[Value]) -> str:
     return f"{namespace}.{contract.__name__}"
 
 
+def former_names(contract: type[Value]) -> list[str]:
+    """The full names that a class had before, as its `aliases=` say.
+
+    >>> class Dispatched(Event, key="order_id", namespace="orders", aliases=("Shipped", "shop.Shipped")):
+    ...     order_id: str
+    >>> former_names(Dispatched)
+    ['orders.Shipped', 'shop.Shipped']
+    """
+    namespace = full_name(contract).rpartition(".")[0]
+    return [alias if "." in alias else f"{namespace}.{alias}" for alias in contract.__aliases__]
+
+
 def key_field(contract: type[Contract]) -> str:
     """The field that is the record's key.
 
@@ -111,12 +131,16 @@ def key_field(contract: type[Contract]) -> str:
             f"{contract.__name__} has no key: name the business id, "
             f'as in class {contract.__name__}(Event, key="order_id")'
         )
-    fields = {field.name: field.type for field in msgspec.structs.fields(contract)}
+    fields = {field.name: _bare(field.type) for field in msgspec.structs.fields(contract)}
     if name not in fields:
         raise DeclarationError(f"{contract.__name__} names {name!r} as its key, but has no such field")
     if fields[name] is not str:
         raise DeclarationError(f"{contract.__name__}.{name} is the key and must be a str, not {fields[name]}")
     return name
+
+
+def _bare(annotation: Any) -> Any:
+    return get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
 
 
 def key_of(record: Contract) -> str:
