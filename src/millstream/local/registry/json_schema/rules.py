@@ -1,0 +1,146 @@
+"""Who can read whose data: the rules of Confluent's registry, which compares two schemas piece by piece.
+
+https://docs.confluent.io/platform/current/schema-registry/fundamentals/serdes-develop/serdes-json.html
+"""
+
+from millstream.local.registry.formats import TooMuch
+from millstream.local.registry.json_schema import array_rules, matching, object_rules, value_rules
+from millstream.local.registry.json_schema.differences import Difference, fits, kept
+from millstream.local.registry.json_schema.nodes import Node
+
+MAX_STEPS = 300_000
+"""Pairs of schemas that one comparison may look at; two hostile schemas of 1 MB could take hours."""
+
+Pair = tuple[int, int]
+
+
+def differences(reader: Node, writer: Node) -> list[Difference]:
+    """How `reader` differs from `writer`, harmless differences included; data fits if there are no others.
+
+    Never more than `MAX_TOLD`. Raises `TooMuch`.
+    """
+    budget = _Budget()
+    refuted: dict[Pair, list[Difference]] = {}
+    try:
+        while True:
+            comparison = Comparison(budget, refuted)
+            found = comparison.of(writer, reader, "")
+            known, refuted = refuted, refuted | comparison.misfits
+            if not comparison.assumed or refuted.keys() == known.keys():
+                return found
+    except RecursionError:
+        raise TooMuch("comparing the schemas follows them too deep into each other") from None
+
+
+class _Budget:
+    def __init__(self) -> None:
+        self.left = MAX_STEPS
+
+    def spend(self) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise TooMuch(f"comparing the schemas takes more than {MAX_STEPS} steps")
+
+
+class Comparison:
+    """One way through a pair of schemas.
+
+    While a pair is being compared it counts as fitting, unless a way before has `refuted` that: only so does a
+    recursive schema come to an end, and only by going again is what was assumed of a pair never held to be known.
+    """
+
+    def __init__(self, budget: _Budget, refuted: dict[Pair, list[Difference]]) -> None:
+        self.assumed = False
+        self.misfits: dict[Pair, list[Difference]] = {}
+        self.step = budget.spend
+        self._refuted = refuted
+        self._known: dict[Pair, list[Difference]] = {}
+        self._under_way: set[Pair] = set()
+
+    def of(self, writer: Node | None, reader: Node | None, path: str) -> list[Difference]:
+        self.step()
+        if writer is None or reader is None:
+            if writer is reader:
+                return []
+            return [Difference("SCHEMA_ADDED" if writer is None else "SCHEMA_REMOVED", path)]
+        return [difference.under(path) for difference in self._of_pair(writer.target, reader.target)]
+
+    def _of_pair(self, writer: Node, reader: Node) -> list[Difference]:
+        pair = (id(writer), id(reader))
+        if pair in self._known:
+            return self._known[pair]
+        if pair in self._under_way:
+            self.assumed = self.assumed or pair not in self._refuted
+            return self._refuted.get(pair, [])
+        self._under_way.add(pair)
+        self._known[pair] = found = kept(self._compare(writer, reader))
+        self._under_way.remove(pair)
+        if not fits(found):
+            self.misfits[pair] = found
+        return found
+
+    def _compare(self, writer: Node, reader: Node) -> list[Difference]:
+        if (writer.kind == "combined") != (reader.kind == "combined"):
+            found = self._one_combined(writer, reader)
+            if found is not None:
+                return found
+        if writer.kind == reader.kind:
+            return value_rules.annotations(writer, reader) + self._same_kind(writer, reader)
+        if writer.kind == "false" or reader.kind == "empty":
+            return []
+        if writer.connect_type == reader.connect_type == "bytes":
+            # Kafka Connect once wrote decimals as strings and later as numbers, and both are its bytes.
+            return []
+        return [Difference("TYPE_CHANGED", detail=f"reader: {reader.kind}, writer: {writer.kind}")]
+
+    def _one_combined(self, writer: Node, reader: Node) -> list[Difference] | None:
+        """The differences of the one part that is enough; None if there is none."""
+        if reader.kind == "combined":
+            choices = [(writer, part) for part in reader.parts]
+            may_choose, by_choice = reader.criterion in ("anyOf", "oneOf"), "SUM_TYPE_EXTENDED"
+        else:
+            choices = [(part, reader) for part in writer.parts]
+            may_choose, by_choice = writer.criterion == "allOf", "PRODUCT_TYPE_NARROWED"
+        if len(choices) != 1 and not may_choose:
+            return None
+        for written, read in choices:
+            found = self.of(written, read, "")
+            if fits(found):
+                return found if len(choices) == 1 else [*found, Difference(by_choice)]
+        return None
+
+    def _same_kind(self, writer: Node, reader: Node) -> list[Difference]:
+        match writer.kind:
+            case "string" | "number":
+                return value_rules.limits(writer, reader)
+            case "enum":
+                return value_rules.enums(writer, reader)
+            case "const":
+                return value_rules.constants(writer, reader)
+            case "not":
+                # What must not be is compared the other way round.
+                narrowed = fits(self.of(reader.held, writer.held, ""))
+                return [Difference("NOT_TYPE_NARROWED" if narrowed else "NOT_TYPE_EXTENDED", "/not")]
+            case "object":
+                return object_rules.compare(self, writer, reader)
+            case "array":
+                return array_rules.compare(self, writer, reader)
+            case "combined":
+                return self._both_combined(writer, reader)
+            case _:
+                return []
+
+    def _both_combined(self, writer: Node, reader: Node) -> list[Difference]:
+        found = value_rules.criteria(writer, reader)
+        if not fits(found):
+            return found
+        fitting: list[dict[int, list[Difference]]] = []
+        for i, written in enumerate(writer.distinct):
+            ways = (self.of(written, read, f"/{writer.criterion}/{i}") for read in reader.distinct)
+            fitting.append({j: way for j, way in enumerate(ways) if fits(way)})
+        matched = matching.pairs([list(ways) for ways in fitting], self.step)
+        for i, j in matched.items():
+            found += fitting[i][j]
+        if len(matched) < min(len(writer.distinct), len(reader.distinct)):
+            found.append(Difference("COMBINED_TYPE_SUBSCHEMAS_CHANGED"))
+        return found
