@@ -9,6 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
+from millstream.local.registry.formats import TYPES
+
 
 def record(*fields: tuple[str, Any] | tuple[str, Any, Any], name: str = "Order") -> str:
     """A record schema; a third item of a field is its default."""
@@ -68,7 +70,7 @@ def test_what_was_registered_can_be_read_in_every_way(registry: httpx.Client) ->
     assert registry.get(f"/schemas/ids/{schema_id}/versions").json() == [{"subject": "a-value", "version": 1}]
     assert registry.get("/subjects").json() == ["a-value"]
     assert registry.get("/subjects", params={"subjectPrefix": "b"}).json() == []
-    assert registry.get("/schemas/types").json() == ["AVRO"]
+    assert registry.get("/schemas/types").json() == TYPES
     assert registry.get("/").headers["content-type"] == "application/vnd.schemaregistry.v1+json"
 
 

@@ -168,7 +168,7 @@ def test_two_requests_at_once_are_answered_in_order(registry: httpx.Client) -> N
             b"GET /schemas/types HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
         )
         answers = everything(client)
-    assert answers.index(b'["."]') < answers.index(b'["AVRO"]')
+    assert answers.index(b'["."]') < answers.index(b'["AVRO"')
 
 
 @pytest.mark.parametrize(

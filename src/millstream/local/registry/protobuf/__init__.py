@@ -1,0 +1,1 @@
+"""Protobuf as the registry knows it: reading a schema, writing it in one way, and who can read whose data."""

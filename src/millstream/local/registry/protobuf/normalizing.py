@@ -1,0 +1,175 @@
+"""A file without what means nothing: the order of fields, how names are qualified, how a map is spelled."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from millstream.local.registry.protobuf.linking import Linked, within
+from millstream.local.registry.protobuf.nodes import (
+    SCALARS,
+    Block,
+    Enum,
+    Extend,
+    Field,
+    File,
+    Message,
+    OneOf,
+    Option,
+    Ranges,
+    Service,
+    Value,
+    Word,
+)
+
+_OTHER_BASES = re.compile(r"-?0(?:[xX][0-9a-fA-F]{1,16}|[0-7]{1,22})")
+
+
+def normalized(linked: Linked) -> File:
+    """The file in the form that all files have which mean the same.
+
+    Messages and enums keep their order: Confluent's serializers number messages by it.
+    """
+    return _Normalizer(linked).file()
+
+
+class _Normalizer:
+    def __init__(self, linked: Linked) -> None:
+        self._linked = linked
+
+    def file(self) -> File:
+        file, scope = self._linked.file, self._linked.file.package
+        return replace(
+            file,
+            syntax="" if file.syntax == "proto2" else file.syntax,
+            imports=sorted(set(file.imports)),
+            public_imports=sorted(set(file.public_imports)),
+            messages=[self._message(message, scope) for message in file.messages],
+            enums=[self._enum(enum, scope) for enum in file.enums],
+            extends=self._extends(file.extends, scope),
+            services=[self._service(service, scope) for service in file.services],
+            options=self._options(file.options, scope),
+        )
+
+    def _message(self, message: Message, outer: str) -> Message:
+        scope = within(outer, message.name)
+        oneofs = [self._oneof(oneof, scope) for oneof in message.oneofs if oneof.fields]
+        return Message(
+            message.name,
+            self._fields(message.fields, scope),
+            sorted(oneofs, key=lambda oneof: oneof.fields[0].number),
+            [self._message(nested, scope) for nested in message.messages if not nested.is_map_entry],
+            [self._enum(enum, scope) for enum in message.enums],
+            self._options(message.options, scope),
+            _sorted_ranges(message.reserved),
+            _sorted_ranges(message.extensions),
+            self._extends(message.extends, scope),
+        )
+
+    def _oneof(self, oneof: OneOf, scope: str) -> OneOf:
+        return OneOf(oneof.name, self._fields(oneof.fields, scope), self._options(oneof.options, scope))
+
+    def _fields(self, fields: Iterable[Field], scope: str) -> list[Field]:
+        return sorted((self._field(field, scope) for field in fields), key=lambda field: field.number)
+
+    def _field(self, field: Field, scope: str) -> Field:
+        made = replace(field, options=self._options(field.options, scope))
+        if field.group is not None:
+            made.group = self._message(field.group, scope)
+            return made
+        found = None if field.key or field.type in SCALARS else self._linked.resolve(field.type, scope)
+        if found is not None and isinstance(found.node, Message) and found.node.is_map_entry:
+            parts = {part.name: part for part in found.node.fields}
+            if {"key", "value"} <= parts.keys():
+                made.label, made.key, made.type = "", parts["key"].type, parts["value"].type
+        made.type = self._full(made.type, scope)
+        return made
+
+    def _extends(self, extends: Iterable[Extend], scope: str) -> list[Extend]:
+        together: dict[str, list[Field]] = {}
+        for extend in extends:
+            together.setdefault(self._full(extend.type, scope), []).extend(extend.fields)
+        return [Extend(name, self._fields(fields, scope)) for name, fields in together.items()]
+
+    def _enum(self, enum: Enum, outer: str) -> Enum:
+        scope = within(outer, enum.name)
+        values = [replace(value, options=self._options(value.options, scope)) for value in enum.values]
+        return Enum(
+            enum.name,
+            sorted(values, key=lambda value: (value.number, value.name)),
+            self._options(enum.options, scope),
+            _sorted_ranges(enum.reserved),
+        )
+
+    def _service(self, service: Service, outer: str) -> Service:
+        scope = within(outer, service.name)
+        rpcs = [
+            replace(
+                rpc,
+                takes=self._full(rpc.takes, scope),
+                gives=self._full(rpc.gives, scope),
+                options=self._options(rpc.options, scope),
+            )
+            for rpc in service.rpcs
+        ]
+        return Service(service.name, rpcs, self._options(service.options, scope))
+
+    def _full(self, name: str, scope: str) -> str:
+        found = None if name in SCALARS else self._linked.resolve(name, scope)
+        return name if found is None else f".{found.name}"
+
+    def _options(self, options: Sequence[Option], scope: str) -> list[Option]:
+        """Sorted by name; what is set of one custom option in several places is put together."""
+        merged: dict[str, list[Option]] = {}
+        for option in options:
+            name, value, repeats = self._custom(option, scope) if option.name[0] == "(" else (option.name, None, True)
+            same = merged.setdefault(name, [])
+            if value is None:
+                same.append(Option(name, _sorted_value(option.value)))
+            elif not repeats and same and isinstance(same[0].value, Block) and isinstance(value, Block):
+                same[0] = Option(name, _sorted_value(Block((*same[0].value.entries, *value.entries))))
+            else:
+                same.append(Option(name, _sorted_value(value)))
+        return [option for name in sorted(merged) for option in merged[name]]
+
+    def _custom(self, option: Option, scope: str) -> tuple[str, Value, bool]:
+        """A custom option's full name, its value as a whole, and whether there may be several."""
+        name, _, path = option.name[1:].partition(")")
+        value = option.value
+        for part in reversed(path.split(".")[1:]):
+            value = Block(((part, value),))
+        found = self._linked.resolve_extension(name, scope)
+        if found is None:
+            return f"({name})", value, True
+        return f"({found.name})", value, found.node.label == "repeated"
+
+
+def _sorted_ranges(statements: Iterable[Ranges]) -> list[Ranges]:
+    """One statement for each range, numbers before names."""
+    numbers: list[tuple[int, int, Ranges]] = []
+    names: list[tuple[str, Ranges]] = []
+    for statement in statements:
+        for item in statement.items:
+            if isinstance(item, str):
+                names.append((item, Ranges((item,), statement.options)))
+            else:
+                first, last = (item, item) if isinstance(item, int) else item
+                one = first if first == last else (first, last)
+                numbers.append((first, last, Ranges((one,), statement.options)))
+    in_order = sorted(numbers, key=lambda each: each[:2])
+    return [each[-1] for each in (*in_order, *sorted(names, key=lambda each: each[0]))]
+
+
+def _sorted_value(value: Value) -> Value:
+    match value:
+        case Block(entries):
+            sorted_entries = [(key, _sorted_value(of)) for key, of in sorted(entries, key=lambda entry: entry[0])]
+            return Block(tuple(sorted_entries))
+        case [only]:
+            # One value and a list of one are the same to a field that repeats.
+            return _sorted_value(only)
+        case list():
+            return [_sorted_value(item) for item in value]
+        case Word(text) if _OTHER_BASES.fullmatch(text):
+            return Word(str(int(text, 16 if "x" in text.lower() else 8)))
+        case _:
+            return value
