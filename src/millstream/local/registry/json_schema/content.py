@@ -8,6 +8,9 @@ from pydantic_core import SchemaError, SchemaValidator, ValidationError, core_sc
 from millstream.local.registry.formats import TooMuch
 from millstream.local.registry.json_schema.nodes import Node
 
+MAX_PATTERNS = 100
+"""How many patterns one comparison tries; to understand one can take 50 ms."""
+
 
 def is_open(node: Node) -> bool:
     if node.additional is not None or node.patterns:
@@ -15,25 +18,40 @@ def is_open(node: Node) -> bool:
     return node.unevaluated is None or node.unevaluated.target.kind == "empty"
 
 
-def covering(node: Node, name: str | None = None) -> Node | None:
-    """What a partially open model asks of the rest, or of the property `name`; None if the model is closed to it."""
-    if name is not None:
-        for pattern, schema in node.patterns.items():
-            if _matches(pattern, name):
-                return schema
+def covering(node: Node) -> Node | None:
+    """What a partially open model asks of everything that is not spoken of; None if the model is closed or open."""
     if node.additional is not None:
         return None if node.additional.kind == "false" else node.additional
     rest = node.unevaluated
     return None if rest is None or rest.target.kind in ("empty", "false") else rest
 
 
-def _matches(pattern: str, name: str) -> bool:
-    """Whether `pattern` is found in `name`, in time that grows with the two and not with their possibilities."""
-    try:
-        found = SchemaValidator(core_schema.str_schema(pattern=pattern, regex_engine="rust-regex"))
-        found.validate_python(name)
-    except SchemaError:
-        raise TooMuch(f"the pattern {pattern[:200]!r} in it can take for ever to match, or is none") from None
-    except ValidationError:
-        return False
-    return True
+class Patterns:
+    """The patterns that one comparison has tried on the names of properties."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, SchemaValidator] = {}
+
+    def is_in(self, pattern: str, name: str) -> bool:
+        """Whether the pattern is found in `name`, in time that grows with the two, not with their possibilities.
+
+        >>> Patterns().is_in("(a+)+$", "a" * 1000 + "b")
+        False
+        """
+        if pattern not in self._known:
+            self._known[pattern] = self._understood(pattern)
+        try:
+            self._known[pattern].validate_python(name)
+        except ValidationError:
+            return False
+        return True
+
+    def _understood(self, pattern: str) -> SchemaValidator:
+        if len(self._known) >= MAX_PATTERNS:
+            raise TooMuch(f"more than {MAX_PATTERNS} patterns of properties have to be tried")
+        try:
+            return SchemaValidator(core_schema.str_schema(pattern=pattern, regex_engine="rust-regex"))
+        except SchemaError:
+            raise TooMuch(
+                f"the pattern {pattern[:200]!r} has to be tried, and is none, or one that can take for ever"
+            ) from None

@@ -5,6 +5,7 @@ against the meta-schema whole, which takes many seconds for 1 MB.
 """
 
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Any
 
 import jsonschema
@@ -13,7 +14,7 @@ from jsonschema.protocols import Validator
 from millstream.local.registry.formats import InvalidSchema
 from millstream.local.registry.json_schema.text import dumps
 
-MAX_DEPTH = 100
+MAX_DEPTH = 64
 """How deep schemas may be nested in each other."""
 
 MAX_SHAPES = 2_000
@@ -42,12 +43,12 @@ NAMED = ("properties", "patternProperties", "definitions", "$defs", "dependentSc
 """Keywords that hold schemas by name."""
 
 _COUNTS = frozenset(f"{end}{of}" for end in ("min", "max") for of in ("Length", "Items", "Properties", "Contains"))
-_NUMBERS = frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"})
+_NUMBERS = frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"})
 _TEXTS = frozenset({"title", "description", "$comment", "pattern", "format", "contentMediaType", "contentEncoding"})
 _ANY = frozenset({"default", "const"})
 _VERBATIM = frozenset(
     {"$schema", "$id", "id", "$anchor", "$dynamicAnchor", "$recursiveAnchor", "$vocabulary", "type", "uniqueItems"}
-    | {"multipleOf", "dependentRequired", "readOnly", "writeOnly", "deprecated"}
+    | {"dependentRequired", "readOnly", "writeOnly", "deprecated"}
 )
 
 
@@ -118,11 +119,14 @@ def _shape(level: dict[str, Any]) -> dict[str, Any]:
 
 
 def _outline(keyword: str, value: Any) -> Any:
-    number = isinstance(value, int) and not isinstance(value, bool)
     if keyword in _ANY:
         return None
-    if (keyword in _COUNTS and number and value >= 0) or (keyword in _NUMBERS and number):
+    if keyword in _COUNTS and type(value) is int and value >= 0:
         return 1
+    if keyword in _NUMBERS and type(value) in (int, Decimal) and (keyword != "multipleOf" or value > 0):
+        return 1
+    if keyword in ("$id", "id") and isinstance(value, str) and "#" not in value:
+        return "x"
     if keyword in _TEXTS and isinstance(value, str):
         return ""
     if keyword == "$ref" and isinstance(value, str):

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from millstream.local.registry.json_schema import value_rules
-from millstream.local.registry.json_schema.content import covering, is_open
+from millstream.local.registry.json_schema.content import Patterns, covering, is_open
 from millstream.local.registry.json_schema.differences import Difference, fits
 from millstream.local.registry.json_schema.nodes import MISSING, Node
 
@@ -14,6 +14,9 @@ class Comparing(Protocol):
 
     @property
     def step(self) -> Callable[[], None]: ...
+
+    @property
+    def patterns(self) -> Patterns: ...
 
     def of(self, writer: Node | None, reader: Node | None, path: str) -> list[Difference]: ...
 
@@ -85,9 +88,12 @@ def _added(comparing: Comparing, new: Node, writer: Node, reader: Node, name: st
 
 
 def _cover(comparing: Comparing, node: Node, name: str) -> Node | None:
-    for _ in range(1 + len(node.patterns)):
+    comparing.step()
+    for pattern, schema in node.patterns.items():
         comparing.step()
-    return covering(node, name)
+        if comparing.patterns.is_in(pattern, name):
+            return schema
+    return covering(node)
 
 
 def covered(comparing: Comparing, writer: Node, reader: Node, path: str, what: str) -> list[Difference]:

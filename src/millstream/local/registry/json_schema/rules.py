@@ -5,6 +5,7 @@ https://docs.confluent.io/platform/current/schema-registry/fundamentals/serdes-d
 
 from millstream.local.registry.formats import TooMuch
 from millstream.local.registry.json_schema import array_rules, matching, object_rules, value_rules
+from millstream.local.registry.json_schema.content import Patterns
 from millstream.local.registry.json_schema.differences import Difference, fits, kept
 from millstream.local.registry.json_schema.nodes import Node
 
@@ -35,6 +36,7 @@ def differences(reader: Node, writer: Node) -> list[Difference]:
 class _Budget:
     def __init__(self) -> None:
         self.left = MAX_STEPS
+        self.patterns = Patterns()
 
     def spend(self) -> None:
         self.left -= 1
@@ -53,6 +55,7 @@ class Comparison:
         self.assumed = False
         self.misfits: dict[Pair, list[Difference]] = {}
         self.step = budget.spend
+        self.patterns = budget.patterns
         self._refuted = refuted
         self._known: dict[Pair, list[Difference]] = {}
         self._under_way: set[Pair] = set()
@@ -63,21 +66,19 @@ class Comparison:
             if writer is reader:
                 return []
             return [Difference("SCHEMA_ADDED" if writer is None else "SCHEMA_REMOVED", path)]
-        return [difference.under(path) for difference in self._of_pair(writer.target, reader.target)]
-
-    def _of_pair(self, writer: Node, reader: Node) -> list[Difference]:
+        writer, reader = writer.target, reader.target
         pair = (id(writer), id(reader))
-        if pair in self._known:
-            return self._known[pair]
-        if pair in self._under_way:
+        found = self._known.get(pair)
+        if found is None and pair in self._under_way:
             self.assumed = self.assumed or pair not in self._refuted
-            return self._refuted.get(pair, [])
-        self._under_way.add(pair)
-        self._known[pair] = found = kept(self._compare(writer, reader))
-        self._under_way.remove(pair)
-        if not fits(found):
-            self.misfits[pair] = found
-        return found
+            found = self._refuted.get(pair, [])
+        elif found is None:
+            self._under_way.add(pair)
+            self._known[pair] = found = kept(self._compare(writer, reader))
+            self._under_way.remove(pair)
+            if not fits(found):
+                self.misfits[pair] = found
+        return [difference.under(path) for difference in found] if found else found
 
     def _compare(self, writer: Node, reader: Node) -> list[Difference]:
         if (writer.kind == "combined") != (reader.kind == "combined"):
@@ -134,10 +135,12 @@ class Comparison:
         found = value_rules.criteria(writer, reader)
         if not fits(found):
             return found
-        fitting: list[dict[int, list[Difference]]] = []
+        fitting: list[dict[int, list[Difference]]] = [{} for _ in writer.distinct]
         for i, written in enumerate(writer.distinct):
-            ways = (self.of(written, read, f"/{writer.criterion}/{i}") for read in reader.distinct)
-            fitting.append({j: way for j, way in enumerate(ways) if fits(way)})
+            path = f"/{writer.criterion}/{i}"
+            for j, read in enumerate(reader.distinct):
+                if fits(way := self.of(written, read, path)):
+                    fitting[i][j] = way
         matched = matching.pairs([list(ways) for ways in fitting], self.step)
         for i, j in matched.items():
             found += fitting[i][j]

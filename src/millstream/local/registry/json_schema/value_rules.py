@@ -28,13 +28,16 @@ _NAMES = {
 
 def annotations(writer: Node, reader: Node) -> list[Difference]:
     """What never stands in the way of reading."""
-    pairs = {
-        "ID": (writer.id, reader.id),
-        "TITLE": (writer.title, reader.title),
-        "DESCRIPTION": (writer.description, reader.description),
-        "DEFAULT": (frozen(writer.default), frozen(reader.default)),
-    }
-    return [Difference(f"{name}_CHANGED") for name, (old, new) in pairs.items() if old != new]
+    found: list[Difference] = []
+    if writer.id != reader.id:
+        found.append(Difference("ID_CHANGED"))
+    if writer.title != reader.title:
+        found.append(Difference("TITLE_CHANGED"))
+    if writer.description != reader.description:
+        found.append(Difference("DESCRIPTION_CHANGED"))
+    if writer.default is not reader.default and frozen(writer.default) != frozen(reader.default):
+        found.append(Difference("DEFAULT_CHANGED"))
+    return found
 
 
 def limits(writer: Node, reader: Node) -> list[Difference]:
