@@ -69,7 +69,11 @@ class Format(Protocol):
         ...
 
 
-_MODULES = {"AVRO": "millstream.local.registry.avro.format"}
+_MODULES = {
+    "AVRO": "millstream.local.registry.avro.format",
+    "JSON": "millstream.local.registry.json_schema.format",
+    "PROTOBUF": "millstream.local.registry.protobuf.format",
+}
 TYPES = sorted(_MODULES)
 
 
