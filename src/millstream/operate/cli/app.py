@@ -6,6 +6,7 @@ from millstream.operate.cli.broker import become_broker
 from millstream.operate.cli.config import config
 from millstream.operate.cli.lag import lag
 from millstream.operate.cli.run import run
+from millstream.operate.cli.schemas import schemas
 from millstream.operate.cli.tail import tail
 from millstream.operate.cli.topics import topics
 from millstream.operate.cli.up import up
@@ -30,4 +31,5 @@ def broker(context: typer.Context) -> None:
 
 for command in (up, run, topics, lag, tail, config):
     app.command(epilog=EXIT_CODES)(command)
+app.add_typer(schemas, name="schemas")
 app.command(add_help_option=False, context_settings={"ignore_unknown_options": True, "allow_extra_args": True})(broker)
