@@ -1,0 +1,150 @@
+"""What is hostile takes a moment, not minutes: the broker lives in the same process."""
+
+import json
+import time
+from typing import Any
+
+import pytest
+from tests.local.registry.json_schemas import DRAFTS, parse
+
+from millstream.local.registry.formats import InvalidSchema, TooMuch
+from millstream.local.registry.json_schema.content import MAX_PATTERNS
+from millstream.local.registry.json_schema.differences import MAX_TOLD
+from millstream.local.registry.json_schema.drafts import MAX_DEPTH, MAX_SHAPES
+from millstream.local.registry.json_schema.rules import MAX_STEPS
+
+SECONDS = 10
+CHAIN = {f"d{i}": {"$ref": f"#/definitions/d{i + 1}"} for i in range(20_000)} | {"d20000": {}}
+
+
+def deep(opening: str, closing: str, levels: int) -> str:
+    return opening * levels + "{}" + closing * levels
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 500_000,
+        deep('{"not":', "}", 90_000),
+        deep('{"not":', "}", MAX_DEPTH + 1),
+        json.dumps({"default": json.loads("[" * 300 + "]" * 300)}),
+        json.dumps({"properties": {f"p{i}": {"type": ["string"] * i} for i in range(1, MAX_SHAPES + 2)}}),
+        '{"minimum":' + "1" * 900_000 + "}",
+        json.dumps({"$ref": "#"}),
+        json.dumps({"$ref": "#/not", "not": {"$ref": "#"}}),
+        json.dumps({f"p{i}": {"$ref": f"#a{i}"} for i in range(20_000)} | {"$ref": "#nowhere"}),
+    ],
+    ids=[
+        "arrays",
+        "schemas",
+        "one too deep",
+        "a deep default",
+        "all kinds",
+        "a long number",
+        "itself",
+        "a ring",
+        "anchors",
+    ],
+)
+def test_a_text_without_end_is_refused_soon(text: str) -> None:
+    began = time.process_time()
+    with pytest.raises(InvalidSchema):
+        parse(text)
+    assert time.process_time() - began < SECONDS
+
+
+@pytest.mark.parametrize(
+    "tree",
+    [
+        {"properties": {f"p{i}": {"type": "string", "description": f"the {i}th"} for i in range(15_000)}},
+        {"$schema": DRAFTS["2020-12"], "anyOf": [{"required": [f"r{i}"], "minimum": i / 7} for i in range(15_000)]},
+        {"$ref": "#/definitions/d0", "definitions": CHAIN},
+        {"definitions": {f"d{i}": {"$id": f"http://x.example/{i}"} for i in range(20_000)}},
+        {"enum": [{"a": i} for i in range(80_000)]},
+        json.loads(deep('{"type":["array","null"],"items":', "}", MAX_DEPTH)),
+        json.loads(deep('{"type":"object","properties":{"a":', "}}", MAX_DEPTH)),
+        json.loads(deep('{"anyOf":[true,', "]}", MAX_DEPTH)),
+    ],
+    ids=["properties", "parts", "a chain of references", "identifiers", "an enum", "arrays", "objects", "choices"],
+)
+def test_a_big_schema_is_read_and_can_read_itself(tree: Any) -> None:
+    began = time.process_time()
+    schema, same = parse(tree), parse({**tree, "title": "the same"})
+    if len(tree.get("anyOf", ())) < 500:
+        assert same.misfits(schema) == []
+    assert len(schema.normalized()) == len(schema.canonical)
+    assert time.process_time() - began < SECONDS
+
+
+def tower(floor: dict[str, Any], keyword: str, floors: int = 60) -> dict[str, Any]:
+    """Each floor holds the one below twice: two to the power of sixty ways lead to the lowest."""
+
+    def held(i: int) -> dict[str, Any]:
+        below = {"$ref": f"#/definitions/d{i + 1}"}
+        return {keyword: {"a": below, "b": below} if keyword == "properties" else [below, {"not": {}, **below}]}
+
+    floors_by_name = {f"d{i}": held(i) for i in range(floors)} | {f"d{floors}": floor}
+    return {"$ref": "#/definitions/d0", "definitions": floors_by_name}
+
+
+@pytest.mark.parametrize("keyword", ["allOf", "anyOf", "oneOf", "properties"])
+def test_what_is_used_everywhere_is_compared_once_and_not_told_everywhere(keyword: str) -> None:
+    text, number = parse(tower({"type": "string"}, keyword)), parse(tower({"type": "number"}, keyword))
+    began = time.process_time()
+    assert text.misfits(text) == []
+    assert 1 <= len(text.misfits(number)) <= MAX_TOLD
+    assert time.process_time() - began < SECONDS
+
+
+def knot(size: int, last: str) -> Any:
+    """Every definition may be any other: a pair of them leads to all pairs."""
+    every = [{"$ref": f"#/definitions/d{i}"} for i in range(size)]
+    definitions = {f"d{i}": {"title": str(i), "anyOf": every} for i in range(size)} | {"d0": {"type": last}}
+    return {"$ref": "#/definitions/d1", "definitions": definitions}
+
+
+@pytest.mark.parametrize(
+    ("reader", "writer", "why"),
+    [
+        (
+            {"oneOf": [{"const": i} for i in range(4_000)]},
+            {"oneOf": [{"const": -i} for i in range(4_000)]},
+            str(MAX_STEPS),
+        ),
+        (knot(200, "string"), knot(200, "number"), "too deep|more than"),
+        (
+            {"properties": {f"a{i}": {} for i in range(1_000)}, "additionalProperties": False},
+            {"patternProperties": {f"(a+)+{i}$": {} for i in range(1_000)}, "additionalProperties": False},
+            str(MAX_PATTERNS),
+        ),
+        (
+            {"properties": {"a": {}}, "additionalProperties": False},
+            {"patternProperties": {"^(?!b)a": {}}, "additionalProperties": False},
+            "has to be tried",
+        ),
+        (
+            tower({"type": "string"}, "items", 1)
+            | {
+                "definitions": {f"d{i}": {"items": {"$ref": f"#/definitions/d{i + 1}"}} for i in range(5_000)}
+                | {"d5000": {}}
+            },
+            {"$ref": "#/definitions/d0", "definitions": {"d0": {"items": {"$ref": "#/definitions/d0"}}}},
+            "too deep",
+        ),
+    ],
+    ids=["wide sums", "a knot", "patterns", "a pattern that looks ahead", "a chain"],
+)
+def test_a_comparison_without_end_is_given_up_soon(reader: Any, writer: Any, why: str) -> None:
+    new, old = parse(reader), parse(writer)
+    began = time.process_time()
+    with pytest.raises(TooMuch, match=why):
+        new.misfits(old)
+    assert time.process_time() - began < SECONDS
+
+
+def test_a_pattern_made_to_take_for_ever_is_matched_at_once() -> None:
+    began = time.process_time()
+    reader = parse({"patternProperties": {"^(a+)+$": {"type": "string"}}, "additionalProperties": False})
+    (misfit,) = reader.misfits(parse({"properties": {"a" * 50_000 + "b": {}}, "additionalProperties": False}))
+    assert "PROPERTY_REMOVED_FROM_CLOSED_CONTENT_MODEL" in misfit
+    assert time.process_time() - began < 1
