@@ -6,6 +6,7 @@ from millstream.declare.envelope import Call, Envelope
 from millstream.declare.failure import Backoff, OnFailure, Retry, dead_letter, exponential, stop
 from millstream.declare.handler import Handler, Kind, Need, Parameter
 from millstream.declare.notes import Alias, Deprecated, Doc, Number
+from millstream.declare.personal import Personal
 from millstream.declare.scale import Scale
 from millstream.declare.service import Delivery, Service
 from millstream.declare.store import State, Store
@@ -30,6 +31,7 @@ __all__ = [
     "Number",
     "OnFailure",
     "Parameter",
+    "Personal",
     "Retry",
     "Sandbox",
     "Scale",

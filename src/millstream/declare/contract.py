@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, dataclass_transform,
 
 import msgspec
 
+from millstream.declare.personal import is_personal
 from millstream.errors import DeclarationError
 
 if TYPE_CHECKING:
@@ -123,7 +124,8 @@ def former_names(contract: type[Value]) -> list[str]:
 def key_field(contract: type[Contract]) -> str:
     """The field that is the record's key.
 
-    Raises `DeclarationError` where the class names none, or one that it does not have or that is no `str`.
+    Raises `DeclarationError` where the class names none, or one that it does not have, that is no `str`, or that is
+    `Personal`.
     """
     name = contract.__key_field__
     if name is None:
@@ -134,6 +136,11 @@ def key_field(contract: type[Contract]) -> str:
     fields = {field.name: _bare(field.type) for field in msgspec.structs.fields(contract)}
     if name not in fields:
         raise DeclarationError(f"{contract.__name__} names {name!r} as its key, but has no such field")
+    if any(is_personal(field.type) for field in msgspec.structs.fields(contract) if field.name == name):
+        raise DeclarationError(
+            f"{contract.__name__}.{name} is the key and cannot be Personal: keys are shown everywhere and kept for "
+            "ever. Make the key an id that says nothing about a person"
+        )
     if fields[name] is not str:
         raise DeclarationError(f"{contract.__name__}.{name} is the key and must be a str, not {fields[name]}")
     return name

@@ -69,6 +69,7 @@ def _shared() -> list[Any]:
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="timestamp"),
         _correlate,
         _redact,
+        _mask_personal,
     ]
 
 
@@ -131,6 +132,16 @@ def _redact(_: Any, __: str, event: EventDict) -> EventDict:
     for name in event:
         if _SECRET.search(name):
             event[name] = HIDDEN
+    return event
+
+
+def _mask_personal(_: Any, __: str, event: EventDict) -> EventDict:
+    """Events and commands without what they say of a person, if this process has any at all."""
+    personal = sys.modules.get("millstream.declare.personal")
+    if personal is not None:
+        for name, value in event.items():
+            if personal.holds_personal(value):
+                event[name] = personal.shown(value)
     return event
 
 

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from millstream.operate.cli.common import JsonOption, cluster, tool_settings
+from millstream.operate.cli.common import JsonOption, SystemOption, cluster, tool_settings
 
 if TYPE_CHECKING:
     from millstream.contracts import Contracts
     from millstream.kafka import Kafka, Message
+    from millstream.operate.masking import Masking
 
 SHOWN_BYTES = 64
 """How much of a value that nobody can read is shown, in hexadecimal."""
@@ -24,9 +25,14 @@ def tail(
     from_beginning: Annotated[bool, typer.Option("--from-beginning", help="Start with the oldest record.")] = False,
     most: Annotated[int | None, typer.Option("--max", min=1, metavar="N", help="Stop after N records.")] = None,
     follow: Annotated[bool, typer.Option(help="Wait for more at the end.")] = True,
+    reveal: Annotated[bool, typer.Option("--reveal", help="Show personal data, too.")] = False,
+    system: SystemOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Print the records of a topic, decoded, as they are committed. Ctrl-C ends it.
+
+    What the system declares as Personal is masked. Where no system can be found, nobody knows what is personal: then
+    values are hidden.
 
     Examples:
 
@@ -35,10 +41,14 @@ def tail(
       millstream tail orders.events.dlq --from-beginning --no-follow
 
       millstream tail orders.events --max 10 --json
+
+      millstream tail orders.events --reveal
     """
     from millstream.contracts import Contracts, Registry
     from millstream.errors import TopicMissing
+    from millstream.operate.masking import masking_of
 
+    masking = None if reveal else masking_of(system)
     settings, _ = tool_settings()
     contracts = Contracts(Registry(settings.registry_url))
     show = _as_json if as_json else _as_line
@@ -51,7 +61,7 @@ def tail(
             messages = (message for batch in kafka.read_to_end(topic) for message in batch)
         try:
             for number, message in enumerate(messages, 1):
-                sys.stdout.write(show(describe(message, contracts)) + "\n")
+                sys.stdout.write(show(describe(message, contracts, masking)) + "\n")
                 sys.stdout.flush()
                 if number == most:
                     return
@@ -59,8 +69,8 @@ def tail(
             return
 
 
-def describe(message: "Message", contracts: "Contracts") -> dict[str, Any]:
-    """What a person wants to know of a record. Never raises for what it holds."""
+def describe(message: "Message", contracts: "Contracts", masking: "Masking | None" = None) -> dict[str, Any]:
+    """What a person wants to know of a record, masked by `masking`. Never raises for what it holds."""
     from millstream.errors import DecodeError
 
     headers = {name: (value or b"").decode(errors="replace") for name, value in message.headers() or ()}
@@ -76,12 +86,15 @@ def describe(message: "Message", contracts: "Contracts") -> dict[str, Any]:
         "correlation_id": headers.get("correlationid"),
     }
     told |= {name: text for name, text in headers.items() if name.startswith(DEAD_LETTER)}
+    topic = message.topic().removesuffix(".dlq")
     if value is None:
-        return told | {"value": None}
-    try:
-        return told | {"value": contracts.decode_any(message.topic().removesuffix(".dlq"), value)}
-    except DecodeError as error:
-        return told | {"undecodable": str(error), "bytes": len(value), "hex": value[:SHOWN_BYTES].hex()}
+        told["value"] = None
+    else:
+        try:
+            told["value"] = contracts.decode_any(topic, value)
+        except DecodeError as error:
+            told |= {"undecodable": str(error), "bytes": len(value), "hex": value[:SHOWN_BYTES].hex()}
+    return told if masking is None else masking.masked(topic, told)
 
 
 def _following(kafka: "Kafka", topic: str, *, from_beginning: bool) -> Iterator["Message"]:

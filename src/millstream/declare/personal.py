@@ -1,0 +1,135 @@
+"""Personal data: fields that tools and logs do not show."""
+
+import types
+from collections.abc import Collection
+from functools import cache, reduce
+from typing import Annotated, Any, Union, cast, get_args, get_origin
+
+import msgspec
+
+MASK = "••••••"
+
+_UNIONS = (Union, types.UnionType)
+
+
+class Personal:
+    """Says that a field is about a person: it is masked in logs, in listings and in the examples of documents.
+
+    Bytes on topics are as they were: this protects from eyes, not from readers of the topic. A key cannot be personal,
+    since keys are shown everywhere and kept for ever.
+
+    >>> from typing import Annotated
+    >>> from millstream.declare.contract import Value
+    >>> class Customer(Value):
+    ...     customer_id: str
+    ...     email: Annotated[str, Personal]
+    >>> masked(Customer, {"customer_id": "c-1", "email": "ada@example.org"})
+    {'customer_id': 'c-1', 'email': '••••••'}
+    """
+
+
+def is_personal(annotation: Any) -> bool:
+    """Whether an annotation says `Personal` of the whole value, itself or through an alias or a part of a union.
+
+    >>> is_personal(Annotated[str | None, Personal()]), is_personal(str)
+    (True, False)
+    """
+    annotation = getattr(annotation, "__value__", annotation)  # `type Email = …` of Python 3.12
+    if get_origin(annotation) in _UNIONS:
+        return any(is_personal(part) for part in get_args(annotation))
+    if get_origin(annotation) is not Annotated:
+        return False
+    inner, *notes = get_args(annotation)
+    return any(note is Personal or isinstance(note, Personal) for note in notes) or is_personal(inner)
+
+
+@cache
+def has_personal(contract: type[msgspec.Struct]) -> bool:
+    """Whether a class has personal fields, at any depth."""
+    return _is_or_has_personal(contract, set())
+
+
+def masked(contract: type[msgspec.Struct], plain: Any) -> Any:
+    """What JSON can hold of a record of this class, with personal fields masked.
+
+    Where a union leaves open which class it is, whatever is personal in one of them is masked.
+    """
+    return _masked(contract, plain) if has_personal(contract) else plain
+
+
+def holds_personal(value: Any) -> bool:
+    """Whether a value that is to be logged is a record with personal fields, or holds one."""
+    match value:
+        case msgspec.Struct():
+            return has_personal(type(value))
+        case list() | tuple() | set() | frozenset():
+            return any(map(holds_personal, cast("Collection[Any]", value)))
+        case dict():
+            return any(map(holds_personal, cast("dict[Any, Any]", value).values()))
+        case _:
+            return False
+
+
+def shown(record: Any) -> str:
+    """The representation of a record, or of a collection of them, for logs: with personal fields masked."""
+    match record:
+        case msgspec.Struct():
+            types_of = {field.name: field.type for field in msgspec.structs.fields(type(record))}
+            parts = [
+                f"{name}={MASK if is_personal(of) else shown(getattr(record, name))}" for name, of in types_of.items()
+            ]
+            return f"{type(record).__name__}({', '.join(parts)})"
+        case list() | tuple() | set() | frozenset():
+            return f"[{', '.join(map(shown, cast('Collection[Any]', record)))}]"
+        case dict():
+            entries = cast("dict[Any, Any]", record)
+            return f"{{{', '.join(f'{key!r}: {shown(value)}' for key, value in entries.items())}}}"
+        case _:
+            return repr(record)
+
+
+def _masked(annotation: Any, plain: Any) -> Any:
+    if plain is None:
+        return None
+    if is_personal(annotation):
+        return MASK
+    annotation = getattr(annotation, "__value__", annotation)
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _masked(arguments[0], plain)
+    if origin in _UNIONS:
+        return reduce(lambda value, part: _masked(part, value), arguments, plain)
+    if isinstance(plain, dict):
+        return _masked_entries(annotation, arguments, cast("dict[str, Any]", plain))
+    if isinstance(plain, (list, tuple, set, frozenset)) and arguments:
+        items = list(cast("Collection[Any]", plain))
+        each = arguments if ... not in arguments and len(arguments) == len(items) else arguments[:1] * len(items)
+        return [_masked(part, item) for part, item in zip(each, items, strict=True)]
+    return cast("Any", plain)
+
+
+def _masked_entries(annotation: Any, arguments: tuple[Any, ...], plain: dict[str, Any]) -> dict[str, Any]:
+    if isinstance(annotation, type) and issubclass(annotation, msgspec.Struct):
+        if list(plain) in ([annotation.__name__], [f"{annotation.__module__}.{annotation.__name__}"]):
+            # A branch of a union, under its name.
+            return {name: _masked(annotation, value) for name, value in plain.items()}
+        inside: dict[str, Any] = {}
+        for field in msgspec.structs.fields(annotation):
+            inside |= {field.name: field.type, field.encode_name: field.type}
+        return {name: _masked(inside.get(name), value) for name, value in plain.items()}
+    for argument in arguments:
+        # The values of a dict, or the named parts of a tuple.
+        plain = {name: _masked(argument, value) for name, value in plain.items()}
+    return plain
+
+
+def _is_or_has_personal(annotation: Any, visited: set[type]) -> bool:
+    if is_personal(annotation):
+        return True
+    annotation = getattr(annotation, "__value__", annotation)
+    if isinstance(annotation, type) and issubclass(annotation, msgspec.Struct):
+        if annotation in visited:
+            return False
+        visited.add(annotation)
+        return any(_is_or_has_personal(field.type, visited) for field in msgspec.structs.fields(annotation))
+    return any(_is_or_has_personal(argument, visited) for argument in get_args(annotation))
