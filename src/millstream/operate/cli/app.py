@@ -4,8 +4,10 @@ import typer
 
 from millstream.operate.cli.broker import become_broker
 from millstream.operate.cli.config import config
+from millstream.operate.cli.docs import docs
 from millstream.operate.cli.lag import lag
 from millstream.operate.cli.run import run
+from millstream.operate.cli.schemas import EXIT_CODES as FOUND
 from millstream.operate.cli.schemas import schemas
 from millstream.operate.cli.tail import tail
 from millstream.operate.cli.topics import topics
@@ -31,5 +33,6 @@ def broker(context: typer.Context) -> None:
 
 for command in (up, run, topics, lag, tail, config):
     app.command(epilog=EXIT_CODES)(command)
+app.command(epilog=FOUND)(docs)
 app.add_typer(schemas, name="schemas")
 app.command(add_help_option=False, context_settings={"ignore_unknown_options": True, "allow_extra_args": True})(broker)

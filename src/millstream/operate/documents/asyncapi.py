@@ -1,0 +1,142 @@
+"""AsyncAPI 3 of a system: channels, operations, and messages with the schemas that travel.
+
+https://www.asyncapi.com/docs/reference/specification/v3.0.0
+"""
+
+import json
+from typing import Any
+
+from millstream.declare import Contract, Kind, Service, full_name
+from millstream.operate.documents.examples import example_of
+from millstream.operate.documents.model import MessageTold, SystemTold, TopicTold
+from millstream.operate.schemas.declared import schema_in
+
+_SCHEMA_FORMATS = {
+    "avro": "application/vnd.apache.avro;version=1.9.0",
+    "protobuf": "application/vnd.google.protobuf;version=3",
+    "json_schema": "application/schema+json;version=draft-2020-12",
+    "json": "application/schema+json;version=draft-2020-12",
+}
+_CONTENT_TYPES = {
+    "avro": "application/vnd.apache.avro",
+    "protobuf": "application/x-protobuf",
+    "json_schema": "application/json",
+    "json": "application/json",
+}
+_LOOKUP = {
+    "topic_record": "TopicRecordIdStrategy",
+    "topic": "TopicIdStrategy",
+    "record": "RecordIdStrategy",
+}
+_HEADERS = {
+    "ce_id": "The event's id.",
+    "ce_type": "The class, in full.",
+    "ce_source": "The service that made it.",
+    "ce_time": "When it was made, as ISO 8601 text.",
+    "correlationid": "The id of the first event of the story.",
+    "causationid": "The id of the event that led to this one.",
+    "traceparent": "The W3C trace that it belongs to.",
+}
+
+
+def asyncapi(told: SystemTold, version: str) -> dict[str, Any]:
+    """The document, in the order of names."""
+    operations: dict[str, Any] = {}
+    for topic in told.topics:
+        for service in told.services:
+            for action, by_service in (("send", topic.senders), ("receive", topic.receivers)):
+                if classes := by_service.get(service.name):
+                    name = f"{service.name}.{action}.{topic.topic.name}"
+                    operations[name] = _operation(action, service, topic, classes)
+    messages = [(topic, message) for topic in told.topics for message in topic.messages]
+    return {
+        "asyncapi": "3.0.0",
+        "info": {
+            "title": told.name,
+            "version": version,
+            "description": f"What travels between the services of {told.name}. Derived from the code.",
+        },
+        "defaultContentType": "application/octet-stream",
+        "channels": {topic.topic.name: _channel(topic) for topic in told.topics},
+        "operations": dict(sorted(operations.items())),
+        "components": {
+            "messages": {
+                full_name(message.contract): _message(topic, message)
+                for topic, message in sorted(messages, key=lambda pair: full_name(pair[1].contract))
+            },
+            "messageTraits": {"cloudevents": {"headers": _headers()}},
+        },
+    }
+
+
+def _channel(told: TopicTold) -> dict[str, Any]:
+    topic = told.topic
+    config = topic.config()
+    settings: dict[str, Any] = {"cleanup.policy": config["cleanup.policy"].split(",")}
+    if "retention.ms" in config:
+        settings["retention.ms"] = int(config["retention.ms"])
+    names = [message.contract for message in told.messages]
+    return {
+        "address": topic.name,
+        "description": f"Keyed by {told.key}; kept {told.retention}.",
+        "messages": {of.__name__: {"$ref": f"#/components/messages/{full_name(of)}"} for of in names},
+        "bindings": {
+            "kafka": {
+                "topic": topic.name,
+                "partitions": topic.partitions,
+                "topicConfiguration": settings,
+                "bindingVersion": "0.5.0",
+            }
+        },
+    }
+
+
+def _operation(action: str, service: Service, told: TopicTold, classes: list[type[Contract]]) -> dict[str, Any]:
+    channel = f"#/channels/{told.topic.name}"
+    operation: dict[str, Any] = {
+        "action": action,
+        "channel": {"$ref": channel},
+        "summary": f"{service.name} {action}s {', '.join(of.__name__ for of in classes)}",
+        "tags": [{"name": service.name}],
+        "messages": [{"$ref": f"{channel}/messages/{of.__name__}"} for of in classes],
+    }
+    if action == "receive":
+        groups = sorted({service.group(kind) for kind in Kind if told.topic in service.consumed(kind)})
+        operation["bindings"] = {
+            "kafka": {"groupId": {"type": "string", "enum": groups}, "bindingVersion": "0.5.0"},
+        }
+    return operation
+
+
+def _message(told: TopicTold, message: MessageTold) -> dict[str, Any]:
+    topic, contract = told.topic, message.contract
+    schema = schema_in("json_schema" if topic.format == "json" else topic.format, contract)
+    kafka: dict[str, Any] = {
+        "key": {"type": "string", "description": f"{contract.__key_field__} of the {message.kind}"}
+    }
+    if topic.format != "json":
+        kafka |= {
+            "schemaIdLocation": "payload",
+            "schemaIdPayloadEncoding": "confluent",
+            "schemaLookupStrategy": _LOOKUP[topic.subjects],
+        }
+    made = {
+        "name": full_name(contract),
+        "title": contract.__name__,
+        "summary": message.told.doc,
+        "contentType": _CONTENT_TYPES[topic.format],
+        "tags": [{"name": message.kind}],
+        "traits": [{"$ref": "#/components/messageTraits/cloudevents"}],
+        "payload": {
+            "schemaFormat": _SCHEMA_FORMATS[topic.format],
+            "schema": schema if topic.format == "protobuf" else json.loads(schema),
+        },
+        "bindings": {"kafka": kafka | {"bindingVersion": "0.5.0"}},
+        "examples": [{"name": contract.__name__, "payload": example_of(contract)}],
+    }
+    return {key: value for key, value in made.items() if value != ""}
+
+
+def _headers() -> dict[str, Any]:
+    properties = {name: {"type": "string", "description": said} for name, said in _HEADERS.items()}
+    return {"type": "object", "properties": properties}
