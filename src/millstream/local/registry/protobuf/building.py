@@ -30,6 +30,7 @@ from millstream.local.registry.protobuf.nodes import (
     Word,
 )
 
+_ESCAPES = {ord(a): f"\\{b}" for a, b in zip("\n\r\t\"'\\", "nrt\"'\\", strict=True)}
 _Fields: TypeAlias = "RepeatedCompositeFieldContainer[FieldDescriptorProto]"
 
 
@@ -129,9 +130,8 @@ class _Builder:
     def _field(self, made: FieldDescriptorProto, field: Field, scope: str) -> None:
         made.name, made.number = field.name, field.number
         made.label = getattr(FieldDescriptorProto, f"LABEL_{(field.label or 'optional').upper()}")
-        made.proto3_optional = self._proto3 and field.label == "optional" and not made.extendee
-        if not made.proto3_optional:
-            made.ClearField("proto3_optional")
+        if self._proto3 and field.label == "optional":
+            made.proto3_optional = True
         if field.key:
             made.label = FieldDescriptorProto.LABEL_REPEATED
             made.type = FieldDescriptorProto.TYPE_MESSAGE
@@ -232,17 +232,27 @@ def _names(statements: Iterable[Ranges]) -> Iterable[str]:
     return (item for statement in statements for item in statement.items if isinstance(item, str))
 
 
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise InvalidSchema(f"{text!r} is no number") from None
+
+
 def _default(field: FieldDescriptorProto, option: Option) -> str:
     match option.value:
         case str(text) if field.type == FieldDescriptorProto.TYPE_BYTES:
             raw = text.encode("utf-8", "surrogateescape")
-            return "".join(chr(b) if 32 <= b < 127 and b not in b"\\\"'" else f"\\{b:03o}" for b in raw)
+            return "".join(_ESCAPES.get(byte) or (chr(byte) if 32 <= byte < 127 else f"\\{byte:03o}") for byte in raw)
         case str(text):
             return text
         case Word(text) if text.lstrip("-").lower().startswith("0x"):
             return str(int(text, 16))
         case Word(text) if text.lstrip("-").isdigit() and text.lstrip("-").startswith("0"):
             return str(int(text, 8)) if set(text) <= set("-01234567") else text
+        case Word(text) if field.type in (FieldDescriptorProto.TYPE_FLOAT, FieldDescriptorProto.TYPE_DOUBLE):
+            number = _number(text)
+            return str(int(number)) if number.is_integer() and abs(number) < 1e15 else repr(number)
         case Word(text):
             return text
         case Block() | list():

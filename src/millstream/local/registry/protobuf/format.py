@@ -129,9 +129,11 @@ def _check(linked: Linked) -> None:
 
 
 def _order(messages: Sequence[Message], outer: str = "") -> Iterator[str]:
-    for message in messages:
-        yield f"{outer}{message.name}"
-        yield from _order(message.messages, f"{outer}{message.name}.")
+    """The messages with their numbers. Those that maps become have one, too, but nobody writes them by themselves."""
+    for number, message in enumerate(messages):
+        if not message.is_map_entry:
+            yield f"{outer}{message.name}={number}"
+            yield from _order(message.messages, f"{outer}{message.name}.")
 
 
 def _told(misfit: Difference) -> str:

@@ -93,9 +93,11 @@ class _Normalizer:
     def _enum(self, enum: Enum, outer: str) -> Enum:
         scope = within(outer, enum.name)
         values = [replace(value, options=self._options(value.options, scope)) for value in enum.values]
+        # In proto3 the first constant must be zero, which would not be so with negative ones before it.
+        zero_first = self._linked.file.syntax == "proto3"
         return Enum(
             enum.name,
-            sorted(values, key=lambda value: (value.number, value.name)),
+            sorted(values, key=lambda value: (zero_first and value.number < 0, value.number, value.name)),
             self._options(enum.options, scope),
             _sorted_ranges(enum.reserved),
         )
@@ -119,17 +121,19 @@ class _Normalizer:
 
     def _options(self, options: Sequence[Option], scope: str) -> list[Option]:
         """Sorted by name; what is set of one custom option in several places is put together."""
-        merged: dict[str, list[Option]] = {}
+        values: dict[str, list[Value]] = {}
+        single: set[str] = set()
         for option in options:
-            name, value, repeats = self._custom(option, scope) if option.name[0] == "(" else (option.name, None, True)
-            same = merged.setdefault(name, [])
-            if value is None:
-                same.append(Option(name, _sorted_value(option.value)))
-            elif not repeats and same and isinstance(same[0].value, Block) and isinstance(value, Block):
-                same[0] = Option(name, _sorted_value(Block((*same[0].value.entries, *value.entries))))
-            else:
-                same.append(Option(name, _sorted_value(value)))
-        return [option for name in sorted(merged) for option in merged[name]]
+            plain = option.name, option.value, True
+            name, value, repeats = self._custom(option, scope) if option.name.startswith("(") else plain
+            values.setdefault(name, []).append(value)
+            if not repeats:
+                single.add(name)
+        return [
+            Option(name, _sorted_value(value))
+            for name in sorted(values)
+            for value in (_together(values[name]) if name in single else values[name])
+        ]
 
     def _custom(self, option: Option, scope: str) -> tuple[str, Value, bool]:
         """A custom option's full name, its value as a whole, and whether there may be several."""
@@ -141,6 +145,14 @@ class _Normalizer:
         if found is None:
             return f"({name})", value, True
         return f"({found.name})", value, found.node.label == "repeated"
+
+
+def _together(values: list[Value]) -> list[Value]:
+    """What several options set of one message; of single values the last one counts."""
+    blocks = [value for value in values if isinstance(value, Block)]
+    if len(blocks) < len(values):
+        return values[-1:]
+    return [Block(tuple(entry for block in blocks for entry in block.entries))]
 
 
 def _sorted_ranges(statements: Iterable[Ranges]) -> list[Ranges]:
