@@ -9,7 +9,7 @@ SIDE_BY_SIDE := -n 2 --dist loadfile --no-loadscope-reorder
 # Byte code is worth its few seconds: every service starts from it.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run test test-all chaos torture fuzz lint bench lock clean
+.PHONY: help run test test-all chaos torture properties fuzz lint bench lock clean
 help:
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
@@ -27,6 +27,9 @@ chaos: $(VENV)/dev.stamp ## the orders under kill -9 of everything, at random
 
 torture: $(VENV)/dev.stamp ## the local broker and three workers under kill -9 for ten minutes (TORTURE_SECONDS, TORTURE_SEED)
 	@$(BIN)/pytest -m long -s tests/torture $(ARGS)
+
+properties: $(VENV)/dev.stamp ## ten thousand random contracts through every format, ours and other libraries'
+	@$(BIN)/pytest -m long tests/contracts $(ARGS)
 
 fuzz: $(VENV)/dev.stamp ## hostile bytes for the local broker, half an hour (ARGS="--seconds 60 --seed 1")
 	@$(BIN)/python -m tests.fuzz $(ARGS)

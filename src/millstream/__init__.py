@@ -31,6 +31,7 @@ if typing.TYPE_CHECKING:
         minutes,
         seconds,
         stop,
+        upcasts,
     )
     from millstream.errors import MillstreamError, Rejected, Unsettled
 
@@ -64,6 +65,7 @@ __all__ = [
     "minutes",
     "seconds",
     "stop",
+    "upcasts",
 ]
 
 

@@ -1,5 +1,7 @@
 """Values of the sample classes, and classes that nobody thought of."""
 
+import functools
+import operator
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from itertools import count
@@ -21,7 +23,7 @@ moment = st.datetimes(timezones=st.just(UTC)) | st.datetimes(
 duration = st.integers(-(1 << 63), (1 << 63) - 1).map(lambda n: timedelta(microseconds=n)) | st.timedeltas(
     timedelta(days=-2), timedelta(days=2)
 )
-real = st.floats(allow_nan=False)
+real = st.floats(allow_nan=False, allow_infinity=False)
 line = st.builds(Line, product=text, quantity=whole, price=money)
 card = st.builds(Card, number=text)
 invoice = st.builds(Invoice, due=st.dates(), lines=st.lists(line, max_size=3).map(tuple))
@@ -87,10 +89,50 @@ _numbers = count()
 Typed = tuple[Any, st.SearchStrategy[Any]]
 
 
-def _record(fields: list[Typed]) -> Typed:
-    body = {"__annotations__": {f"f{n}": annotation for n, (annotation, _) in enumerate(fields)}}
-    cls: Any = ValueMeta(f"Made{next(_numbers)}", (Value,), body | {"__module__": __name__}, namespace="made")
-    return cls, st.builds(cls, **{f"f{n}": values for n, (_, values) in enumerate(fields)})
+def _record(fields: list[tuple[Typed, list[Any]]]) -> Typed:
+    """A class of these fields; where a value is given, it is the field's default."""
+    number = next(_numbers)
+    body: dict[str, Any] = {"__annotations__": {f"f{n}": typed[0] for n, (typed, _) in enumerate(fields)}}
+    body |= {f"f{n}": given[0] for n, (_, given) in enumerate(fields) if given}
+    cls: Any = ValueMeta(f"Made{number}", (Value,), body | {"__module__": __name__}, namespace=f"made.n{number}")
+    return cls, st.builds(cls, **{f"f{n}": typed[1] for n, (typed, _) in enumerate(fields)})
+
+
+def _field(typed: Typed) -> st.SearchStrategy[tuple[Typed, list[Any]]]:
+    return st.tuples(st.just(typed), st.just([]) | typed[1].filter(_is_hashable).map(lambda value: [value]))
+
+
+def _is_hashable(value: Any) -> bool:
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True
+
+
+def _union(typed: list[Typed]) -> Typed:
+    return functools.reduce(operator.or_, (t[0] for t in typed)), st.one_of(*(t[1] for t in typed))
+
+
+# At most one of each row, since they are the same to Avro.
+_BRANCHES: list[list[Typed]] = [
+    [(str, text), (UUID, st.uuids())],
+    [(int, whole), (datetime, moment), (timedelta, duration)],
+    [(float, real)],
+    [(bool, st.booleans())],
+    [(date, st.dates())],
+    [(bytes, st.binary(max_size=10))],
+    [(Colour, st.sampled_from(Colour))],
+    [(Priority, st.sampled_from(Priority))],
+    [(Line, line)],
+    [(Card, card)],
+    [(tuple[Line, ...], st.lists(line, max_size=2).map(tuple))],
+    [(dict[str, int], st.dictionaries(text, whole, max_size=2))],
+]
+_unions = st.lists(st.sampled_from(_BRANCHES), min_size=2, max_size=4, unique_by=id).flatmap(
+    lambda rows: st.tuples(*(st.sampled_from(row) for row in rows)).map(lambda typed: _union(list(typed)))
+)
+_leaves = st.sampled_from(_SCALARS) | _unions
 
 
 def _containers(inner: st.SearchStrategy[Typed]) -> st.SearchStrategy[Typed]:
@@ -103,10 +145,10 @@ def _containers(inner: st.SearchStrategy[Typed]) -> st.SearchStrategy[Typed]:
             lambda parts: (tuple[*(t[0] for t in parts)], st.tuples(*(t[1] for t in parts)))
         )
         | st.sampled_from(_SCALARS).map(lambda t: (frozenset[t[0]], st.frozensets(t[1], max_size=3)))
-        | st.lists(inner, min_size=1, max_size=4).map(_record)
+        | st.lists(inner.flatmap(_field), min_size=1, max_size=4).map(_record)
     )
 
 
-typed = st.recursive(st.sampled_from(_SCALARS), _containers, max_leaves=8)
-classes = st.lists(typed, min_size=1, max_size=5).map(_record)
+typed = st.recursive(_leaves, _containers, max_leaves=8)
+classes = st.lists(typed.flatmap(_field), min_size=1, max_size=5).map(_record)
 """A class and a strategy for its values."""

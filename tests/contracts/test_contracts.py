@@ -13,7 +13,7 @@ from tests.contracts.conftest import Scripted, answer
 from tests.contracts.samples import Card, Invoice, Money
 
 from millstream.contracts import Contracts, Registry, schema_text, subject_for
-from millstream.contracts.codec import framing
+from millstream.contracts.framing import framing
 from millstream.declare import Alias, Event, Topic, Value
 from millstream.errors import DeclarationError, DecodeError, EncodeError, RegistryUnavailable
 

@@ -2,20 +2,33 @@
 
 import time
 from collections.abc import Callable, Iterable
-from typing import Any, Generic, NamedTuple, TypeVar, cast
+from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar, cast
 
 import msgspec
 
-from millstream.contracts.codec import Codec, codec_for, framing, schema_id_of
+from millstream.contracts.codec import Codec, codec_for
+from millstream.contracts.framing import schema_id_of
 from millstream.contracts.json import json_decoder, json_encoder, plain_json
+from millstream.contracts.json_schema import JsonCodec, json_schema_text
+from millstream.contracts.meeting import Expected, Read, Written, plain_json_payload, refusing
+from millstream.contracts.protobuf import ProtobufCodec, protobuf_schema
+from millstream.contracts.protobuf.raw import raw_fields
 from millstream.contracts.registry import Registry, subject_for
-from millstream.contracts.resolve import plain_decoder, resolving_decoder
-from millstream.contracts.schema import Schema, avro_schema, record_name, same_bytes, schema_text
-from millstream.declare.contract import Contract, Value, former_names, full_name, home_of
+from millstream.contracts.resolve import plain_decoder
+from millstream.contracts.schema import schema_text
+from millstream.declare.contract import Contract, Value, full_name, home_of
 from millstream.declare.topic import Topic
 from millstream.errors import DeclarationError, DecodeError
 
 V = TypeVar("V", bound=Value)
+
+AnyCodec: TypeAlias = Codec[Any] | ProtobufCodec[Any] | JsonCodec[Any]
+
+_LANGUAGES: dict[str, tuple[str, Callable[[type[Value]], str], Callable[[type[Any], int], AnyCodec]]] = {
+    "avro": ("AVRO", schema_text, codec_for),
+    "protobuf": ("PROTOBUF", protobuf_schema, ProtobufCodec),
+    "json_schema": ("JSON", json_schema_text, JsonCodec),
+}
 
 FORGET_AFTER = 5.0
 """Seconds until an id that the registry did not know is asked for again."""
@@ -42,10 +55,10 @@ class Contracts:
 
     def __init__(self, registry: Registry | None) -> None:
         self._registry = registry
-        self._codecs: dict[type[Value], Codec[Any]] = {}
+        self._codecs: dict[type[Value], AnyCodec] = {}
         self._encoders: dict[type[Value], Callable[[Any], bytes]] = {}
         self._unknown: dict[int, tuple[float, DecodeError]] = {}
-        self._plain: dict[int, Callable[[bytes], Any]] = {}
+        self._plain: dict[int, Read] = {}
 
     def register(self, contracts: Iterable[type[Value]], *, topic: Topic | str | None = None) -> None:
         """Makes these classes ready to encode: registers the schema of each under its home topic, or under `topic`.
@@ -58,9 +71,9 @@ class Contracts:
             if isinstance(home, Topic) and home.format == "json":
                 self._encoders[contract] = json_encoder(contract)
                 continue
-            name = home.name if isinstance(home, Topic) else home
-            schema_id = self._asked.register(subject_for(name, full_name(contract)), schema_text(contract))
-            codec = self._codecs[contract] = codec_for(contract, schema_id)
+            kind, text, made = _LANGUAGES[home.format if isinstance(home, Topic) else "avro"]
+            schema_id = self._asked.register(subject_for(home, full_name(contract)), text(contract), kind)
+            codec = self._codecs[contract] = made(contract, schema_id)
             self._encoders[contract] = codec.encode
 
     def encode(self, record: Value) -> bytes:
@@ -80,7 +93,7 @@ class Contracts:
         """
         self.register([value], topic=topic)
         codec = self._codecs[value]
-        decode = self._dispatch({codec.prefix: codec.read}, {full_name(value): value})
+        decode = self._dispatch({codec.prefix: codec.read}, Expected([value]))
         return Values(codec.encode, decode)
 
     def decoder(self, topics: Iterable[Topic]) -> "Decoder":
@@ -94,13 +107,13 @@ class Contracts:
                 names = ", ".join(topic.name for topic in topics)
                 raise DeclarationError(f"one decoder for {names}: ask for a decoder of the JSON topic alone")
             return Decoder(json_decoder(topics[0].contracts[0]))
-        contracts = {name: contract for topic in topics for contract in topic.contracts for name in _names(contract)}
+        expected = Expected(contract for topic in topics for contract in topic.contracts)
         by_prefix = {
-            framing(codec.schema_id): codec.read
-            for contract in {*contracts.values()}
+            codec.prefix: codec.read
+            for contract in expected.contracts
             if (codec := self._codecs.get(contract)) is not None
         }
-        return Decoder(self._dispatch(by_prefix, contracts))
+        return Decoder(self._dispatch(by_prefix, expected))
 
     def decode_any(self, topic: Topic | str, value: bytes | None) -> Any:
         """The value as what JSON can hold, whatever its schema: for people who look. Raises `DecodeError`."""
@@ -110,17 +123,16 @@ class Contracts:
             return plain_json(value)
         schema_id = schema_id_of(value)
         if (decode := self._plain.get(schema_id)) is None:
-            decode = self._plain[schema_id] = plain_decoder(self._schema(schema_id))
+            contracts = topic.contracts if isinstance(topic, Topic) else ()
+            decode = self._plain[schema_id] = _plain(schema_id, self._schema(schema_id), Expected(contracts))
         return msgspec.to_builtins(decode(value))
 
-    def _dispatch(
-        self, by_prefix: dict[bytes, Callable[[bytes], Any]], contracts: dict[str, type[Any]]
-    ) -> Callable[[bytes | None], Any]:
+    def _dispatch(self, by_prefix: dict[bytes, Read], expected: Expected) -> Callable[[bytes | None], Any]:
         def meet(value: bytes | None) -> Callable[[bytes], Any]:
             if not value:
                 raise _empty()
             schema_id = schema_id_of(value)
-            decode = self._choose(schema_id, contracts)
+            decode = self._choose(schema_id, expected)
             by_prefix[value[:5]] = decode
             return decode
 
@@ -133,27 +145,17 @@ class Contracts:
 
         return decode
 
-    def _choose(self, schema_id: int, contracts: dict[str, type[Any]]) -> Callable[[bytes], Any]:
-        schema = self._schema(schema_id)
-        name = record_name(schema) if isinstance(schema, dict) else str(schema)[:80]
-        contract = contracts.get(name)
-        if contract is None:
-            return _refusing("unexpected_type", f"schema {schema_id} is {name}; expected {', '.join(contracts)}")
-        if same_bytes(avro_schema(contract), schema):
-            return codec_for(contract, schema_id).read
-        try:
-            return resolving_decoder(contract, schema)
-        except DecodeError as error:
-            return _refusing(error.reason, f"schema {schema_id}: {error.detail}")
+    def _choose(self, schema_id: int, expected: Expected) -> Read:
+        return expected.reader(schema_id, self._schema(schema_id))
 
-    def _schema(self, schema_id: int) -> Schema:
+    def _schema(self, schema_id: int) -> Written:
         """Asks the registry. An id that it does not know is not asked for again at once."""
         if (failed := self._unknown.get(schema_id)) is not None:
             if time.monotonic() < failed[0]:
                 raise failed[1]
             del self._unknown[schema_id]
         try:
-            schema = self._asked.schema(schema_id)
+            schema = self._asked.written(schema_id)
             if schema is not None:
                 return schema
             error = DecodeError("unknown_schema", f"{self._asked} has no schema {schema_id}")
@@ -167,7 +169,7 @@ class Contracts:
     @property
     def _asked(self) -> Registry:
         if self._registry is None:
-            raise DeclarationError("an Avro topic needs a schema registry: set MILLSTREAM_REGISTRY_URL")
+            raise DeclarationError("all but plain JSON needs a schema registry: set MILLSTREAM_REGISTRY_URL")
         return self._registry
 
 
@@ -186,15 +188,25 @@ class Decoder:
         """From a value to an event or command. Raises `DecodeError`, and `RegistryUnavailable` for an id never met."""
 
 
-def _names(contract: type[Value]) -> list[str]:
-    return [full_name(contract), *former_names(contract)]
+def _plain(schema_id: int, written: Written, expected: Expected) -> Read:
+    """For people who look: field names as the writer had them, where its schema or a class of ours knows them."""
+    match written.kind:
+        case "AVRO":
+            return plain_decoder(written.schema)
+        case "JSON":
+            return plain_json_payload
+        case "PROTOBUF":
+            typed = expected.reader(schema_id, written)
 
+            def decode(message: bytes) -> Any:
+                try:
+                    return typed(message)
+                except DecodeError:
+                    return raw_fields(message)
 
-def _refusing(reason: str, detail: str) -> Callable[[bytes], Any]:
-    def refuse(value: bytes) -> Any:
-        raise DecodeError(reason, detail)
-
-    return refuse
+            return decode
+        case kind:
+            return refusing("unreadable_schema", f"schema {schema_id} is {kind}")
 
 
 def _empty() -> DecodeError:

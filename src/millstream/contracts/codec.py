@@ -7,6 +7,7 @@ from typing import Generic, TypeVar
 from millstream.contracts.decoding import generate_decoder
 from millstream.contracts.encoding import generate_encoder
 from millstream.contracts.explain import why_not_decoded, why_not_encoded
+from millstream.contracts.framing import framing, schema_id_of
 from millstream.contracts.reading import shape_of
 from millstream.declare.contract import Value
 from millstream.errors import DecodeError
@@ -58,15 +59,3 @@ def codec_for(contract: type[V], schema_id: int) -> Codec[V]:
     ParcelWeighed(grams=850)
     """
     return Codec(contract, schema_id)
-
-
-def framing(schema_id: int) -> bytes:
-    """The five bytes before every Avro message of this schema."""
-    return b"\0" + schema_id.to_bytes(4, "big", signed=True)
-
-
-def schema_id_of(message: bytes) -> int:
-    """The schema id that a message names. Raises `DecodeError` (`not_framed`) where it names none."""
-    if len(message) < 5 or message[0] != 0:
-        raise DecodeError("not_framed", f"{len(message)} bytes without the zero byte and schema id in front")
-    return int.from_bytes(message[1:5], "big", signed=True)

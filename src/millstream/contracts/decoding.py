@@ -114,10 +114,10 @@ def _unrolled(source: Source, shape: Shape, target: str) -> None:
             for name, field in zip(names, shape.fields, strict=True):
                 _read(source, field.shape, name)
             given = ", ".join(f"{f.attribute}={name}" for name, f in zip(names, shape.fields, strict=True))
-            source.line(f"{target} = {_made(source, shape)}{given})")
+            source.line(f"{target} = {made(source, shape)}{given})")
 
 
-def _made(source: Source, record: Record) -> str:
+def made(source: Source, record: Record) -> str:
     """The beginning of a call that makes a Struct.
 
     Before Python 3.12 a class whose metaclass is written in Python is called the slow way, with a tuple and a dict.

@@ -21,6 +21,12 @@ HeaderWriter: TypeAlias = "Callable[[str, str, str | None, bytes | None], Header
 MOST_BYTES = 255
 """A longer header value is not believed."""
 
+_CONTENT = {
+    "avro": b"application/avro",
+    "protobuf": b"application/protobuf",
+    "json_schema": b"application/json",
+    "json": b"application/json",
+}
 _TRACEPARENT = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
@@ -51,8 +57,7 @@ def header_writer(contract: type[Contract], source: str) -> HeaderWriter:
     kind = ("ce_type", full_name(contract).encode())
     origin = ("ce_source", source.encode())
     version = ("ce_specversion", b"1.0")
-    json = contract.__home__ is not None and contract.__home__.format == "json"
-    content = ("content-type", b"application/json" if json else b"application/avro")
+    content = ("content-type", _CONTENT[contract.__home__.format if contract.__home__ else "avro"])
 
     def write(id: str, correlation_id: str, causation_id: str | None, traceparent: bytes | None) -> Headers:
         headers = [

@@ -11,12 +11,12 @@ from millstream.errors import DecodeError, EncodeError
 
 def json_decoder(contract: type[Value]) -> Callable[[bytes | None], Any]:
     """A function from JSON to the class. It raises `DecodeError` with `malformed_json`, or `invalid` and the path."""
-    return _guarded(msgspec.json.Decoder(contract).decode)
+    return guarded(msgspec.json.Decoder(contract).decode)
 
 
 def plain_json(value: bytes) -> Any:
     """Any JSON, without a class. Raises `DecodeError`."""
-    return _guarded(msgspec.json.decode)(value)
+    return guarded(msgspec.json.decode)(value)
 
 
 def json_encoder(contract: type[Value]) -> Callable[[Any], bytes]:
@@ -35,12 +35,16 @@ def json_encoder(contract: type[Value]) -> Callable[[Any], bytes]:
     return checked
 
 
-def _guarded(decode: Callable[[bytes], Any]) -> Callable[[bytes | None], Any]:
+def guarded(decode: Callable[[bytes], Any]) -> Callable[[bytes | None], Any]:
+    """`decode` with whatever it raises turned into `DecodeError`."""
+
     def guarded(value: bytes | None) -> Any:
         if not value:
             raise DecodeError("empty", "the record has no value")
         try:
             return decode(value)
+        except DecodeError:
+            raise
         except msgspec.ValidationError as error:
             raise DecodeError("invalid", str(error)) from None
         except (msgspec.DecodeError, UnicodeDecodeError) as error:

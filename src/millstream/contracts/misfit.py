@@ -94,10 +94,10 @@ def _decimal(shape: Decimals, value: Any, path: str) -> str | None:
         return _wrong_class(Decimal, value, path)
     if not value.is_finite():
         return f"{path}: {value} is no number"
-    _, digits, exponent = value.as_tuple()
+    _, given, exponent = value.as_tuple()
     assert isinstance(exponent, int)
-    while digits and digits[-1] == 0:
-        digits, exponent = digits[:-1], exponent + 1
+    digits = bytes(given).rstrip(b"\0")
+    exponent += len(given) - len(digits)
     if not digits:
         return None
     if -exponent > shape.scale:

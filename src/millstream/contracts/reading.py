@@ -157,6 +157,7 @@ class _Reader:
 
     def _union(self, annotations: tuple[Any, ...], place: "_Place", default: Any) -> OneOf:
         branches = [None if annotation is type(None) else self._shape(annotation, place) for annotation in annotations]
+        written = tuple(branches)
         # Avro wants the branch of the default first; without one, null first is what readers expect.
         branches.sort(key=lambda branch: branch is not None)
         if default is not REQUIRED:
@@ -166,7 +167,7 @@ class _Reader:
             if twice := [branch for branch in branches if names.count(what(branch)) > 1]:
                 clash = " and ".join(python_class(branch).__name__ for branch in twice)
                 raise place.refuse(clash, "the branches of a union must differ on the wire: put one of them in a Value")
-        return OneOf(tuple(branches))
+        return OneOf(tuple(branches), written)
 
     def _named_after(self, place: "_Place", owner: object) -> str:
         """A name for a type that has none of its own."""

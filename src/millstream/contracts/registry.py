@@ -9,7 +9,9 @@ from urllib.parse import quote, unquote, urlsplit
 
 import msgspec
 
+from millstream.contracts.meeting import Written
 from millstream.contracts.schema import Schema
+from millstream.declare.topic import Topic
 from millstream.errors import ConfigurationError, ContractError, DecodeError, IncompatibleSchema, RegistryUnavailable
 
 MOST_BYTES = 8 << 20
@@ -33,17 +35,19 @@ class Registry:
         self._timeout = timeout
         self._patience = patience
         self._ids: dict[tuple[str, str], int] = {}
-        self._schemas: dict[int, Schema] = {}
+        self._schemas: dict[int, Written] = {}
 
-    def register(self, subject: str, schema: str) -> int:
+    def register(self, subject: str, schema: str, kind: str = "AVRO") -> int:
         """The id of `schema` (its text) under `subject`, registered if it was not.
 
-        Raises `IncompatibleSchema` where the subject's compatibility level forbids it, `RegistryUnavailable`.
+        `kind` is the language: `AVRO`, `PROTOBUF` or `JSON`. Raises `IncompatibleSchema` where the subject's
+        compatibility level forbids it, `RegistryUnavailable`.
         """
         if (known := self._ids.get((subject, schema))) is not None:
             return known
         path = f"/subjects/{quote(subject, safe='')}/versions"
-        status, answer = self._ask("POST", path, {"schema": schema})
+        asked = {"schema": schema} if kind == "AVRO" else {"schema": schema, "schemaType": kind}
+        status, answer = self._ask("POST", path, asked)
         if status == HTTPStatus.CONFLICT:
             raise IncompatibleSchema(
                 f"the registry refuses the schema of {subject}: {_message(answer)}; "
@@ -62,6 +66,16 @@ class Registry:
 
         Raises `DecodeError` (`unreadable_schema`) for one that is not Avro, `RegistryUnavailable`.
         """
+        written = self.written(schema_id)
+        if written is not None and written.kind != "AVRO":
+            raise DecodeError("unreadable_schema", f"schema {schema_id} is {written.kind}; expected Avro")
+        return written.schema if written else None
+
+    def written(self, schema_id: int) -> Written | None:
+        """The schema with this id in whatever language, or None where the registry has none.
+
+        Raises `DecodeError` (`unreadable_schema`) for one that makes no sense, `RegistryUnavailable`.
+        """
         if (known := self._schemas.get(schema_id)) is not None:
             return known
         if schema_id < 0:
@@ -72,12 +86,11 @@ class Registry:
         text = answer.get("schema")
         if status != HTTPStatus.OK or not isinstance(text, str):
             raise RegistryUnavailable(f"{self} answers {status} to schema {schema_id}: {_message(answer)}")
-        if (kind := answer.get("schemaType", "AVRO")) != "AVRO" or answer.get("references"):
-            raise DecodeError(
-                "unreadable_schema", f"schema {schema_id} is {kind} or has references; expected plain Avro"
-            )
-        self._schemas[schema_id] = schema = _parsed(text, schema_id)
-        return schema
+        kind = str(answer.get("schemaType", "AVRO"))
+        if kind == "AVRO" and answer.get("references"):
+            raise DecodeError("unreadable_schema", f"schema {schema_id} has references; expected plain Avro")
+        self._schemas[schema_id] = written = Written(kind, text if kind == "PROTOBUF" else _parsed(text, schema_id))
+        return written
 
     def subjects(self) -> list[str]:
         """All subjects. Raises `RegistryUnavailable`."""
@@ -197,10 +210,19 @@ def _message(answer: Any) -> str:
     return str(answer)[:200]
 
 
-def subject_for(topic: str, full_name: str) -> str:
-    """TopicRecordNameStrategy: several classes live on one topic, and each evolves on its own.
+def subject_for(topic: Topic | str, full_name: str) -> str:
+    """What the registry files the schema of a class under, as the topic's `subjects` say.
+
+    By default several classes live on one topic, and each evolves on its own.
 
     >>> subject_for("orders.events", "orders.OrderCreated")
     'orders.events-orders.OrderCreated'
     """
-    return f"{topic}-{full_name}"
+    name, subjects = (topic.name, topic.subjects) if isinstance(topic, Topic) else (topic, "topic_record")
+    match subjects:
+        case "topic":
+            return f"{name}-value"
+        case "record":
+            return full_name
+        case "topic_record":
+            return f"{name}-{full_name}"

@@ -70,7 +70,7 @@ def _reader(writer: Schema, ours: Schema | None) -> Callable[[bytes], Any]:
                 io.BytesIO(message[5:]),
                 parsed,
                 reader,
-                return_record_name=ours is not None,
+                return_named_type=ours is not None,
             )
         except resolution_error as error:
             raise DecodeError("incompatible_schema", str(error)) from error
@@ -132,12 +132,13 @@ def _decimal(value: Any, scale: int) -> Decimal:
 def _branch(branches: tuple[Shape | None, ...], value: Any) -> Any:
     if value is None:
         return None
-    if isinstance(value, tuple) and len(value) == 2:  # fastavro names the record where several are possible
+    if isinstance(value, tuple) and len(value) == 2:  # fastavro names records and enumerations
         name, value = value
-        return _struct(next(b for b in branches if isinstance(b, Record | Fixed) and b.name == name), value)
+        return _struct(next(b for b in branches if isinstance(b, Record | Fixed | Symbols) and b.name == name), value)
     present = [branch for branch in branches if branch is not None]
     if len(present) == 1:
         return _struct(present[0], value)
+    present.sort(key=lambda branch: isinstance(branch, Record | Fixed | Symbols))  # without a name only in defaults
     for looks_like in (_decoded_class, _default_class):
         for branch in present:
             if type(value) is looks_like(branch):

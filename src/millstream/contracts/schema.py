@@ -22,6 +22,7 @@ from millstream.contracts.shape import (
     Shape,
     Symbols,
     part_names,
+    python_class,
 )
 from millstream.contracts.varint import days_since_epoch, micros_in, micros_of_day, micros_since_epoch
 from millstream.declare.contract import Value
@@ -120,7 +121,8 @@ def _type(shape: Shape | None, seen: set[str]) -> Schema:
 def _default(shape: Shape | None, value: Any) -> Any:
     match shape, value:
         case OneOf(branches), _:
-            return _default(branches[0], value)
+            # Inside another default it need not be the first, which Avro has allowed since 1.12.
+            return _default(next((b for b in branches if python_class(b) is type(value)), branches[0]), value)
         case Record(fields=fields), _:
             return {field.name: _default(field.shape, getattr(value, field.attribute)) for field in fields}
         case Items(item=item), _:

@@ -64,9 +64,10 @@ class Entries:
 
 @dataclass(eq=False, slots=True)
 class OneOf:
-    """A union; `None` stands for null. The branches are in the order of the schema."""
+    """A union; `None` stands for null. The branches are in the order of Avro, `written` is that of the annotation."""
 
     branches: "tuple[Shape | None, ...]"
+    written: "tuple[Shape | None, ...]"
 
 
 @dataclass(eq=False, slots=True)

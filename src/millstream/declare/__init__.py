@@ -12,6 +12,7 @@ from millstream.declare.service import Delivery, Service
 from millstream.declare.store import State, Store
 from millstream.declare.system import Sandbox, System, load
 from millstream.declare.topic import FOREVER, Topic
+from millstream.declare.upcast import Upcaster, upcasts
 
 __all__ = [
     "FOREVER",
@@ -40,6 +41,7 @@ __all__ = [
     "Store",
     "System",
     "Topic",
+    "Upcaster",
     "Value",
     "days",
     "dead_letter",
@@ -53,4 +55,5 @@ __all__ = [
     "minutes",
     "seconds",
     "stop",
+    "upcasts",
 ]

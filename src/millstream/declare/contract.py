@@ -33,6 +33,7 @@ class ValueMeta(type(msgspec.Struct)):
         if namespace is not None:
             cls.__namespace__ = namespace
         cls.__aliases__ = tuple(aliases)
+        cls.__upcasters__ = ()
         cls.__home__ = None
         return cls
 
@@ -67,6 +68,7 @@ class Value(msgspec.Struct, metaclass=ValueMeta):
     __key_field__: ClassVar[str | None] = None
     __namespace__: ClassVar[str | None] = None
     __aliases__: ClassVar[tuple[str, ...]] = ()
+    __upcasters__: ClassVar[tuple[Any, ...]] = ()
     __home__: ClassVar[Any] = None  # the Topic; msgspec evaluates annotations, and topics import this module
 
 

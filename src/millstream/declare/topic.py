@@ -10,7 +10,8 @@ from millstream.errors import DeclarationError
 FOREVER: Final = timedelta.max
 """Retention of a topic that is the truth: nothing is ever deleted."""
 
-Format = Literal["avro", "json"]
+Format = Literal["avro", "protobuf", "json_schema", "json"]
+Subjects = Literal["topic_record", "topic", "record"]
 
 
 class Topic:
@@ -21,10 +22,12 @@ class Topic:
     - `partitions`: how many; the same for all topics that one store reads.
     - `retention`: how long records are kept; `FOREVER` for an event store.
     - `compacted`: keep the newest record of each key instead (retention does not apply).
-    - `format`: `"avro"` with a schema registry, or `"json"` for foreign topics: plain JSON objects without headers,
-      all of one class.
+    - `format`: `"avro"`, `"protobuf"` or `"json_schema"` with a schema registry, or `"json"` for foreign topics: plain
+      JSON objects without headers, all of one class.
+    - `subjects`: what the registry files schemas under: `"topic_record"` (topic and class), `"topic"` (the topic, which
+      then has one class) or `"record"` (the class, wherever it travels).
 
-    Raises `DeclarationError` for a class that has a home already or no key.
+    Raises `DeclarationError` for a class that has a home already or no key, and where classes could not be told apart.
 
     >>> from millstream.declare.contract import Event
     >>> class ParcelSent(Event, key="parcel_id"):
@@ -42,17 +45,24 @@ class Topic:
         retention: timedelta = days(7),
         compacted: bool = False,
         format: Format = "avro",
+        subjects: Subjects = "topic_record",
     ) -> None:
         if partitions < 1:
             raise DeclarationError(f"Topic {name!r} asks for {partitions} partitions; it needs at least 1")
         if format == "json" and len(contracts) != 1:
             raise DeclarationError(f"Topic {name!r} is plain JSON, which names no class: list exactly one")
+        if subjects == "topic" and len(contracts) != 1:
+            raise DeclarationError(
+                f"Topic {name!r} has one subject, which holds the versions of one class: "
+                'list exactly one, or drop subjects="topic"'
+            )
         self.name = name
         self.contracts = contracts
         self.partitions = partitions
         self.retention = retention
         self.compacted = compacted
         self.format: Format = format
+        self.subjects: Subjects = subjects
         for contract in contracts:
             key_field(contract)
             if contract.__home__ is not None:

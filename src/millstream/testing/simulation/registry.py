@@ -2,8 +2,8 @@
 
 import msgspec
 
+from millstream.contracts.meeting import Written
 from millstream.contracts.registry import Registry
-from millstream.contracts.schema import Schema
 
 
 class SimulatedRegistry(Registry):
@@ -11,12 +11,15 @@ class SimulatedRegistry(Registry):
 
     def __init__(self) -> None:
         super().__init__("http://simulated")
-        self._texts: list[str] = []
+        self._texts: list[tuple[str, str]] = []
 
-    def register(self, subject: str, schema: str) -> int:
-        if schema not in self._texts:
-            self._texts.append(schema)
-        return self._texts.index(schema) + 1
+    def register(self, subject: str, schema: str, kind: str = "AVRO") -> int:
+        if (kind, schema) not in self._texts:
+            self._texts.append((kind, schema))
+        return self._texts.index((kind, schema)) + 1
 
-    def schema(self, schema_id: int) -> Schema | None:
-        return msgspec.json.decode(self._texts[schema_id - 1]) if 0 < schema_id <= len(self._texts) else None
+    def written(self, schema_id: int) -> Written | None:
+        if not 0 < schema_id <= len(self._texts):
+            return None
+        kind, text = self._texts[schema_id - 1]
+        return Written(kind, text if kind == "PROTOBUF" else msgspec.json.decode(text))

@@ -1,0 +1,169 @@
+"""What values look like in JSON beyond what msgspec knows: unions that JSON alone cannot tell apart, former names.
+
+`["str", "datetime"]` are both text and two records are both objects: where that happens, each branch of the union is an
+object with one key, its name, as in `{"Card": {"number": "4111"}}`.
+"""
+
+import math
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+from millstream.contracts.shape import (
+    REQUIRED,
+    Decimals,
+    Entries,
+    Fixed,
+    Items,
+    OneOf,
+    Record,
+    Scalar,
+    Shape,
+    Symbols,
+    python_class,
+)
+
+
+def kind_of(shape: Shape | None) -> str:
+    """What JSON calls it; a union is what its branches are."""
+    match shape:
+        case None:
+            return "null"
+        case Scalar(python=python) if python in (int, float):
+            return "number"
+        case Scalar(python=python) if python is bool:
+            return "boolean"
+        case Symbols(members=members):
+            return "number" if isinstance(json_value(next(iter(members.values()))), int) else "string"
+        case Items() | Fixed():
+            return "array"
+        case Record() | Entries():
+            return "object"
+        case _:
+            return "string"
+
+
+def needs_names(union: OneOf) -> bool:
+    """Whether JSON cannot tell the branches apart."""
+    kinds = [kind_of(branch) for branch in union.branches]
+    return len({*kinds}) < len(kinds)
+
+
+def branch_name(shape: Shape) -> str:
+    """The key of a branch where it needs one."""
+    name = shape.name if isinstance(shape, Record | Symbols | Fixed) else python_class(shape).__name__
+    return name.rpartition(".")[2]
+
+
+def json_value(member: Any) -> Any:
+    """A member of an enumeration, or a literal, in JSON."""
+    return getattr(member, "value", member)
+
+
+def is_plain(shape: Shape | None, above: tuple[Shape, ...] = ()) -> bool:
+    """Whether msgspec alone writes and reads it as we would."""
+    match shape:
+        case Record(fields=fields):
+            return shape in above or all(is_plain(field.shape, (*above, shape)) for field in fields)
+        case Items(item=inner) | Entries(value=inner):
+            return is_plain(inner, above)
+        case Fixed(parts=parts):
+            return all(is_plain(part, above) for part in parts)
+        case OneOf(branches):
+            return not needs_names(shape) and all(is_plain(branch, above) for branch in branches)
+        case _:
+            return True
+
+
+def to_json(shape: Shape | None, value: Any) -> Any:
+    """From a value that fits its shape to what `msgspec.json` writes. Raises `ValueError` for what JSON cannot hold."""
+    match shape:
+        case None:
+            return None
+        case Record(fields=fields):
+            return {field.name: to_json(field.shape, getattr(value, field.attribute)) for field in fields}
+        case Items(item=item):
+            return [to_json(item, part) for part in value]
+        case Fixed(parts=parts):
+            return [to_json(part, inner) for part, inner in zip(parts, value, strict=True)]
+        case Entries(value=inner):
+            return {key: to_json(inner, part) for key, part in value.items()}
+        case OneOf(branches):
+            branch = next((one for one in branches if python_class(one) is type(value)), None)
+            branch = branch or (next((one for one in branches if one), None) if value is not None else None)
+            if branch is None or not needs_names(shape):
+                return to_json(branch, value)
+            return {branch_name(branch): to_json(branch, value)}
+        case Symbols():
+            return json_value(value)
+        case Decimals():
+            return str(value)
+        case Scalar():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ValueError(f"JSON has no {value}")
+            return msgspec.to_builtins(value)
+
+
+def from_json(shape: Shape | None, value: Any, path: str) -> Any:
+    """From what JSON holds to the value, fields under their former names too. Raises `ValueError` with the path."""
+    match shape:
+        case None:
+            return None
+        case Record() if isinstance(value, dict):
+            return shape.python(**_fields(shape, value, path))
+        case Items(container, item) if isinstance(value, list):
+            return container(from_json(item, part, f"{path}[{at}]") for at, part in enumerate(value))
+        case Fixed(parts=parts) if isinstance(value, list) and len(value) == len(parts):
+            return tuple(from_json(part, value[at], f"{path}[{at}]") for at, part in enumerate(parts))
+        case Entries(value=inner) if isinstance(value, dict):
+            return {key: from_json(inner, part, f"{path}.{key}") for key, part in value.items()}
+        case OneOf(branches):
+            if value is None and None in branches:
+                return None
+            return _branch(shape, value, path)
+        case Symbols(members=members):
+            for member in members.values():
+                if json_value(member) == value and not isinstance(value, bool):
+                    return member
+        case Decimals():
+            return _converted(value, Decimal, path)
+        case Scalar(python=python):
+            return _converted(value, python, path)
+        case _:
+            pass
+    raise ValueError(f"{path}: {str(value)[:80]!r} is no {python_class(shape).__name__}")
+
+
+def _fields(record: Record, value: dict[str, Any], path: str) -> dict[str, Any]:
+    given: dict[str, Any] = {}
+    for field in record.fields:
+        name = next((name for name in (field.name, *field.aliases) if name in value), None)
+        if name is not None:
+            given[field.attribute] = from_json(field.shape, value[name], f"{path}.{name}")
+        elif field.default is REQUIRED:
+            raise ValueError(f"{path}: the field {field.name} is missing")
+    return given
+
+
+def _branch(union: OneOf, value: Any, path: str) -> Any:
+    present = [branch for branch in union.branches if branch is not None]
+    if needs_names(union):
+        if isinstance(value, dict) and len(value) == 1:
+            [(name, inner)] = value.items()
+            for branch in present:
+                if branch_name(branch) == name:
+                    return from_json(branch, inner, f"{path}.{name}")
+    else:
+        kinds = {str: "string", bool: "boolean", int: "number", float: "number", list: "array", dict: "object"}
+        for branch in present:
+            if kind_of(branch) == kinds.get(type(value)):
+                return from_json(branch, value, path)
+    raise ValueError(f"{path}: {str(value)[:80]!r} is none of {', '.join(map(branch_name, present))}")
+
+
+def _converted(value: Any, python: type, path: str) -> Any:
+    try:
+        return msgspec.convert(value, python)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"{path}: {error}") from None

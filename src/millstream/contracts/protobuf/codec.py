@@ -1,0 +1,124 @@
+"""The Protobuf codec of one contract under one schema id, and what reads the messages of others."""
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any, Generic, TypeVar
+
+from millstream.contracts.explain import why_not_encoded
+from millstream.contracts.framing import framing, schema_id_of
+from millstream.contracts.protobuf.decoding import generate_decoder
+from millstream.contracts.protobuf.encoding import generate_encoder
+from millstream.contracts.protobuf.messages import plan_of
+from millstream.contracts.protobuf.names import message_names
+from millstream.contracts.protobuf.wire import read_varint
+from millstream.contracts.reading import shape_of
+from millstream.declare.contract import Value
+from millstream.errors import DecodeError
+
+V = TypeVar("V", bound=Value)
+
+_MOST_INDEXES = 32
+
+
+class ProtobufCodec(Generic[V]):
+    """Between Structs of one class and Confluent's wire format: a zero byte, the schema id, a zero byte, Protobuf.
+
+    >>> class ParcelWeighed(Value, namespace="shipping"):
+    ...     grams: int
+    >>> codec = ProtobufCodec(ParcelWeighed, schema_id=7)
+    >>> codec.encode(ParcelWeighed(grams=850)).hex()
+    '00000000070008d206'
+    >>> codec.decode(bytes.fromhex("00000000070008d206"))
+    ParcelWeighed(grams=850)
+    """
+
+    def __init__(self, contract: type[V], schema_id: int) -> None:
+        self.contract = contract
+        self.schema_id = schema_id
+        self.prefix = framing(schema_id)
+
+    @cached_property
+    def encode(self) -> Callable[[V], bytes]:
+        """To bytes. Raises `EncodeError` that names the field."""
+        plan = plan_of(self.contract)
+        return generate_encoder(plan, self.prefix + b"\0", why_not_encoded(shape_of(self.contract)))
+
+    @cached_property
+    def read(self) -> Callable[[bytes], V]:
+        """`decode` for whoever has looked at the schema id already."""
+        read = payload_reader(self.contract)
+
+        def first_message(message: bytes) -> V:
+            if message[5:6] != b"\0":
+                raise DecodeError("unexpected_type", f"not the first message of schema {self.schema_id}")
+            return read(message, 6)
+
+        return first_message
+
+    def decode(self, message: bytes) -> V:
+        """From bytes of this very schema. Raises `DecodeError`."""
+        if message[:5] != self.prefix:
+            schema_id = schema_id_of(message)
+            raise DecodeError("unknown_schema", f"the schema id is {schema_id}, and this codec reads {self.schema_id}")
+        return self.read(message)
+
+
+def payload_reader(contract: type[V]) -> Callable[[bytes, int], V]:
+    """A function from a message, and where its payload begins, to the class; other versions are read by number."""
+    plan = plan_of(contract)
+    name = plan.messages[0].name
+
+    def explain(message: bytes, error: Exception) -> DecodeError:
+        match error:
+            case DecodeError():
+                return error
+            case RecursionError():
+                return DecodeError("too_deep", f"{name} is nested too deep")
+            case EOFError() | IndexError():
+                return DecodeError("truncated", f"the {len(message)} bytes end inside {name}")
+            case _:
+                return DecodeError("invalid", f"{name}: {type(error).__name__}: {str(error)[:500]}")
+
+    return generate_decoder(plan, explain)
+
+
+def protobuf_decoder(text: str, choose: Callable[[str], Callable[[bytes, int], Any]]) -> Callable[[bytes], Any]:
+    """A function from messages of the `.proto` file `text`: the indexes in front say which of its messages they are.
+
+    `choose` gives the reader for the full name of a message, and may raise `DecodeError`. So does this function here
+    and there: `unreadable_schema`, or `not_framed` where the indexes make no sense.
+    """
+    names = message_names(text)
+    readers: dict[tuple[int, ...], Callable[[bytes, int], Any]] = {}
+
+    def decode(message: bytes) -> Any:
+        indexes, at = _indexes(message)
+        if (read := readers.get(indexes)) is None:
+            if indexes not in names:
+                raise DecodeError("unexpected_type", f"the schema has no message {list(indexes)}")
+            read = readers[indexes] = choose(names[indexes])
+        return read(message, at)
+
+    return decode
+
+
+def _indexes(message: bytes) -> tuple[tuple[int, ...], int]:
+    """The path to the message inside its file, and where the payload begins."""
+    if message[5:6] == b"\0":
+        return (0,), 6
+    try:
+        count, at = _zigzag(message, 5)
+        if not 0 < count <= _MOST_INDEXES:
+            raise DecodeError("not_framed", f"{count} message indexes")
+        indexes: list[int] = []
+        for _ in range(count):
+            index, at = _zigzag(message, at)
+            indexes.append(index)
+    except (IndexError, OverflowError):
+        raise DecodeError("truncated", f"the {len(message)} bytes end inside the message indexes") from None
+    return tuple(indexes), at
+
+
+def _zigzag(message: bytes, at: int) -> tuple[int, int]:
+    number, at = read_varint(message, at)
+    return (number >> 1) ^ -(number & 1), at
