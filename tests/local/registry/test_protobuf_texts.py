@@ -212,13 +212,13 @@ def test_the_stored_text_is_confluents() -> None:
 def test_the_normalized_text_forgets_what_means_nothing() -> None:
     schema = parse(
         'syntax = "proto2"; package p; import "google/protobuf/any.proto"; import "google/protobuf/any.proto";'
-        "message A { optional B b = 2; optional A.B a = 1;"
+        "message A { optional B a = 2; optional A.B b = 1;"
         'message B { reserved 9, 2 to 2; reserved "x"; reserved 3; } }'
         "enum E { Y = 2; X = 1; }"
     )
     assert schema.normalized() == (
         'package p;\n\nimport "google/protobuf/any.proto";\n\n'
-        "message A {\n  optional .p.A.B a = 1;\n  optional .p.A.B b = 2;\n\n"
+        "message A {\n  optional .p.A.B b = 1;\n  optional .p.A.B a = 2;\n\n"
         '  message B {\n    reserved 2;\n    reserved 3;\n    reserved 9;\n    reserved "x";\n  }\n}\n'
         "enum E {\n  X = 1;\n  Y = 2;\n}\n"
     )

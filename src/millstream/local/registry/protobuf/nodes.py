@@ -1,6 +1,6 @@
 """A .proto file as a tree. Types are named as the file names them; what a name means, `linking` knows."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -27,6 +27,18 @@ class Block:
     """A message as a value, in Protobuf's text format; an extension's name is in brackets."""
 
     entries: tuple[tuple[str, "Value"], ...]
+
+    @classmethod
+    def of(cls, entries: Iterable[tuple[str, "Value"]]) -> "Block":
+        """With the values of a key that comes again and again in one list."""
+        found: dict[str, list[Value]] = {}
+        for key, value in entries:
+            found.setdefault(key, []).append(value)
+        return cls(tuple((key, values[0] if len(values) == 1 else _flat(values)) for key, values in found.items()))
+
+
+def _flat(values: "list[Value]") -> "list[Value]":
+    return [item for value in values for item in (value if isinstance(value, list) else [value])]
 
 
 Value: TypeAlias = "str | Word | Block | list[Value]"

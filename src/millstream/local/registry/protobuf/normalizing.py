@@ -130,7 +130,7 @@ class _Normalizer:
             if not repeats:
                 single.add(name)
         return [
-            Option(name, _sorted_value(value))
+            Option(name, self._value(value, scope))
             for name in sorted(values)
             for value in (_together(values[name]) if name in single else values[name])
         ]
@@ -146,13 +146,32 @@ class _Normalizer:
             return f"({name})", value, True
         return f"({found.name})", value, found.node.label == "repeated"
 
+    def _value(self, value: Value, scope: str) -> Value:
+        match value:
+            case Block(entries):
+                named = [(self._key(key, scope), self._value(of, scope)) for key, of in entries]
+                return Block(tuple(sorted(named, key=lambda entry: entry[0])))
+            case [only]:
+                # One value and a list of one are the same to a field that repeats.
+                return self._value(only, scope)
+            case list():
+                return [self._value(item, scope) for item in value]
+            case Word(text) if _OTHER_BASES.fullmatch(text):
+                return Word(str(int(text, 16 if "x" in text.lower() else 8)))
+            case _:
+                return value
+
+    def _key(self, key: str, scope: str) -> str:
+        found = self._linked.resolve_extension(key[1:-1], scope) if key.startswith("[") else None
+        return key if found is None else f"[{found.name}]"
+
 
 def _together(values: list[Value]) -> list[Value]:
     """What several options set of one message; of single values the last one counts."""
     blocks = [value for value in values if isinstance(value, Block)]
     if len(blocks) < len(values):
         return values[-1:]
-    return [Block(tuple(entry for block in blocks for entry in block.entries))]
+    return [Block.of(entry for block in blocks for entry in block.entries)]
 
 
 def _sorted_ranges(statements: Iterable[Ranges]) -> list[Ranges]:
@@ -169,19 +188,3 @@ def _sorted_ranges(statements: Iterable[Ranges]) -> list[Ranges]:
                 numbers.append((first, last, Ranges((one,), statement.options)))
     in_order = sorted(numbers, key=lambda each: each[:2])
     return [each[-1] for each in (*in_order, *sorted(names, key=lambda each: each[0]))]
-
-
-def _sorted_value(value: Value) -> Value:
-    match value:
-        case Block(entries):
-            sorted_entries = [(key, _sorted_value(of)) for key, of in sorted(entries, key=lambda entry: entry[0])]
-            return Block(tuple(sorted_entries))
-        case [only]:
-            # One value and a list of one are the same to a field that repeats.
-            return _sorted_value(only)
-        case list():
-            return [_sorted_value(item) for item in value]
-        case Word(text) if _OTHER_BASES.fullmatch(text):
-            return Word(str(int(text, 16 if "x" in text.lower() else 8)))
-        case _:
-            return value

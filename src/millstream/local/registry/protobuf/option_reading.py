@@ -91,7 +91,7 @@ class OptionReader:
             if not at.skip(","):
                 at.skip(";")
         self.depth -= 1
-        return Block(tuple(entries))
+        return Block.of(entries)
 
     def name(self, more: str = "") -> str:
         """Identifiers with dots between them, and before them if it is a name from the root."""
