@@ -9,6 +9,7 @@ from tests.local.registry.json_schemas import DRAFTS, parse
 from millstream.local.registry.formats import InvalidSchema
 
 MONEY = {"type": "object", "properties": {"amount": {"type": "integer"}}, "additionalProperties": False}
+BY_NAME = {"$id": "http://else.example/a", "allOf": [{"$ref": "b.json#/$defs/m"}]}
 
 
 @pytest.mark.parametrize("text", ["true", "false", "{}", '{"type": "string"}', '{"unknown": 1, "type": ["null"]}'])
@@ -111,6 +112,13 @@ def test_the_order_of_an_array_means_something() -> None:
         ),
         ({"$ref": "http://example.com/m"}, [("money.json", {**MONEY, "$id": "http://example.com/m"})]),
         ({"$ref": "#/definitions/money", "definitions": {"money": MONEY}}, []),
+        ({"$id": "http://a.example/o", "not": False, "$ref": "#/$defs/m", "definitions": {"m": MONEY}}, []),
+        ({"allOf": [{"$ref": "#/$defs/m"}], "$id": "http://a.example/o", "definitions": {"m": MONEY}}, []),
+        (
+            {"$id": "http://a.example/o", "allOf": [{"$ref": "all.json#/$defs/m"}]},
+            [("all.json", {"$defs": {"m": MONEY}})],
+        ),
+        ({"allOf": [{"$ref": "a.json"}]}, [("b.json", {"$defs": {"m": MONEY}}), ("a.json", BY_NAME)]),
         ({"$schema": DRAFTS["2020-12"], "$ref": "#money", "$defs": {"m": {**MONEY, "$anchor": "money"}}}, []),
         ({"$schema": DRAFTS["2020-12"], "$ref": "m", "$defs": {"m": {**MONEY, "$id": "m"}}}, []),
         ({"$schema": DRAFTS["4"], "$ref": "m", "definitions": {"m": {**MONEY, "id": "m"}}}, []),
@@ -138,6 +146,11 @@ def test_a_meta_schema_is_known_without_asking_anybody() -> None:
 def test_a_reference_that_leads_nowhere_says_so(ref: str) -> None:
     with pytest.raises(InvalidSchema, match=r"leads (nowhere|back to itself)"):
         parse({"$ref": ref}, ("money.json", MONEY))
+
+
+def test_a_reference_within_a_schema_does_not_lead_into_the_one_that_refers_to_it() -> None:
+    with pytest.raises(InvalidSchema, match="leads nowhere"):
+        parse({"$ref": "a.json", "definitions": {"m": MONEY}}, ("a.json", {"allOf": [{"$ref": "#/definitions/m"}]}))
 
 
 def test_what_stands_beside_a_reference_counts_from_2019_on() -> None:

@@ -326,6 +326,12 @@ UNREADABLE: list[tuple[str, Any, Any, list[str]]] = [
         ["TYPE_CHANGED /properties/n1", "PROPERTY_REMOVED_NOT_COVERED_BY_PARTIALLY_OPEN_CONTENT_MODEL /properties/n1"],
     ),
     (PARTLY, patterned("^n", NUMBER), closed(m=NUMBER), ["PROPERTY_REMOVED_FROM_CLOSED_CONTENT_MODEL /properties/m"]),
+    (
+        PARTLY,
+        obj(patternProperties={"^n": NUMBER}),
+        properties(m=NUMBER),
+        ["PROPERTY_REMOVED_FROM_CLOSED_CONTENT_MODEL /properties/m"],
+    ),
     (PARTLY, partly(STRING), properties(), ["ADDITIONAL_PROPERTIES_NARROWED /additionalProperties"]),
     (PARTLY, partly(STRING), partly(NUMBER), ["TYPE_CHANGED /additionalProperties"]),
     (REQUIRED, properties(a=STRING, required=("a",)), properties(a=STRING), ["REQUIRED_ATTRIBUTE_ADDED /required/a"]),

@@ -38,20 +38,15 @@ class Place:
 
     def follow(self, ref: str) -> tuple[Any, "Place"]:
         """The schema at `ref`. Raises `InvalidSchema`."""
-        bridged = ref.replace("#/$defs/", "#/definitions/", 1)
-        name = bridged if bridged.startswith("#") else bridged.removeprefix("./")
+        name = ref.removeprefix("./")
         # Confluent's registry finds names whatever the identifier around them, and definitions under either keyword.
-        for resolver, attempt in (
-            (self._resolver, ref),
-            (self._root, ref),
-            (self._resolver, bridged),
-            (self._root, name),
-        ):
-            try:
-                found = resolver.lookup(attempt)
-            except (Unresolvable, ValueError, TypeError, AttributeError, KeyError):
-                continue
-            return found.contents, Place(found.resolver, self._root, self._draft)
+        for resolver in [self._resolver] if ref.startswith("#") else [self._resolver, self._root]:
+            for spelling in (name, name.replace("#/$defs/", "#/definitions/", 1)):
+                try:
+                    found = resolver.lookup(spelling)
+                except (Unresolvable, ValueError, TypeError, AttributeError, KeyError):
+                    continue
+                return found.contents, Place(found.resolver, self._root, self._draft)
         raise InvalidSchema(
             f"the $ref {ref!r} leads nowhere; register what it means before, and refer to it by this name"
         )
