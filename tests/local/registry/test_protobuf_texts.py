@@ -153,6 +153,7 @@ def test_every_form_of_a_schema_means_the_same(tmp_path: Path, text: str) -> Non
         assert in_one_order(compiled(tmp_path, form)).ByteSize()
 
 
+P3 = 'syntax = "proto3"; '
 CANONICAL = """\
 syntax = "proto3";
 package p;
@@ -224,6 +225,35 @@ def test_the_normalized_text_forgets_what_means_nothing() -> None:
     )
 
 
+LIMITS = """
+import "google/protobuf/descriptor.proto";
+message Limits { Range range = 1; repeated string tags = 2; double most = 3; repeated Range more = 4; }
+message Range { int32 min = 1; int32 max = 2; }
+extend google.protobuf.FieldOptions { Limits limits = 50001; repeated Range ranges = 50002; }
+"""
+
+
+@pytest.mark.parametrize(
+    ("options", "whole"),
+    [
+        ("(limits).range.min = 1, (limits).range.max = 0x10", "(limits) = { range { max: 16 min: 1 } }"),
+        ("(.limits).tags = 'a', (limits).tags = 'b'", "(limits) = { tags: ['a', 'b'] }"),
+        ("(limits) = { tags: 'a' tags: 'b', most: 2.0 }", "(limits) = { most: 2 tags: ['a', 'b'] }"),
+        ("(limits).more = { min: 1 }, (limits).more = { min: 2 }", "(limits) = { more: [{ min: 1 }, { min: 2 }] }"),
+        ("(limits).range = { min: 1 }, (limits).range.min = 2", "(limits) = { range { min: 2 } }"),
+        ("(ranges).min = 1, deprecated = true", "(ranges) = { min: 1 }, deprecated = true"),
+        ("(ranges) = { min: 1 }, (ranges) = { min: 2 }", "(ranges) = { min: 1 }, (ranges) = { min: 2 }"),
+    ],
+)
+def test_an_option_that_is_set_piece_by_piece_is_one(options: str, whole: str) -> None:
+    def with_options(written: str) -> ProtobufSchema:
+        return parse(f"{P3} {LIMITS} message A {{ string a = 1 [{written}]; }}", as_new=False)
+
+    normal = with_options(options).normalized()
+    assert normal == with_options(whole).normalized()
+    assert parse(normal).normalized() == normal
+
+
 def test_messages_in_another_order_are_another_schema() -> None:
     """A serializer tells by numbers which message it has written."""
     one, other = ("message A {} message B {}", "message B {} message A {}")
@@ -242,7 +272,6 @@ def test_extensions_can_be_left_out() -> None:
     assert parse(SHOP).formatted("resolved") is None
 
 
-P3 = 'syntax = "proto3"; '
 REFUSED: list[tuple[str, str]] = [
     ('edition = "2023"; message A {}', "edition"),
     ('syntax = "proto4";', "proto2 or proto3"),

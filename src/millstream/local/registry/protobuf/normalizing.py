@@ -1,27 +1,21 @@
 """A file without what means nothing: the order of fields, how names are qualified, how a map is spelled."""
 
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 
 from millstream.local.registry.protobuf.linking import Linked, within
 from millstream.local.registry.protobuf.nodes import (
     SCALARS,
-    Block,
     Enum,
     Extend,
     Field,
     File,
     Message,
     OneOf,
-    Option,
     Ranges,
     Service,
-    Value,
-    Word,
 )
-
-_OTHER_BASES = re.compile(r"-?0(?:[xX][0-9a-fA-F]{1,16}|[0-7]{1,22})")
+from millstream.local.registry.protobuf.option_normalizing import OptionNormalizer
 
 
 def normalized(linked: Linked) -> File:
@@ -35,6 +29,7 @@ def normalized(linked: Linked) -> File:
 class _Normalizer:
     def __init__(self, linked: Linked) -> None:
         self._linked = linked
+        self._options = OptionNormalizer(linked)
 
     def file(self) -> File:
         file, scope = self._linked.file, self._linked.file.package
@@ -47,7 +42,7 @@ class _Normalizer:
             enums=[self._enum(enum, scope) for enum in file.enums],
             extends=self._extends(file.extends, scope),
             services=[self._service(service, scope) for service in file.services],
-            options=self._options(file.options, scope),
+            options=self._options.of(file.options, scope),
         )
 
     def _message(self, message: Message, outer: str) -> Message:
@@ -59,20 +54,20 @@ class _Normalizer:
             sorted(oneofs, key=lambda oneof: oneof.fields[0].number),
             [self._message(nested, scope) for nested in message.messages if not nested.is_map_entry],
             [self._enum(enum, scope) for enum in message.enums],
-            self._options(message.options, scope),
+            self._options.of(message.options, scope),
             _sorted_ranges(message.reserved),
             _sorted_ranges(message.extensions),
             self._extends(message.extends, scope),
         )
 
     def _oneof(self, oneof: OneOf, scope: str) -> OneOf:
-        return OneOf(oneof.name, self._fields(oneof.fields, scope), self._options(oneof.options, scope))
+        return OneOf(oneof.name, self._fields(oneof.fields, scope), self._options.of(oneof.options, scope))
 
     def _fields(self, fields: Iterable[Field], scope: str) -> list[Field]:
         return sorted((self._field(field, scope) for field in fields), key=lambda field: field.number)
 
     def _field(self, field: Field, scope: str) -> Field:
-        made = replace(field, options=self._options(field.options, scope))
+        made = replace(field, options=self._options.of(field.options, scope))
         if field.group is not None:
             made.group = self._message(field.group, scope)
             return made
@@ -92,13 +87,13 @@ class _Normalizer:
 
     def _enum(self, enum: Enum, outer: str) -> Enum:
         scope = within(outer, enum.name)
-        values = [replace(value, options=self._options(value.options, scope)) for value in enum.values]
+        values = [replace(value, options=self._options.of(value.options, scope)) for value in enum.values]
         # In proto3 the first constant must be zero, which would not be so with negative ones before it.
         zero_first = self._linked.file.syntax == "proto3"
         return Enum(
             enum.name,
             sorted(values, key=lambda value: (zero_first and value.number < 0, value.number, value.name)),
-            self._options(enum.options, scope),
+            self._options.of(enum.options, scope),
             _sorted_ranges(enum.reserved),
         )
 
@@ -109,69 +104,15 @@ class _Normalizer:
                 rpc,
                 takes=self._full(rpc.takes, scope),
                 gives=self._full(rpc.gives, scope),
-                options=self._options(rpc.options, scope),
+                options=self._options.of(rpc.options, scope),
             )
             for rpc in service.rpcs
         ]
-        return Service(service.name, rpcs, self._options(service.options, scope))
+        return Service(service.name, rpcs, self._options.of(service.options, scope))
 
     def _full(self, name: str, scope: str) -> str:
         found = None if name in SCALARS else self._linked.resolve(name, scope)
         return name if found is None else f".{found.name}"
-
-    def _options(self, options: Sequence[Option], scope: str) -> list[Option]:
-        """Sorted by name; what is set of one custom option in several places is put together."""
-        values: dict[str, list[Value]] = {}
-        single: set[str] = set()
-        for option in options:
-            plain = option.name, option.value, True
-            name, value, repeats = self._custom(option, scope) if option.name.startswith("(") else plain
-            values.setdefault(name, []).append(value)
-            if not repeats:
-                single.add(name)
-        return [
-            Option(name, self._value(value, scope))
-            for name in sorted(values)
-            for value in (_together(values[name]) if name in single else values[name])
-        ]
-
-    def _custom(self, option: Option, scope: str) -> tuple[str, Value, bool]:
-        """A custom option's full name, its value as a whole, and whether there may be several."""
-        name, _, path = option.name[1:].partition(")")
-        value = option.value
-        for part in reversed(path.split(".")[1:]):
-            value = Block(((part, value),))
-        found = self._linked.resolve_extension(name, scope)
-        if found is None:
-            return f"({name})", value, True
-        return f"({found.name})", value, found.node.label == "repeated"
-
-    def _value(self, value: Value, scope: str) -> Value:
-        match value:
-            case Block(entries):
-                named = [(self._key(key, scope), self._value(of, scope)) for key, of in entries]
-                return Block(tuple(sorted(named, key=lambda entry: entry[0])))
-            case [only]:
-                # One value and a list of one are the same to a field that repeats.
-                return self._value(only, scope)
-            case list():
-                return [self._value(item, scope) for item in value]
-            case Word(text) if _OTHER_BASES.fullmatch(text):
-                return Word(str(int(text, 16 if "x" in text.lower() else 8)))
-            case _:
-                return value
-
-    def _key(self, key: str, scope: str) -> str:
-        found = self._linked.resolve_extension(key[1:-1], scope) if key.startswith("[") else None
-        return key if found is None else f"[{found.name}]"
-
-
-def _together(values: list[Value]) -> list[Value]:
-    """What several options set of one message; of single values the last one counts."""
-    blocks = [value for value in values if isinstance(value, Block)]
-    if len(blocks) < len(values):
-        return values[-1:]
-    return [Block.of(entry for block in blocks for entry in block.entries)]
 
 
 def _sorted_ranges(statements: Iterable[Ranges]) -> list[Ranges]:
