@@ -3,10 +3,12 @@
 `order_id` and `return_id` are business keys: all about one order, on every topic, is in the partition of that id.
 """
 
-from decimal import Decimal
-from typing import Annotated, Literal
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from decimal import ROUND_DOWN, Decimal
+from typing import Annotated, Any, Literal
 
-from millstream import FOREVER, Command, Event, Scale, Topic, Value, days
+from millstream import FOREVER, Command, Doc, Event, Scale, Topic, Value, days, upcasts
 
 Money = Annotated[Decimal, Scale(18, 4)]
 
@@ -43,6 +45,24 @@ class OrderCreated(OrderEvent):
     reference: str | None = None
     lines: tuple[OrderLine, ...]
     total: Money
+    placed_at: Annotated[datetime | None, Doc("When the customer ordered, where that is older than the event.")] = None
+
+
+@upcasts(OrderCreated, "com.example.orders.OrderCreated")
+def from_the_first_shop(old: dict[str, Any]) -> OrderCreated:
+    """The first shop named each unit, priced the order only, and wrote times as milliseconds."""
+    total = Decimal(str(old["totalAmount"])).quantize(Decimal("0.0001"))
+    share = (total / max(len(old["items"]), 1)).quantize(Decimal("0.0001"), ROUND_DOWN)
+    return OrderCreated(
+        order_id=old["orderId"],
+        customer_id=old["customerId"],
+        lines=tuple(
+            OrderLine(product=product, quantity=quantity, unit_price=share)
+            for product, quantity in Counter(old["items"]).items()
+        ),
+        total=total,
+        placed_at=datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=old["createdAt"]),
+    )
 
 
 class OrderConfirmed(OrderEvent):
