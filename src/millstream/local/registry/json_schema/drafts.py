@@ -14,7 +14,7 @@ from jsonschema.protocols import Validator
 from millstream.local.registry.formats import InvalidSchema
 from millstream.local.registry.json_schema.text import dumps
 
-MAX_DEPTH = 64
+MAX_DEPTH = 100
 """How deep schemas may be nested in each other."""
 
 MAX_SHAPES = 2_000

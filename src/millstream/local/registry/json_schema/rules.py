@@ -3,6 +3,8 @@
 https://docs.confluent.io/platform/current/schema-registry/fundamentals/serdes-develop/serdes-json.html
 """
 
+from collections.abc import Callable
+
 from millstream.local.registry.formats import TooMuch
 from millstream.local.registry.json_schema import array_rules, matching, object_rules, value_rules
 from millstream.local.registry.json_schema.content import Patterns
@@ -11,6 +13,12 @@ from millstream.local.registry.json_schema.nodes import Node
 
 MAX_STEPS = 300_000
 """Pairs of schemas that one comparison may look at; two hostile schemas of 1 MB could take hours."""
+
+GLANCE = 0.2
+"""What it costs to look at a pair that is known; schemas that hold each other do so all the time."""
+
+MAX_NESTED = 60
+"""How many comparisons may wait for each other; what is deeper is looked at afterwards, for the stack has an end."""
 
 Pair = tuple[int, int]
 
@@ -22,15 +30,12 @@ def differences(reader: Node, writer: Node) -> list[Difference]:
     """
     budget = _Budget()
     refuted: dict[Pair, list[Difference]] = {}
-    try:
-        while True:
-            comparison = Comparison(budget, refuted)
-            found = comparison.of(writer, reader, "")
-            known, refuted = refuted, refuted | comparison.misfits
-            if not comparison.assumed or refuted.keys() == known.keys():
-                return found
-    except RecursionError:
-        raise TooMuch("comparing the schemas follows them too deep into each other") from None
+    while True:
+        comparison = Comparison(budget, refuted)
+        found = comparison.whole(writer, reader)
+        known, refuted = refuted, refuted | comparison.misfits
+        if not comparison.assumed or refuted.keys() == known.keys():
+            return found
 
 
 class _Budget:
@@ -38,8 +43,8 @@ class _Budget:
         self.left = MAX_STEPS
         self.patterns = Patterns()
 
-    def spend(self) -> None:
-        self.left -= 1
+    def spend(self, steps: float = GLANCE) -> None:
+        self.left -= steps
         if self.left < 0:
             raise TooMuch(f"comparing the schemas takes more than {MAX_STEPS} steps")
 
@@ -47,18 +52,27 @@ class _Budget:
 class Comparison:
     """One way through a pair of schemas.
 
-    While a pair is being compared it counts as fitting, unless a way before has `refuted` that: only so does a
-    recursive schema come to an end, and only by going again is what was assumed of a pair never held to be known.
+    While a pair is being compared, or too deep to be compared at once, it counts as fitting, unless a way before has
+    `refuted` that: only so does a recursive schema come to an end, and only by going again is what was assumed of a
+    pair never held to be known.
     """
 
     def __init__(self, budget: _Budget, refuted: dict[Pair, list[Difference]]) -> None:
         self.assumed = False
         self.misfits: dict[Pair, list[Difference]] = {}
-        self.step = budget.spend
+        self.step: Callable[[], None] = budget.spend
+        self._budget = budget
         self.patterns = budget.patterns
         self._refuted = refuted
         self._known: dict[Pair, list[Difference]] = {}
         self._under_way: set[Pair] = set()
+        self._postponed: list[tuple[Node, Node]] = []
+
+    def whole(self, writer: Node, reader: Node) -> list[Difference]:
+        found = self.of(writer, reader, "")
+        while self._postponed:
+            self.of(*self._postponed.pop(), "")
+        return found
 
     def of(self, writer: Node | None, reader: Node | None, path: str) -> list[Difference]:
         self.step()
@@ -69,10 +83,13 @@ class Comparison:
         writer, reader = writer.target, reader.target
         pair = (id(writer), id(reader))
         found = self._known.get(pair)
-        if found is None and pair in self._under_way:
+        if found is None and (pair in self._under_way or len(self._under_way) >= MAX_NESTED):
             self.assumed = self.assumed or pair not in self._refuted
             found = self._refuted.get(pair, [])
+            if pair not in self._under_way:
+                self._postponed.append((writer, reader))
         elif found is None:
+            self._budget.spend(1)
             self._under_way.add(pair)
             self._known[pair] = found = kept(self._compare(writer, reader))
             self._under_way.remove(pair)

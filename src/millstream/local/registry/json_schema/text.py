@@ -8,7 +8,7 @@ import msgspec
 
 from millstream.local.registry.formats import InvalidSchema
 
-MAX_NESTING = 200
+MAX_NESTING = 250
 """How deep arrays and objects may be in each other; deeper ones are nobody's schema, and a parser's trouble."""
 
 _encoder = msgspec.json.Encoder(decimal_format="number")
