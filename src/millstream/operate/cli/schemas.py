@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from millstream.operate.cli.common import JsonOption, SystemOption, print_json, tool_settings
+from millstream.operate.cli.imports import import_
 
 if TYPE_CHECKING:
     from millstream.declare import System
@@ -20,6 +21,7 @@ schemas = typer.Typer(
     rich_markup_mode="markdown",
     epilog=EXIT_CODES,
 )
+schemas.command("import", epilog=EXIT_CODES)(import_)
 RegistryOption = Annotated[str | None, typer.Option("--registry", metavar="URL", help="Compare with this registry.")]
 LockOption = Annotated[Path | None, typer.Option("--lock", metavar="FILE", help="Compare with this lock file.")]
 
