@@ -7,6 +7,7 @@ import typer
 
 from millstream.operate.cli.common import JsonOption, SystemOption, print_json, tool_settings
 from millstream.operate.cli.imports import import_
+from millstream.operate.cli.lint import lint
 
 if TYPE_CHECKING:
     from millstream.declare import System
@@ -22,6 +23,7 @@ schemas = typer.Typer(
     epilog=EXIT_CODES,
 )
 schemas.command("import", epilog=EXIT_CODES)(import_)
+schemas.command(epilog=EXIT_CODES)(lint)
 RegistryOption = Annotated[str | None, typer.Option("--registry", metavar="URL", help="Compare with this registry.")]
 LockOption = Annotated[Path | None, typer.Option("--lock", metavar="FILE", help="Compare with this lock file.")]
 
