@@ -25,6 +25,12 @@ def document(docs: Docs, tale: Path) -> dict[str, Any]:
     return json.loads((tale / "out" / "asyncapi.json").read_text())
 
 
+def test_the_command_explains_itself_with_examples(docs: Docs):
+    helped = docs("--help")
+    assert "millstream docs --check" in helped.stdout.split("Examples:")[1]
+    assert "Exit codes: 0 fine, 1 something was found" in helped.stdout
+
+
 def test_channels_and_operations_come_from_topics_and_annotations(document: dict[str, Any]):
     assert list(document["channels"]) == ["tale.bills", "tale.commands", "tale.orders", "tale.parcels"]
     kafka = document["channels"]["tale.commands"]["bindings"]["kafka"]
