@@ -1,6 +1,8 @@
-"""Codecs: ours beside fastavro to dicts and msgspec, on an order of three lines. `python -m bench.codec`"""
+"""Codecs: ours beside what others do between bytes and a typed order. `python -m bench.codec`
 
-import io
+Two orders: the first shop's, five plain fields with three items; and the order system's own, with twenty lines.
+"""
+
 import json
 import statistics
 import time
@@ -9,88 +11,98 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import partial
-from typing import Annotated, Any
+from typing import Any
 
-import fastavro
-import msgspec
 from rich.console import Console
 
+from bench.baselines import codecs
 from bench.measure import Comparison, alternate
-from millstream import Event, Scale, Value
-from millstream.contracts import avro_schema, codec_for, derived_id, edge_id, header_writer, identity
+from millstream import Event
+from millstream.contracts import avro_schema, codec_for, derived_id, edge_id, header_writer, identity, schema_text
+from millstream.contracts.json_schema import JsonCodec
+from millstream.contracts.protobuf import ProtobufCodec
+from millstream.declare.contract import ValueMeta
+from orders.contracts import OrderCreated, OrderLine
 
-Money = Annotated[Decimal, Scale(18, 4)]
-ROUNDS = 25
-CALLS = 1000
+ROUNDS = 15
+CALLS = 500
+WANTED = {"fastavro + msgspec": 2.0, "confluent-kafka": 4.0}
+
+FirstOrder: Any = ValueMeta(
+    "OrderCreated",
+    (Event,),
+    {
+        "__annotations__": {
+            "order_id": str,
+            "customer_id": str,
+            "items": tuple[str, ...],
+            "total_amount": float,
+            "created_at": int,
+        },
+        "__module__": __name__,
+    },
+    key="order_id",
+    namespace="com.example.orders",
+    rename="camel",
+)
+PRODUCTS = [f"85{n:03}A-WHITE-HANGING-HEART-T-LIGHT-HOLDER" for n in range(20)]
 
 
-class OrderLine(Value):
-    product: str
-    quantity: int
-    unit_price: Money
+def first_order() -> Any:
+    """An order as the first shop wrote it."""
+    return FirstOrder(
+        order_id="0190a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b",
+        customer_id="customer-17850",
+        items=tuple(PRODUCTS[:3]),
+        total_amount=139.12,
+        created_at=1_290_000_000_000,
+    )
 
 
-class OrderCreated(Event, key="order_id"):
-    order_id: str
-    customer_id: str | None
-    country: str
-    lines: tuple[OrderLine, ...]
-    total: Money
-    created_at: datetime
-
-
-def order(lines: int) -> OrderCreated:
+def order() -> OrderCreated:
     """An order as the retailer's invoices have them."""
     return OrderCreated(
         order_id="0190a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b",
         customer_id="customer-17850",
         country="United Kingdom",
+        reference="536365",
         lines=tuple(
-            OrderLine(
-                product=f"85{n:03}A-WHITE-HANGING-HEART-T-LIGHT-HOLDER",
-                quantity=6 + 30 * n,
-                unit_price=Decimal("2.5500") + n,
-            )
-            for n in range(lines)
+            OrderLine(product=product, quantity=6 + 30 * n, unit_price=Decimal("2.5500") + n)
+            for n, product in enumerate(PRODUCTS)
         ),
         total=Decimal("139.1200"),
-        created_at=datetime(2026, 11, 23, 12, 34, 56, 789012, UTC),
+        placed_at=datetime(2026, 11, 23, 12, 34, 56, 789012, UTC),
     )
 
 
-def rows(lines: int) -> dict[str, Callable[[], Any]]:
-    """What is measured, by name."""
-    event = order(lines)
-    codec = codec_for(OrderCreated, 1)
-    encode, decode = codec.encode, codec.read
-    message = encode(event)
-    schema = fastavro.parse_schema(avro_schema(OrderCreated))
-    plain = fastavro.schemaless_reader(io.BytesIO(message[5:]), schema, None)
-    text_encode = msgspec.json.Encoder().encode
-    text_decode = msgspec.json.Decoder(OrderCreated).decode
-    text = text_encode(event)
-    kept = (Decimal, datetime)
+def sides(event: Any, dataclass: Callable[[Any], Any], model: Any) -> dict[str, codecs.Both]:
+    """All who encode and decode this event, by name; ours is called after its format."""
+    contract = type(event)
 
-    def fastavro_encode(record: Any) -> bytes:
-        written = io.BytesIO()
-        written.write(b"\0\0\0\0\1")
-        fastavro.schemaless_writer(written, schema, record)
-        return written.getvalue()
+    def ours(codec: Any) -> codecs.Both:
+        message = codec.encode(event)
+        assert codec.read(message) == event
+        encode, read = codec.encode, codec.read
+        return codecs.Both(lambda: encode(event), lambda: read(message))
 
-    def fastavro_decode() -> Any:
-        return fastavro.schemaless_reader(io.BytesIO(message[5:]), schema, None)
-
-    assert decode(message) == event == text_decode(text)
-    assert fastavro_encode(plain) == message
+    message = codec_for(contract, 1).encode(event)
+    plain = codecs.plain(event)
     return {
-        "encode": lambda: encode(event),
-        "encode: fastavro, dict": lambda: fastavro_encode(plain),
-        "encode: fastavro, Struct": lambda: fastavro_encode(msgspec.to_builtins(event, builtin_types=kept)),
-        "encode: msgspec JSON": lambda: text_encode(event),
-        "decode": lambda: decode(message),
-        "decode: fastavro, dict": fastavro_decode,
-        "decode: fastavro, Struct": lambda: msgspec.convert(fastavro_decode(), OrderCreated),
-        "decode: msgspec JSON": lambda: text_decode(text),
+        "avro": ours(codec_for(contract, 1)),
+        "fastavro + msgspec": codecs.by_hand(event, avro_schema(contract), message),
+        "confluent-kafka": codecs.confluent(dataclass(plain), dataclass, schema_text(contract), message),
+        "pydantic JSON": codecs.pydantic_json(model(**plain)),
+        "msgspec JSON": codecs.msgspec_json(event),
+        "protobuf": ours(ProtobufCodec(contract, 1)),
+        "json_schema": ours(JsonCodec(contract, 1)),
+    }
+
+
+def cases() -> dict[str, dict[str, codecs.Both]]:
+    """Both orders."""
+    return {
+        "the first shop's order": sides(first_order(), codecs.new_first_order, codecs.FirstModel),
+        "an order of 20 lines": sides(order(), codecs.new_order, codecs.OrderModel),
     }
 
 
@@ -111,10 +123,10 @@ def metadata() -> dict[str, Callable[[], Any]]:
     }
 
 
-def microseconds(measured: dict[str, Callable[[], Any]]) -> dict[str, float]:
+def microseconds(measured: dict[str, Callable[[], Any]], rounds: int = ROUNDS) -> dict[str, float]:
     """Median microseconds of each, all taking turns."""
     found: dict[str, list[float]] = {name: [] for name in measured}
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         for name, call in measured.items():
             began = time.perf_counter()
             for _ in range(CALLS):
@@ -124,30 +136,35 @@ def microseconds(measured: dict[str, Callable[[], Any]]) -> dict[str, float]:
 
 
 def run(console: Console, rounds: int) -> list[Comparison]:
-    """Codecs a second, ours between bytes and events, fastavro's between bytes and dicts."""
-    measured = rows(3)
+    """Events a second between bytes and typed events, ours and theirs."""
 
-    def per_second(name: str) -> float:
-        return 1e6 / microseconds({name: measured[name]})[name]
+    def per_second(call: Callable[[], Any]) -> float:
+        return 1e6 / microseconds({"": call}, 5)[""]
 
     return [
         alternate(
-            f"{name} an order of 3 lines",
-            partial(per_second, name),
-            partial(per_second, f"{name}: fastavro, dict"),
+            f"{way} {case}, beside {name}",
+            partial(per_second, getattr(measured["avro"], way)),
+            partial(per_second, getattr(measured[name], way)),
             unit="events/s",
-            wanted=1.5,
+            wanted=wanted,
             rounds=rounds,
             console=console,
         )
-        for name in ("encode", "decode")
+        for case, measured in cases().items()
+        for way in ("decode", "encode")
+        for name, wanted in WANTED.items()
     ]
 
 
 def main() -> None:
     """Print the figures as JSON."""
-    result = {f"{lines} lines": microseconds(rows(lines)) for lines in (3, 20)} | {"metadata": microseconds(metadata())}
-    print(json.dumps(result, indent=2))
+    result: dict[str, Any] = {
+        f"{way} {case}": microseconds({name: getattr(both, way) for name, both in measured.items()})
+        for case, measured in cases().items()
+        for way in ("decode", "encode")
+    }
+    print(json.dumps(result | {"metadata": microseconds(metadata())}, indent=2))
 
 
 if __name__ == "__main__":

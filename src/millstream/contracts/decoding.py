@@ -48,9 +48,8 @@ def generate_decoder(record: Record, failed: Failed) -> Callable[[bytes], Any]:
     """
     source = Source()
     source.constants |= _RUNTIME | {"failed": failed}
-    with source.block("def decode(b):"):
+    with source.block("def decode(b, p=5):"):
         with source.block("try:"):
-            source.line("p = 5")
             _unrolled(source, record, "x")
             with source.block("if p != len(b):"):
                 source.line("raise ValueError")
@@ -169,8 +168,22 @@ def _long(source: Source, target: str) -> None:
         source.line("n += (m << 7) - 128")
         source.line(f"{target} = (n >> 1) ^ -(n & 1)")
         source.line("p += 2")
-    with source.block("else:"):
-        source.line(f"{target}, p = read_long(b, p)")
+    with source.block("else:"):  # up to six bytes, which hold a time in milliseconds; more are rare
+        source.line("n += (m << 7) - 16512 + SEVEN_2[m := b[p + 2]]")
+        source.line("p += 3")
+        with source.block("if m > 127:"):
+            source.line("n += SEVEN_3[m := b[p]]")
+            source.line("p += 1")
+            with source.block("if m > 127:"):
+                source.line("n += SEVEN_4[m := b[p]]")
+                source.line("p += 1")
+                with source.block("if m > 127:"):
+                    source.line("n += SEVEN_5[m := b[p]]")
+                    source.line("p += 1")
+        with source.block("if m > 127:"):
+            source.line(f"{target}, p = read_long(b, p - 6)")
+        with source.block("else:"):
+            source.line(f"{target} = (n >> 1) ^ -(n & 1)")
 
 
 def _date(source: Source, target: str) -> None:
@@ -282,4 +295,5 @@ _RUNTIME: dict[str, Any] = {
     "unscaled": int.from_bytes,
     "double": struct.Struct("<d").unpack_from,
     "replace": msgspec.structs.replace,
+    **{f"SEVEN_{at}": tuple((n & 127) << 7 * at for n in range(256)) for at in range(2, 6)},
 } | {f"M{at}": tuple(table) for at, table in enumerate(_MICROS)}

@@ -17,6 +17,17 @@ def long_bytes(number: int) -> bytes:
     if not -0x8000000000000000 <= number <= 0x7FFFFFFFFFFFFFFF:
         raise OverflowError(f"{number} does not fit 64 bits")
     rest = (number << 1) ^ (number >> 63)
+    if 1 << 35 <= rest < 1 << 42:  # six bytes: most times in milliseconds
+        return bytes(
+            (
+                rest & 127 | 128,
+                rest >> 7 & 127 | 128,
+                rest >> 14 & 127 | 128,
+                rest >> 21 & 127 | 128,
+                rest >> 28 & 127 | 128,
+                rest >> 35,
+            )
+        )
     written = bytearray()
     while rest > 127:
         written.append(rest & 127 | 128)
