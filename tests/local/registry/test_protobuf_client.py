@@ -168,6 +168,15 @@ def test_a_schema_can_be_had_compiled(shop: httpx.Client, classes: Any, path: st
     assert shop.get("/schemas/ids/2?format=unheard-of").json() == shop.get("/schemas/ids/2").json()
 
 
+def test_what_cannot_be_compiled_is_given_as_it_is(registry: httpx.Client) -> None:
+    """As importing takes it from another registry, with what it refers to not there."""
+    registry.put("/mode/s", json={"mode": "IMPORT"}).raise_for_status()
+    registered(registry, "s", 'import "gone.proto"; message A { Gone g = 1; }', schemaType="PROTOBUF", id=7)
+    answer = registry.get("/schemas/ids/7?format=serialized")
+    assert answer.status_code == 200
+    assert "message A {" in answer.json()["schema"]
+
+
 def test_the_same_schema_compiled_is_the_same_version(shop: httpx.Client, classes: Any) -> None:
     offer: dict[str, Any] = {"schemaType": "PROTOBUF", "references": TO_MONEY}
     compiled = base64.b64encode(classes.DESCRIPTOR.serialized_pb).decode()

@@ -4,9 +4,13 @@ Each case says which rule it stands for: the guide (https://protobuf.dev/program
 Confluent's names for differences, with the place that its registry tells for them.
 """
 
+import base64
 import time
+from typing import Any
 
 import pytest
+from google.protobuf.descriptor_pool import DescriptorPool
+from google.protobuf.message_factory import GetMessageClass
 
 from millstream.local.registry.formats import Referred, TooMuch
 from millstream.local.registry.protobuf.format import FORMAT, ProtobufSchema
@@ -249,6 +253,31 @@ UNREADABLE: list[tuple[str, str, str, list[str]]] = [
 def test_what_cannot_be_read_and_why(rule: str, reader: str, writer: str, told: list[str]) -> None:
     misfitting = misfits(parse(reader).linked, parse(writer).linked)
     assert [f"{of.kind} {of.path}" for of in misfitting] == told, rule
+
+
+FIXED = ["fixed32", "fixed64", "sfixed32", "sfixed64", "float", "double"]
+SCALARS = [*VARINTS, "sint32", "sint64", *FIXED, "string", "bytes"]
+
+
+def class_of(schema: ProtobufSchema) -> Any:
+    pool = DescriptorPool()
+    pool.AddSerializedFile(base64.b64decode(schema.formatted("serialized") or ""))
+    return GetMessageClass(pool.FindMessageTypeByName("M"))
+
+
+@pytest.mark.parametrize("writer", SCALARS)
+def test_the_verdict_on_two_scalars_is_what_happens_to_a_value(writer: str) -> None:
+    """What Protobuf's own library has written as the one, it reads as the other, or not."""
+    written_by = parse(holding(writer))
+    value: Any = {"string": "1", "bytes": b"1"}.get(writer, 1)
+    written = class_of(written_by)(f=value).SerializeToString()
+    for reader in SCALARS:
+        read_by = parse(holding(reader))
+        found = class_of(read_by).FromString(written).f
+        arrives = str(found).strip("b'") == "1" if {reader, writer} <= {"string", "bytes"} else found == value
+        # A bool is true for every number but zero, however that was written.
+        if not (reader == "bool" and writer.startswith("sint")):
+            assert (misfits(read_by.linked, written_by.linked) == []) is arrives, reader
 
 
 NAMED: list[tuple[str, str, list[str]]] = [

@@ -1,6 +1,7 @@
 """How Protobuf schemas are read and written: as `protoc` compiles them, and as Confluent's registry prints them."""
 
 import base64
+import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -405,6 +406,48 @@ def test_a_descriptor_cannot_smuggle_in_what_no_text_could_say() -> None:
         level = level.nested_type.add(name="A")
     with pytest.raises(InvalidSchema, match="nested too deeply"):
         parse(encoded(deep))
+
+
+def test_names_are_text() -> None:
+    """Protobuf itself takes any bytes for the name of a message."""
+    named = FileDescriptorProto(message_type=[DescriptorProto(name="Aaa")]).SerializeToString()
+    with pytest.raises(InvalidSchema, match="UTF-8"):
+        parse(base64.b64encode(named.replace(b"Aaa", b"A\xff\xfe")).decode())
+
+
+TOKENS = re.findall(r'\s+|\w+|"(?:[^"\\]|\\.)*"|.', SHOP, re.DOTALL)
+CHANGES = st.lists(
+    st.tuples(st.integers(0, 5_000), st.sampled_from(["", *dict.fromkeys(TOKENS)])), min_size=1, max_size=4
+)
+BYTES = st.lists(st.tuples(st.integers(0, 5_000), st.binary(max_size=2)), min_size=1, max_size=4)
+
+
+@given(CHANGES)
+def test_a_text_that_was_damaged_is_a_schema_or_is_refused(changes: list[tuple[int, str]]) -> None:
+    tokens = list(TOKENS)
+    for place, instead in changes:
+        tokens[place % len(tokens)] = instead
+    try:
+        schema = parse("".join(tokens))
+    except InvalidSchema:
+        return
+    assert parse(schema.canonical).canonical == schema.canonical
+    assert parse(schema.normalized()).normalized() == schema.normalized()
+    assert schema.misfits(schema) == []
+
+
+@given(BYTES)
+def test_a_descriptor_that_was_damaged_is_a_schema_or_is_refused(changes: list[tuple[int, bytes]]) -> None:
+    damaged = bytearray(base64.b64decode(parse(SHOP).formatted("serialized") or ""))
+    for place, instead in changes:
+        damaged[place % len(damaged) : place % len(damaged) + 1] = instead
+    text = base64.b64encode(damaged).decode()
+    try:
+        schema = parse(text)
+    except InvalidSchema:
+        return
+    assert parse(schema.canonical).canonical == schema.canonical
+    assert schema.misfits(schema) == []
 
 
 NAMES = st.sampled_from(["a", "b", "message", "option", "repeated_", "A", "B", "stream", "max", "to"])

@@ -216,7 +216,14 @@ class SchemaRoutes:
             return entry.schema
         referred = schemas.closure(self._catalog, entry.references, deleted=True)
         size = len(entry.schema) + sum(map(len, referred))
-        return await schemas.apart(size, lambda: schemas.stored(entry, referred).formatted(form)) or entry.schema
+
+        def formatted() -> str:
+            try:
+                return schemas.stored(entry, referred).formatted(form) or entry.schema
+            except formats.InvalidSchema:
+                return entry.schema  # what a foreign registry let pass has no other form
+
+        return await schemas.apart(size, formatted)
 
 
 def described(entry: SchemaRecord, text: str | None = None) -> dict[str, Any]:

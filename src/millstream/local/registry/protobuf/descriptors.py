@@ -53,9 +53,12 @@ def decode(text: str) -> FileDescriptorProto | None:
     if not _BASE64.fullmatch(text):
         return None
     try:
-        return FileDescriptorProto.FromString(base64.b64decode("".join(text.split()), validate=True))
+        found = FileDescriptorProto.FromString(base64.b64decode("".join(text.split()), validate=True))
     except (binascii.Error, DecodeError) as error:
         raise InvalidSchema(f"it is neither a .proto file nor the base64 of a file's descriptor: {error}") from None
+    if not _is_all_text(found):
+        raise InvalidSchema("it has names that are no text in UTF-8")
+    return found
 
 
 def to_file(descriptor: FileDescriptorProto, pool: Pool) -> File:
@@ -158,6 +161,18 @@ class _Reader:
 
     def _options(self, of: ProtobufMessage) -> list[Option]:
         return options.described(of.options, self._pool) if of.HasField("options") else []  # type: ignore[attr-defined]
+
+
+def _is_all_text(message: ProtobufMessage) -> bool:
+    """Protobuf gives a string that is not in UTF-8 as bytes."""
+    for field, value in message.ListFields():
+        items = value if field.is_repeated else [value]
+        if field.message_type is not None:
+            if not all(map(_is_all_text, items)):
+                return False
+        elif field.type == field.TYPE_STRING and any(isinstance(item, bytes) for item in items):
+            return False
+    return True
 
 
 def _default(of: FieldDescriptorProto) -> Value:

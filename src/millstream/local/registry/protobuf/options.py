@@ -92,10 +92,9 @@ def _merge(target: Message, text: str, name: str, pool: DescriptorPool | None) -
 def _value(field: FieldDescriptor, value: Any) -> Value:
     if field.type in (FieldDescriptor.TYPE_MESSAGE, FieldDescriptor.TYPE_GROUP):
         return Block(tuple(_entries(value)))
-    if field.type == FieldDescriptor.TYPE_STRING:
-        return value
-    if field.type == FieldDescriptor.TYPE_BYTES:
-        return value.decode("utf-8", "surrogateescape")
+    if field.type in (FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_BYTES):
+        # Protobuf gives a string that is not in UTF-8 as bytes.
+        return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else value
     if field.type == FieldDescriptor.TYPE_BOOL:
         return Word("true" if value else "false")
     if field.type == FieldDescriptor.TYPE_ENUM:
@@ -106,12 +105,13 @@ def _value(field: FieldDescriptor, value: Any) -> Value:
 
 def _entries(message: Message) -> Iterator[tuple[str, Value]]:
     for field, value in message.ListFields():
-        key = f"[{field.full_name}]" if field.is_extension else field.name
+        name = f"[{field.full_name}]" if field.is_extension else field.name
         if field.message_type is not None and field.message_type.GetOptions().map_entry:
-            kinds = field.message_type.fields_by_name
-            pairs = sorted(value.items())
-            of = kinds["value"]
-            items: list[Value] = [Block((("key", _value(kinds["key"], k)), ("value", _value(of, v)))) for k, v in pairs]
+            key_kind, value_kind = (field.message_type.fields_by_number[number] for number in (1, 2))
+            items: list[Value] = [
+                Block((("key", _value(key_kind, key)), ("value", _value(value_kind, of))))
+                for key, of in sorted(value.items(), key=lambda pair: pair[0])
+            ]
         else:
             items = [_value(field, item) for item in (value if field.is_repeated else [value])]
-        yield key, items if field.is_repeated else items[0]
+        yield name, items if field.is_repeated else items[0]
