@@ -76,6 +76,19 @@ def is_plain(shape: Shape | None, above: tuple[Shape, ...] = ()) -> bool:
             return True
 
 
+def has_floats(shape: Shape | None, above: tuple[Shape, ...] = ()) -> bool:
+    """Whether there may be numbers that JSON cannot hold: not a number, infinity."""
+    match shape:
+        case Record(fields=fields):
+            return shape not in above and any(has_floats(field.shape, (*above, shape)) for field in fields)
+        case Items(item=inner) | Entries(value=inner):
+            return has_floats(inner, above)
+        case Fixed(parts=parts) | OneOf(branches=parts):
+            return any(has_floats(part, above) for part in parts)
+        case _:
+            return isinstance(shape, Scalar) and shape.python is float
+
+
 def to_json(shape: Shape | None, value: Any) -> Any:
     """From a value that fits its shape to what `msgspec.json` writes. Raises `ValueError` for what JSON cannot hold."""
     match shape:

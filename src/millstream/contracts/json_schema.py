@@ -8,9 +8,18 @@ from uuid import UUID
 
 import msgspec
 
+from millstream.contracts.codec import codec_for
 from millstream.contracts.framing import framing
 from millstream.contracts.json import guarded
-from millstream.contracts.json_forms import branch_name, from_json, is_plain, json_value, needs_names, to_json
+from millstream.contracts.json_forms import (
+    branch_name,
+    from_json,
+    has_floats,
+    is_plain,
+    json_value,
+    needs_names,
+    to_json,
+)
 from millstream.contracts.misfit import misfit
 from millstream.contracts.reading import shape_of
 from millstream.contracts.shape import (
@@ -153,17 +162,15 @@ class JsonCodec(Generic[V]):
     @cached_property
     def encode(self) -> Callable[[V], bytes]:
         """To bytes. Raises `EncodeError` that names the field."""
-        record, prefix, write = shape_of(self.contract), self.prefix, msgspec.json.encode
+        record, prefix, write, check = shape_of(self.contract), self.prefix, msgspec.json.encode, _check(self.contract)
         name = self.contract.__name__
+        directly = is_plain(record) and not has_floats(record)
 
         def encode(value: V) -> bytes:
+            check(value)
             try:
-                if problem := misfit(record, value, name):
-                    raise EncodeError(problem)
-                return prefix + write(to_json(record, value))
-            except RecursionError:
-                raise EncodeError(f"{name}: nested too deep, or inside itself") from None
-            except (ValueError, TypeError, msgspec.MsgspecError) as error:
+                return prefix + write(value if directly else to_json(record, value))
+            except (ValueError, TypeError, RecursionError, msgspec.MsgspecError) as error:
                 raise EncodeError(f"{name}: {error}") from None
 
         return encode
@@ -186,11 +193,20 @@ def json_reader(contract: type[V], *, own: bool) -> Callable[[bytes], V]:
     read = msgspec.json.Decoder(contract).decode if own and is_plain(record) else None
     read_any = msgspec.json.Decoder().decode
 
+    check = _check(contract)
+
     def checked(message: bytes) -> V:
         payload = message[5:]
         value = read(payload) if read is not None else from_json(record, read_any(payload), contract.__name__)
-        if problem := misfit(record, value, contract.__name__):
-            raise DecodeError("invalid", problem)
+        try:
+            check(value)
+        except EncodeError as error:
+            raise DecodeError("invalid", str(error)) from None
         return value
 
     return guarded(checked)
+
+
+def _check(contract: type[Value]) -> Callable[[Any], object]:
+    """Raises `EncodeError` for a value that does not fit its class. Nothing of ours says so faster than writing Avro."""
+    return codec_for(contract, 0).encode

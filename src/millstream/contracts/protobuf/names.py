@@ -4,7 +4,11 @@ import re
 
 from millstream.errors import DecodeError
 
-_WORD = re.compile(r"""//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|[A-Za-z_.][\w.]*|[{};]""", re.DOTALL)
+# Comments and texts that never end are taken to the end, so that nothing is read twice.
+_WORD = re.compile(
+    r"""//[^\n]*|/\*(?:[^*]|\*(?!/))*(?:\*/)?|"(?:\\.|[^"\\\n])*"?|'(?:\\.|[^'\\\n])*'?|[A-Za-z_.][\w.]*|[{};]""",
+    re.DOTALL,
+)
 _MOST_DEPTH = 32
 
 
