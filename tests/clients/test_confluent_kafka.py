@@ -17,6 +17,7 @@ from confluent_kafka.admin import (
 )  # fmt: skip
 from confluent_kafka.cimpl import NewPartitions, NewTopic
 
+from millstream.testing.child import wait_until
 from millstream.testing.plugin import Cluster
 
 pytestmark = pytest.mark.real
@@ -49,7 +50,11 @@ def test_topics_and_configurations_are_administered(admin: AdminClient, topic: s
         settled(admin.create_topics([NewTopic(topic, 2)]))
     assert failure.value.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS
     settled(admin.create_partitions([NewPartitions(topic, 3)]))
-    assert len(admin.list_topics(topic, PATIENCE_SECONDS).topics[topic].partitions) == 3
+    wait_until(
+        lambda: len(admin.list_topics(topic, PATIENCE_SECONDS).topics[topic].partitions) == 3,
+        seconds=PATIENCE_SECONDS,
+        what="every broker knows the new partition",
+    )
     entry = ConfigEntry("retention.ms", "123456", incremental_operation=AlterConfigOpType.SET)
     which = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
     settled(admin.incremental_alter_configs([which]))

@@ -42,6 +42,10 @@ class Clients:
     def name(prefix: str = "t") -> str:
         return f"{prefix}-{uuid.uuid4().hex[:12]}"
 
+    def name_at(self, broker: Connection, coordinator_of: Callable[[str], Connection]) -> str:
+        """A new name that `broker` coordinates, of whatever kind `coordinator_of` asks for."""
+        return within(lambda: name if coordinator_of(name := self.name()) is broker else None, "a name for the broker")
+
     def topic(self, partitions: int = 1, *, one_leader: bool = False, **config: Any) -> str:
         """A new topic that every broker knows and whose leaders answer; with `one_leader` broker 1 leads all of it."""
         name = self.name()

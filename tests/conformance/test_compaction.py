@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
+from tests.conformance.conftest import READ_COMMITTED
 
 from millstream.local.broker.log.batch import TRANSACTIONAL, build_batch, iter_records, read_header
 from millstream.local.broker.log.codecs import GZIP, LZ4, SNAPPY, ZSTD
@@ -115,6 +116,7 @@ def test_aborted_records_go_and_committed_ones_stay(clients: Any, wait: Any):
         producer.produce(table.topic, name, key=name, partition=0)
         producer.flush(20)
         producer.commit_transaction(20) if commit else producer.abort_transaction(20)
+    wait(lambda: clients.list_offset(table.topic, -1, READ_COMMITTED).offset == 4, "both markers")
     table._now = time.time_ns() // 1_000_000
     table.write((b"x", b"1"))
     table.write((b"y", b"1"))

@@ -159,16 +159,16 @@ def test_producers_of_unknown_partitions_are_not_described(clients: Any):
     assert answer.topics[0].partitions[0].error_code.name == "unknown_topic_or_partition"
 
 
-def write_marker(clients: Any, topic: str, one: Any, *, commit: bool = False, epoch: int | None = None) -> str:
-    """End the transaction in this partition alone, as an administrator frees one that hangs."""
+def write_marker(broker: Any, topic: str, one: Any, *, epoch: int | None = None) -> str:
+    """Abort the transaction in this partition alone, as an administrator frees one that hangs."""
     marker = {
         "producer_id": one.pid,
         "producer_epoch": one.epoch if epoch is None else epoch,
-        "transaction_result": commit,
+        "transaction_result": False,
         "coordinator_epoch": 0,
         "topics": [{"name": topic, "partition_indexes": [0]}],
     }
-    answer = clients.wire.any.ask("write_txn_markers", 1, markers=[marker])
+    answer = broker.ask("write_txn_markers", 1, markers=[marker])
     return answer.markers[0].topics[0].partitions[0].error_code.name
 
 
@@ -177,7 +177,7 @@ def test_an_administrator_frees_a_partition_from_a_transaction(clients: Any, tra
     one.add_partition(topic)
     one.produce(topic, "a")
     clients.send(topic, "behind it")
-    assert write_marker(clients, topic, one) == "none"
+    assert write_marker(clients.wire.leader_of(topic), topic, one) == "none"
     clients.expect(topic, ["behind it"])
 
 
@@ -186,10 +186,10 @@ def test_a_marker_of_the_past_is_refused(clients: Any, transactional: Any):
     one = transactional(old.name)
     one.add_partition(topic)
     one.produce(topic, "a")
-    assert write_marker(clients, topic, one, epoch=old.epoch) == "invalid_producer_epoch"
+    assert write_marker(clients.wire.leader_of(topic), topic, one, epoch=old.epoch) == "invalid_producer_epoch"
     assert one.end(commit=True) == "none"
     clients.expect(topic, ["a"])
 
 
 def test_no_marker_is_written_to_an_unknown_partition(clients: Any, transactional: Any):
-    assert write_marker(clients, clients.name(), transactional()) == "unknown_topic_or_partition"
+    assert write_marker(clients.wire.any, clients.name(), transactional()) == "unknown_topic_or_partition"

@@ -84,13 +84,15 @@ def test_no_topics_are_not_all_topics(clients: Any, outsider: Member):
 
 
 def test_offsets_of_several_groups_are_fetched_at_once(clients: Any):
-    topic, names = clients.topic(), [clients.name("g") for _ in range(2)]
-    for offset, name in enumerate(names):
+    topic, coordinator = clients.topic(), clients.wire.coordinator_of_group(clients.name("g"))
+    first, second, nobody = (clients.name_at(coordinator, clients.wire.coordinator_of_group) for _ in range(3))
+    for offset, name in enumerate((first, second)):
         Member(clients, name).commit(topic, offset)
-    groups = [{"group_id": name, "topics": [{"name": topic, "partition_indexes": [0]}]} for name in [*names, "nobody"]]
-    answer = clients.wire.any.ask("offset_fetch", 8, groups=groups, require_stable=False)
+    wanted = [{"name": topic, "partition_indexes": [0]}]
+    groups = [{"group_id": name, "topics": wanted} for name in (first, second, nobody)]
+    answer = coordinator.ask("offset_fetch", 8, groups=groups, require_stable=False)
     found = {group.group_id: group.topics[0].partitions[0].committed_offset for group in answer.groups}
-    assert found == {names[0]: 0, names[1]: 1, "nobody": -1}
+    assert found == {first: 0, second: 1, nobody: -1}
 
 
 def test_unknown_partitions_and_groups_have_no_offset(clients: Any, outsider: Member):
@@ -135,11 +137,10 @@ def test_a_generation_of_an_unknown_group_is_refused_with_the_codes_of_the_versi
     assert refused == ["illegal_generation", "group_id_not_found"]
 
 
-def test_a_group_may_have_no_name_where_it_only_keeps_offsets(clients: Any, outsider: Member):
+def test_a_group_may_have_no_name_where_it_only_keeps_offsets(clients: Any):
     """For the oldest consumers; a group with members needs a name."""
     topic = clients.topic()
-    outsider.group = {"group_id": ""}
-    assert outsider.commit(topic, 3) == "none"
+    assert Member(clients, "").commit(topic, 3) == "none"
     assert fetch(clients, "", {topic: [0]})[topic, 0].committed_offset == 3
 
 

@@ -334,7 +334,7 @@ def test_partitions_that_cannot_be_are_not_added(clients: Any, count: int, broke
 
 
 def test_partitions_are_added_where_they_are_assigned(clients: Any, wait: Any):
-    topic = clients.topic()
+    topic = clients.topic(one_leader=True)
     assert add_partitions(clients, (topic, 3, [[1], [1]]), validate_only=True) == ["none"]
     assert len(clients.admin.list_topics(topic, timeout=10).topics[topic].partitions) == 1
     assert add_partitions(clients, (topic, 3, [[1], [1]])) == ["none"]

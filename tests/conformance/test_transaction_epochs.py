@@ -137,7 +137,8 @@ def test_an_empty_transactional_id_is_refused_everywhere(clients: Any, transacti
 
 def test_an_unknown_transactional_id_has_no_producer(clients: Any, transactional: Any):
     topic, one = clients.topic(), transactional()
-    stranger = {"transactional_id": clients.name("txn")}
+    name = clients.name_at(one.broker, clients.wire.coordinator_of_transactions)
+    stranger = {"transactional_id": name}
     assert one.add_partition(topic, **stranger) == "invalid_producer_id_mapping"
     assert one.add_offsets("g", **stranger) == "invalid_producer_id_mapping"
     assert one.end(commit=True, **stranger) == "invalid_producer_id_mapping"

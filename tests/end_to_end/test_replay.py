@@ -51,6 +51,7 @@ def test_a_scarce_week_is_compensated(fresh: Running):
 
 @needs_data
 @pytest.mark.real
+@pytest.mark.parametrize("apache_kafka", [3], indirect=True, ids=["three-nodes"])
 def test_the_week_agrees_on_apache_kafka(tmp_path: Path, apache_kafka: object, apache_registry: str):
     bootstrap = str(apache_kafka.bootstrap)  # pyright: ignore[reportAttributeAccessIssue] the plugin's handle
     arguments = ["--bootstrap-servers", bootstrap, "--registry", apache_registry]

@@ -75,6 +75,7 @@ class Target:
 
     def reopen(self) -> None:
         """The broker dies without a word; another opens what it left."""
+        self._broker._files.close()  # which is all that the kernel does for a dead process
         self._broker = Broker(self._folder / "data", lambda: self._now)
         self._pass_time(1000)
         self.check()

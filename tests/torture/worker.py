@@ -15,7 +15,10 @@ ABORTED = b"aborted "
 BATCH = 200
 PATIENCE_SECONDS = 10.0
 QUICK = {
-    **{"reconnect.backoff.ms": 20, "reconnect.backoff.max.ms": 200, "retry.backoff.ms": 20, "log_level": 0},
+    "reconnect.backoff.ms": 20,
+    "reconnect.backoff.max.ms": 200,
+    "retry.backoff.ms": 20,
+    "log_level": 0,
     # After a rebootstrap librdkafka may wait for ever for the coordinator it has dropped (its issues 5511 and 5456).
     "metadata.recovery.strategy": "none",
 }

@@ -43,6 +43,7 @@ public final class Client {
                     producer.send(new ProducerRecord<>(target, (commit ? "kept " : "aborted ") + record.value()));
                     offsets.put(new TopicPartition(source, record.partition()), new OffsetAndMetadata(record.offset() + 1));
                 }
+                producer.flush(); // what an abort finds unsent is never written
                 producer.sendOffsetsToTransaction(offsets, consumer.groupMetadata());
                 if (commit) {
                     producer.commitTransaction();
