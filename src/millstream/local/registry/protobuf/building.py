@@ -16,6 +16,7 @@ from google.protobuf.message import Message as ProtobufMessage
 
 from millstream.local.registry.formats import InvalidSchema
 from millstream.local.registry.protobuf import options
+from millstream.local.registry.protobuf.known import compiled, known
 from millstream.local.registry.protobuf.linking import Linked, within
 from millstream.local.registry.protobuf.nodes import (
     SCALARS,
@@ -38,7 +39,7 @@ def build(linked: Linked, name: str) -> FileDescriptorProto:
     """The file as `protoc` would compile it, custom options included. Raises `InvalidSchema`."""
     plain = _built(linked, None, name)
     pool = pool_of(linked)
-    add(pool, plain)
+    add(pool, plain.SerializeToString())
     return _built(linked, pool, name)
 
 
@@ -51,14 +52,15 @@ def pool_of(linked: Linked) -> DescriptorPool:
     """A pool of everything that the file imports. Raises `InvalidSchema`."""
     pool = DescriptorPool()
     for path, file in linked.all_imports().items():
-        add(pool, _built(file, None, path))
+        brought = compiled(path) if file.file is known(path) else None
+        add(pool, brought or _built(file, None, path).SerializeToString())
     return pool
 
 
-def add(pool: DescriptorPool, file: FileDescriptorProto) -> None:
+def add(pool: DescriptorPool, descriptor: bytes) -> None:
     """Raises `InvalidSchema` with what Protobuf has against the file."""
     try:
-        pool.AddSerializedFile(file.SerializeToString())
+        pool.AddSerializedFile(descriptor)
     except (TypeError, ValueError) as error:
         raise InvalidSchema(str(error).removeprefix("Couldn't build proto file into descriptor pool: ")) from None
 

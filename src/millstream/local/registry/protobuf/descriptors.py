@@ -6,7 +6,8 @@ https://protobuf.dev/reference/protobuf/google.protobuf/#file-descriptor-proto
 import base64
 import binascii
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 
 from google.protobuf.descriptor_pb2 import (
     DescriptorProto,
@@ -68,7 +69,7 @@ def to_file(descriptor: FileDescriptorProto, pool: Pool) -> File:
     """
     if descriptor.syntax not in ("", "proto2", "proto3"):
         raise InvalidSchema("it is written in an edition; this registry reads proto2 and proto3")
-    return _Reader(descriptor, lambda: pool(descriptor)).file()
+    return _Reader(descriptor, cache(lambda: pool(descriptor))).file()
 
 
 class _Reader:
@@ -79,23 +80,24 @@ class _Reader:
 
     def file(self) -> File:
         of, public = self._file, set(self._file.public_dependency)
-        groups = _groups(of.extension)
+        groups = _groups(of.extension, of.message_type)
         return File(
             of.syntax,
             of.package,
             [path for i, path in enumerate(of.dependency) if i not in public],
             [path for i, path in enumerate(of.dependency) if i in public],
-            [self._message(message) for message in of.message_type if _tail(message.name) not in groups],
+            [self._message(message) for message in of.message_type if message.name not in groups],
             [self._enum(enum) for enum in of.enum_type],
-            self._extends(of.extension, of.message_type),
+            self._extends(of.extension, groups),
             [self._service(service) for service in of.service],
             self._options(of),
         )
 
     def _message(self, of: DescriptorProto) -> Message:
+        groups = _groups((*of.field, *of.extension), of.nested_type)
         message = Message(of.name, oneofs=[OneOf(oneof.name, [], self._options(oneof)) for oneof in of.oneof_decl])
         for field in of.field:
-            made = self._field(field, of.nested_type)
+            made = self._field(field, groups)
             if not field.HasField("oneof_index") or field.proto3_optional:
                 message.fields.append(made)
             elif field.oneof_index < len(message.oneofs):
@@ -104,17 +106,16 @@ class _Reader:
             else:
                 raise InvalidSchema(f"{of.name}.{field.name} is in a oneof that is not there")
         message.oneofs = [oneof for oneof in message.oneofs if oneof.fields]
-        groups = _groups((*of.field, *of.extension))
         message.messages = [self._message(nested) for nested in of.nested_type if nested.name not in groups]
         message.enums = [self._enum(enum) for enum in of.enum_type]
         message.options = self._options(of)
         message.reserved = [_range(range_.start, range_.end - 1) for range_ in of.reserved_range]
         message.reserved += [Ranges((name,)) for name in of.reserved_name]
         message.extensions = [_range(each.start, each.end - 1, self._options(each)) for each in of.extension_range]
-        message.extends = self._extends(of.extension, of.nested_type)
+        message.extends = self._extends(of.extension, groups)
         return message
 
-    def _field(self, of: FieldDescriptorProto, beside: Iterable[DescriptorProto]) -> Field:
+    def _field(self, of: FieldDescriptorProto, groups: Mapping[str, DescriptorProto]) -> Field:
         made = Field(of.name, of.number, of.type_name or _TYPES.get(of.type, ""), _LABELS.get(of.label, ""))
         if self._proto3 and made.label != "repeated" and not of.proto3_optional:
             made.label = ""
@@ -124,16 +125,16 @@ class _Reader:
         if of.HasField("json_name"):
             made.options.append(Option("json_name", of.json_name))
         if of.type == FieldDescriptorProto.TYPE_GROUP:
-            body = next((message for message in beside if message.name == _tail(of.type_name)), None)
+            body = groups.get(_tail(of.type_name))
             if body is None:
                 raise InvalidSchema(f"the group {of.name} has no type beside it")
             made.group, made.type = self._message(body), body.name
         return made
 
-    def _extends(self, fields: Iterable[FieldDescriptorProto], beside: Iterable[DescriptorProto]) -> list[Extend]:
+    def _extends(self, fields: Iterable[FieldDescriptorProto], groups: Mapping[str, DescriptorProto]) -> list[Extend]:
         extends: dict[str, Extend] = {}
         for of in fields:
-            extends.setdefault(of.extendee, Extend(of.extendee)).fields.append(self._field(of, beside))
+            extends.setdefault(of.extendee, Extend(of.extendee)).fields.append(self._field(of, groups))
         return list(extends.values())
 
     def _enum(self, of: EnumDescriptorProto) -> Enum:
@@ -185,8 +186,12 @@ def _default(of: FieldDescriptorProto) -> Value:
     return Word(of.default_value)
 
 
-def _groups(fields: Iterable[FieldDescriptorProto]) -> set[str]:
-    return {_tail(field.type_name) for field in fields if field.type == FieldDescriptorProto.TYPE_GROUP}
+def _groups(
+    fields: Iterable[FieldDescriptorProto], messages: Iterable[DescriptorProto]
+) -> Mapping[str, DescriptorProto]:
+    """The messages that are declared by these fields."""
+    names = {_tail(field.type_name) for field in fields if field.type == FieldDescriptorProto.TYPE_GROUP}
+    return {message.name: message for message in messages if message.name in names} if names else {}
 
 
 def _tail(name: str) -> str:

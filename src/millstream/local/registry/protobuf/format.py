@@ -64,7 +64,11 @@ class ProtobufSchema:
     @cached_property
     def _meaning(self) -> tuple[str, list[str], dict[str, str]]:
         """With the order of messages, for a serializer tells by their numbers which of them it has written."""
-        imports = {path: canonical(normalized(file)) for path, file in self.linked.all_imports().items()}
+        imports = {
+            path: canonical(normalized(file))
+            for path, file in self.linked.all_imports().items()
+            if file.file is not known(path)
+        }
         return self.normalized(), list(_order(self.linked.file.messages)), imports
 
 
@@ -116,7 +120,7 @@ class _Library:
             pool = building.pool_of(self.link(File(imports=list(descriptor.dependency))))
             renamed = FileDescriptorProto.FromString(descriptor.SerializeToString())
             renamed.name = ""
-            building.add(pool, renamed)
+            building.add(pool, renamed.SerializeToString())
         except InvalidSchema:
             return None
         return pool

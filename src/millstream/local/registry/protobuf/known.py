@@ -80,9 +80,14 @@ def known(path: str) -> File | None:
     return _read(path) if path in _WRITTEN or path in _COMPILED else None
 
 
+def compiled(path: str) -> bytes | None:
+    """The descriptor of such a file, if Protobuf's library or Google's common types bring it."""
+    return import_module(_COMPILED[path]).DESCRIPTOR.serialized_pb if path in _COMPILED else None
+
+
 @cache
 def _read(path: str) -> File:
-    if path in _WRITTEN:
+    descriptor = compiled(path)
+    if descriptor is None:
         return read(_WRITTEN[path])
-    compiled = import_module(_COMPILED[path]).DESCRIPTOR.serialized_pb
-    return to_file(FileDescriptorProto.FromString(compiled), lambda _: None)
+    return to_file(FileDescriptorProto.FromString(descriptor), lambda _: None)

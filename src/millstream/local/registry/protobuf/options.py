@@ -38,7 +38,7 @@ def fill(
         for option in custom:
             name, _, path = option.name[1:].partition(")")
             _merge(target, _as_text(f"[{full_name(name)}]{path}", option.value), option.name, pool)
-        options.MergeFromString(target.SerializeToString(deterministic=True))
+        options.ParseFromString(target.SerializeToString(deterministic=True))
 
 
 def described(options: Message, pool: Callable[[], DescriptorPool | None]) -> list[Option]:
