@@ -5,7 +5,7 @@ from typing import Annotated
 import msgspec
 import pytest
 
-from millstream import Event, Personal, Topic, Value
+from millstream import Alias, Event, Personal, Topic, Value
 from millstream.declare.personal import MASK, has_personal, holds_personal, masked, shown
 from millstream.errors import DeclarationError
 
@@ -78,12 +78,28 @@ def test_every_personal_field_is_masked_and_nothing_else():
     }
 
 
-def test_what_is_absent_stays_absent_and_what_is_unknown_stays():
-    assert masked(Address, {"street": None, "zip": "NW1"}) == {"street": None, "zip": "NW1"}
-    assert masked(Everything, {"either": {"Address": {"street": "Baker Street"}}}) == {
-        "either": {"Address": {"street": MASK}}
-    }
+def test_what_is_absent_stays_absent():
+    assert masked(Address, {"street": None, "country": "GB"}) == {"street": None, "country": "GB"}
     assert masked(Everything, "no record") == "no record"
+
+
+def test_a_branch_of_a_union_may_come_under_its_name():
+    assert masked(Everything, {"either": {"Address": {"street": "Baker Street", "country": "GB"}}}) == {
+        "either": {"Address": {"street": MASK, "country": "GB"}}
+    }
+    assert masked(Everything, {"either": {"to": None, "grams": 7}}) == {"either": {"to": None, "grams": 7}}
+
+
+def test_older_records_are_masked_by_former_names_and_what_the_class_has_no_more():
+    class Renamed(Value):
+        id: str
+        mail: Annotated[str, Alias("email"), Personal]
+
+    assert masked(Renamed, {"id": "1", "email": "ada@example.org", "phone": "221"}) == {
+        "id": "1",
+        "email": MASK,
+        "phone": MASK,
+    }
 
 
 def test_a_class_without_personal_fields_costs_nothing():

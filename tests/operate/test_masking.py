@@ -5,12 +5,13 @@ import subprocess
 from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import pytest
 
-from millstream import Event, Personal, Topic
+from millstream import Event, Personal, Topic, Value
 from millstream.contracts import Contracts, Registry
+from millstream.declare.personal import masked
 from millstream.kafka import TopicSpec, connect
 from millstream.settings import Settings
 from millstream.telemetry.logs import configure_logs, get_logger
@@ -60,10 +61,53 @@ def test_tail_masks_personal_fields_unless_they_are_to_be_revealed(
     assert b"crutch".hex() not in dead
     assert "forbidden" in dead
     assert "crutch" in millstream("tail", "shop.orders", "--no-follow", "--reveal", **told).stdout
+    (shop / "shop.py").write_text("import nonsense")
+    broken = millstream("tail", "shop.orders", "--no-follow", **told)
+    assert (broken.returncode, "crutch" in broken.stdout) == (0, False)
+    assert "`millstream topics` says why" in broken.stdout
     (shop / "pyproject.toml").write_text("")
     hidden = millstream("tail", "shop.orders", "--no-follow", **told).stdout
     assert "crutch" not in hidden
     assert "--system MODULE:NAME, or --reveal" in hidden
+
+
+class Address(Value, namespace="shop"):
+    street: Annotated[str, Personal]
+    country: str
+
+
+class Person(Value, namespace="shop"):
+    name: Annotated[str, Personal]
+
+
+@pytest.mark.parametrize("format", ["avro", "protobuf", "json_schema"])
+def test_what_is_decoded_from_any_format_is_masked(shared_kafka: LocalKafka, format: Any):
+    class Moved(Event, key="order_id", namespace="shop"):
+        order_id: str
+        by_kind: dict[str, tuple[Address, ...]]
+        nested: tuple[tuple[Address, ...], ...]
+        pair: tuple[str, Address]
+        either: Person | Address | None
+        eithers: tuple[Person | Address, ...]
+        mail: Annotated[str | None, Personal] = None
+
+    topic = Topic(f"masking.{format}", Moved, format=format)
+    contracts = Contracts(Registry(shared_kafka.registry))
+    contracts.register([Moved])
+    home, ada = Address(street="secret", country="GB"), Person(name="secret")
+    moved = Moved(
+        order_id="o-1",
+        by_kind={"home": (home,)},
+        nested=((home,), (home, home)),
+        pair=("work", home),
+        either=home,
+        eithers=(ada, home),
+        mail="secret",
+    )
+    said = str(masked(Moved, contracts.decode_any(topic, contracts.encode(moved))))
+    assert "secret" not in said
+    assert said.count("GB") == 7
+    assert "o-1" in said
 
 
 @pytest.mark.parametrize("format", ["json", "text"])

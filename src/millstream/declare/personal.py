@@ -7,6 +7,8 @@ from typing import Annotated, Any, Union, cast, get_args, get_origin
 
 import msgspec
 
+from millstream.declare.notes import Alias
+
 MASK = "••••••"
 
 _UNIONS = (Union, types.UnionType)
@@ -52,7 +54,8 @@ def has_personal(contract: type[msgspec.Struct]) -> bool:
 def masked(contract: type[msgspec.Struct], plain: Any) -> Any:
     """What JSON can hold of a record of this class, with personal fields masked.
 
-    Where a union leaves open which class it is, whatever is personal in one of them is masked.
+    Records may be older than the class: fields go by their former names, too, and one that the class does not have is
+    masked, for it may have been personal. Classes without personal fields are left as they are.
     """
     return _masked(contract, plain) if has_personal(contract) else plain
 
@@ -98,7 +101,7 @@ def _masked(annotation: Any, plain: Any) -> Any:
     if origin is Annotated:
         return _masked(arguments[0], plain)
     if origin in _UNIONS:
-        return reduce(lambda value, part: _masked(part, value), arguments, plain)
+        return _masked_by_one(arguments, plain)
     if isinstance(plain, dict):
         return _masked_entries(annotation, arguments, cast("dict[str, Any]", plain))
     if isinstance(plain, (list, tuple, set, frozenset)) and arguments:
@@ -108,19 +111,50 @@ def _masked(annotation: Any, plain: Any) -> Any:
     return cast("Any", plain)
 
 
+def _masked_by_one(parts: tuple[Any, ...], plain: Any) -> Any:
+    """A union does not say which class a record has: taken are those that have most of its fields."""
+    classes = [part for part in map(_bare, parts) if _is_record(part)]
+    if not (isinstance(plain, dict) and classes):
+        return reduce(lambda value, part: _masked(part, value), parts, cast("Any", plain))
+    record = cast("dict[str, Any]", plain)
+    alike = {of: len(_fields(of).keys() & record.keys()) for of in classes}
+    if not any(alike.values()):
+        # A branch under its name, or an entry of a dict.
+        return {name: _masked_by_one(parts, value) for name, value in record.items()}
+    closest = [of for of in classes if alike[of] == max(alike.values())]
+    return reduce(lambda value, of: _masked(of, value), closest, record)
+
+
 def _masked_entries(annotation: Any, arguments: tuple[Any, ...], plain: dict[str, Any]) -> dict[str, Any]:
-    if isinstance(annotation, type) and issubclass(annotation, msgspec.Struct):
-        if list(plain) in ([annotation.__name__], [f"{annotation.__module__}.{annotation.__name__}"]):
-            # A branch of a union, under its name.
-            return {name: _masked(annotation, value) for name, value in plain.items()}
-        inside: dict[str, Any] = {}
-        for field in msgspec.structs.fields(annotation):
-            inside |= {field.name: field.type, field.encode_name: field.type}
-        return {name: _masked(inside.get(name), value) for name, value in plain.items()}
+    if _is_record(annotation):
+        inside = _fields(annotation)
+        if not has_personal(annotation):
+            return plain
+        # A field that the class has no more was perhaps personal.
+        return {name: _masked(inside[name], value) if name in inside else MASK for name, value in plain.items()}
     for argument in arguments:
         # The values of a dict, or the named parts of a tuple.
         plain = {name: _masked(argument, value) for name, value in plain.items()}
     return plain
+
+
+@cache
+def _fields(contract: type[msgspec.Struct]) -> dict[str, Any]:
+    """The annotation of each field by the names that it has, has in records, and had."""
+    found: dict[str, Any] = {}
+    for field in msgspec.structs.fields(contract):
+        former = [note.name for note in getattr(field.type, "__metadata__", ()) if isinstance(note, Alias)]
+        found |= dict.fromkeys([field.name, field.encode_name, *former], field.type)
+    return found
+
+
+def _is_record(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, msgspec.Struct)
+
+
+def _bare(annotation: Any) -> Any:
+    annotation = getattr(annotation, "__value__", annotation)
+    return _bare(get_args(annotation)[0]) if get_origin(annotation) is Annotated else annotation
 
 
 def _is_or_has_personal(annotation: Any, visited: set[type]) -> bool:

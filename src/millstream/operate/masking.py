@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from millstream.declare import Value, full_name
 from millstream.declare.personal import MASK, has_personal, masked
-from millstream.errors import MillstreamError
+from millstream.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from millstream.declare import System
@@ -12,24 +12,27 @@ if TYPE_CHECKING:
 _QUOTING = ("value", "hex", "undecodable", "millstream-dlq-message", "millstream-dlq-stacktrace")
 """Parts of a description that are the record, or may quote it."""
 HIDDEN = f"{MASK} (no system here says what is personal: --system MODULE:NAME, or --reveal)"
+BROKEN = (
+    f"{MASK} (the system cannot be loaded, so nobody says what is personal: `millstream topics` says why, or --reveal)"
+)
 
 
 class Masking:
     """Masks records by the class that their topic or their headers name.
 
     - `by_topic`: the classes on each topic that the system knows, changelogs and read models among them.
-    - `whole`: no system was found, so everything is hidden.
+    - `instead`: what is shown for everything, where nobody says what is personal.
     """
 
-    def __init__(self, by_topic: dict[str, list[type[Value]]], *, whole: bool = False) -> None:
+    def __init__(self, by_topic: dict[str, list[type[Value]]], *, instead: str | None = None) -> None:
         self._by_topic = by_topic
-        self._whole = whole
+        self._instead = instead
 
     def masked(self, topic: str, told: dict[str, Any]) -> dict[str, Any]:
         """A record as `millstream tail` describes it, with what is personal masked."""
         classes = self._by_topic.get(topic, [])
-        if self._whole:
-            return _hidden(told, HIDDEN)
+        if self._instead is not None:
+            return _hidden(told, self._instead)
         if not any(map(has_personal, classes)):
             return told
         # The header may be missing or wrong: whatever any class of the topic calls personal is masked, then.
@@ -51,10 +54,10 @@ def masking_of(place: str | None) -> Masking:
 
     try:
         return Masking(_classes(load_system(place)))
-    except MillstreamError:
+    except Exception as error:  # whatever a module of theirs raises when it is imported
         if place is not None:
             raise
-        return Masking({}, whole=True)
+        return Masking({}, instead=HIDDEN if isinstance(error, ConfigurationError) else BROKEN)
 
 
 def _classes(system: "System") -> dict[str, list[type[Value]]]:

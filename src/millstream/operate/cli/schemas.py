@@ -110,6 +110,7 @@ def lock(
     compatibility: Annotated[
         str | None, typer.Option(metavar="LEVEL", help="The level for all, from now on; at first BACKWARD.")
     ] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Record the schemas of the code in a lock file, to be committed. A breaking change is refused.
 
@@ -132,6 +133,9 @@ def lock(
         kept.set_level(compatibility)
     report = compare(found, kept)
     if report.breaking and not accept_breaking:
+        if as_json:
+            print_json(_as_json(report))
+            raise typer.Exit(1)
         _print_findings(report)
         typer.echo(f"{path} is as it was: {_count(len(report.breaking), 'breaking change')}", err=True)
         raise typer.Exit(1)
@@ -140,6 +144,9 @@ def lock(
     for subject in report.gone:
         kept.forget(subject)
     kept.write()
+    if as_json:
+        print_json(_as_json(report))
+        return
     typer.echo(f"{path}: {len(kept.subjects())} schemas, {len(report.unrecorded)} recorded, {len(report.gone)} dropped")
 
 
