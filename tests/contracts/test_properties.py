@@ -109,7 +109,7 @@ def test_classes_that_nobody_thought_of(data: st.DataObject, made: Made) -> None
 
 def test_google_reads_and_writes_them(tmp_path_factory: pytest.TempPathFactory) -> None:
     @given(st.data(), st.lists(classes, min_size=10, max_size=20))
-    @settings(QUICK, max_examples=4)
+    @settings(QUICK, max_examples=2)
     def some(data: st.DataObject, made: list[Made]) -> None:
         drawn = [(contract, [data.draw(values) for _ in range(2)]) for contract, values in made]
         check_with_google(drawn, tmp_path_factory.mktemp("protos"))

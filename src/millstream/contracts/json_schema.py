@@ -208,5 +208,5 @@ def json_reader(contract: type[V], *, own: bool) -> Callable[[bytes], V]:
 
 
 def _check(contract: type[Value]) -> Callable[[Any], object]:
-    """Raises `EncodeError` for a value that does not fit its class. Nothing of ours says so faster than writing Avro."""
+    """Raises `EncodeError` for a value that does not fit its class. Nothing of ours says so faster than Avro."""
     return codec_for(contract, 0).encode
