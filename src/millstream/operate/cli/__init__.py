@@ -1,4 +1,4 @@
-"""The command line: `millstream up`, `run`, `broker`, `topics`, `lag`, `tail`, `config`."""
+"""The command line: `millstream up`, `run`, `broker`, `topics`, `lag`, `tail`, `config`, `schemas`, `docs`."""
 
 import sys
 
