@@ -234,6 +234,13 @@ def test_protobuf_takes_fields_in_any_order_packed_or_not_and_passes_over_the_un
     assert codec.read(b"\0\0\0\0\1\0" + far + one_by_one + unknown + name + packed) == whole
 
 
+def test_the_first_message_may_be_named_the_long_way() -> None:
+    codec = ProtobufCodec(Opened, 9)
+    assert codec.decode(framing(9) + b"\x02\x00" + b"\x0a\x01a") == Opened(account="a")
+    assert refuses(codec.decode, framing(9) + b"\x02\x02" + b"\x0a\x01a").reason == "unexpected_type"
+    assert refuses(codec.decode, framing(9)).reason == "truncated"
+
+
 def test_a_message_that_is_not_the_first_of_its_file() -> None:
     text = """
         syntax = "proto3";

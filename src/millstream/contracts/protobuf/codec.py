@@ -49,9 +49,10 @@ class ProtobufCodec(Generic[V]):
         read = payload_reader(self.contract)
 
         def first_message(message: bytes) -> V:
-            if message[5:6] != b"\0":
+            indexes, at = _indexes(message)
+            if indexes != (0,):
                 raise DecodeError("unexpected_type", f"not the first message of schema {self.schema_id}")
-            return read(message, 6)
+            return read(message, at)
 
         return first_message
 
