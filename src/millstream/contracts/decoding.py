@@ -6,7 +6,7 @@ past the end too and never comes back: one comparison at the end finds every tru
 
 import struct
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Context, Decimal, Inexact, InvalidOperation, Overflow, Rounded
@@ -15,6 +15,7 @@ from uuid import UUID
 
 import msgspec
 
+from millstream.contracts.lengths import read_block, read_length, read_step, read_timestamp
 from millstream.contracts.shape import (
     Decimals,
     Entries,
@@ -27,10 +28,11 @@ from millstream.contracts.shape import (
     Symbols,
 )
 from millstream.contracts.source import Source
-from millstream.contracts.varint import EPOCH, EPOCH_DAY, read_long, time_of_day
+from millstream.contracts.varint import EPOCH_DAY, read_long, time_of_day
 
 Failed = Callable[[bytes, Exception], Exception]
 
+_STEP = tuple(None if n & 129 else 1 + (n >> 1) for n in range(256))
 _SMALL = tuple((n >> 1) ^ -(n & 1) for n in range(128))
 # Eight bytes hold the microseconds of 1978 to 2112. Each table adds one byte's share as a float, exactly below 2**53,
 # and has None where the byte cannot stand there, so that the sum fails by itself.
@@ -128,7 +130,8 @@ def made(source: Source, record: Record) -> str:
     return f"replace({source.constant('blank', blank)}, "
 
 
-_SLICE = "b[p:(p := p + (n >> 1))]"
+_SLICE = "b[p + 1:(p := p + n)]"
+"""After `_length`: what the length in front of it counts."""
 
 
 def _small(source: Source, wide: bool) -> None:
@@ -141,7 +144,10 @@ def _small(source: Source, wide: bool) -> None:
 
 
 def _length(source: Source) -> None:
-    _small(source, wide=True)
+    """Leaves in n how far it is from the last byte of the length to the end of what it counts."""
+    source.line("n = STEP[b[p]]")
+    with source.block("if n is None:"):
+        source.line("n, p = step(b, p)")
 
 
 def _string(source: Source, target: str) -> None:
@@ -256,28 +262,6 @@ def _blocks(source: Source) -> Iterator[None]:
             yield
 
 
-def _read_length(b: Sequence[int], p: int) -> tuple[int, int]:
-    n, p = read_long(b, p)
-    if n < 0 or n > len(b) - p:
-        raise EOFError
-    return n << 1, p
-
-
-def _read_block(b: Sequence[int], p: int) -> tuple[int, int]:
-    n, p = read_long(b, p)
-    if n < 0:  # the block says how many bytes it has, for readers that skip it
-        n = -n
-        _, p = read_long(b, p)
-    if n > len(b) - p:
-        raise EOFError
-    return n << 1, p
-
-
-def _read_timestamp(b: Sequence[int], p: int) -> tuple[datetime, int]:
-    n, p = read_long(b, p)
-    return EPOCH + timedelta(0, 0, n), p
-
-
 _RUNTIME: dict[str, Any] = {
     "SMALL": _SMALL,
     "BOOLEANS": (False, True),
@@ -285,9 +269,11 @@ _RUNTIME: dict[str, Any] = {
     "UTC": UTC,
     "UUID": UUID,
     "read_long": read_long,
-    "length": _read_length,
-    "block": _read_block,
-    "timestamp": _read_timestamp,
+    "STEP": _STEP,
+    "step": read_step,
+    "length": read_length,
+    "block": read_block,
+    "timestamp": read_timestamp,
     "fromtimestamp": datetime.fromtimestamp,
     "fromordinal": date.fromordinal,
     "time_of_day": time_of_day,
