@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from tests.clients.tools import Tools
 
+from millstream.kafka import connect
+from millstream.settings import Settings
 from millstream.testing.plugin import Cluster
 
 pytestmark = pytest.mark.real
@@ -247,3 +249,22 @@ def test_what_needs_more_brokers_is_refused_and_does_not_hang(tools: Tools, loca
     plan.write_text(json.dumps({"version": 1, "partitions": [moved]}))
     moving = tools("kafka-reassign-partitions", *where, "--reassignment-json-file", str(plan), "--execute")
     assert moving.code != 0, moving.text
+
+
+def test_keys_are_hashed_to_the_same_partitions(tools: Tools, cluster: Cluster, topic: str):
+    ours, java = created(tools, cluster, topic, partitions=6), created(tools, cluster, f"{topic}-java", partitions=6)
+    keys = [f"order-{number}" for number in range(60)] + ["é", "日本", "x" * 300]
+    producer = connect(Settings(bootstrap_servers=cluster.bootstrap)).producer()
+    for key in keys:
+        producer.produce(ours, b"v", key.encode())
+    producer.flush()
+    producer.close()
+    written(tools, cluster, java, *(f"{key}|v" for key in keys), properties="parse.key=true key.separator=|")
+
+    def places(where: str) -> dict[str, str]:
+        printing = ["--formatter-property", "print.key=true", "--formatter-property", "print.partition=true"]
+        lines = read(tools, cluster, where, len(keys), *printing)
+        return {key: partition for partition, key, _ in (line.split("\t") for line in lines)}
+
+    assert places(ours) == places(java)
+    assert set(places(ours)) == set(keys)
