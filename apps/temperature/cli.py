@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from millstream.contracts import Contracts, Registry
 from millstream.errors import KafkaFault, MillstreamError
 from millstream.kafka import Admin, Kafka, Message
 from millstream.operate.assembly import topics_of
@@ -38,7 +39,7 @@ def simulate(
 ) -> None:
     """Devices that send a reading now and then; shows each delivery report."""
     readings = islice(measure(devices, malformed=malformed), count)
-    with _pipeline() as (_, kafka, _), Sender(kafka, on_delivery=_show) as sender:
+    with _pipeline() as (_, kafka, _, contracts), Sender(kafka, contracts, on_delivery=_show) as sender:
         for report in paced(readings, rate):
             sender.send(report)
 
@@ -52,7 +53,7 @@ def replay(
     """Sends a recorded file through the running pipeline and counts what was accepted and rejected."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with (
-        _pipeline() as (settings, kafka, admin),
+        _pipeline() as (settings, kafka, admin, contracts),
         Progress(*columns, console=err, disable=not err.is_terminal) as bars,
     ):
         tasks = {stage: bars.add_task(stage, total=None) for stage in ("sent", "handled")}
@@ -60,6 +61,7 @@ def replay(
             file,
             kafka,
             admin,
+            contracts,
             settings,
             patience=timeout,
             progress=lambda stage, done, all: bars.update(tasks[stage], completed=done, total=all or None),
@@ -80,12 +82,12 @@ def replay(
 
 
 @contextmanager
-def _pipeline() -> Iterator[tuple[Settings, Kafka, Admin]]:
+def _pipeline() -> Iterator[tuple[Settings, Kafka, Admin, Contracts]]:
     """The cluster, with the pipeline's topics there: devices may speak before it first starts."""
     settings, _ = tool_settings()
     with cluster(settings, "temperature") as (kafka, admin, _):
         admin.ensure_topics(topics_of(analytics))
-        yield settings, kafka, admin
+        yield settings, kafka, admin, Contracts(Registry(settings.registry_url))
 
 
 def _show(failure: KafkaFault | None, message: Message) -> None:

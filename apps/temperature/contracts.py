@@ -1,4 +1,4 @@
-"""What devices send. They speak plain JSON and know nothing of schemas or headers."""
+"""What devices send: Protobuf, which is small and spoken by every firmware. They know nothing of headers."""
 
 from millstream import Event, Topic, days
 
@@ -16,4 +16,6 @@ class TemperatureReported(Event, key="device_id"):
     fields: int
 
 
-sensor_temperature = Topic("sensor.temperature", TemperatureReported, partitions=6, retention=days(7), format="json")
+sensor_temperature = Topic(
+    "sensor.temperature", TemperatureReported, partitions=6, retention=days(7), format="protobuf"
+)

@@ -9,6 +9,7 @@ import msgspec
 from sqlalchemy import and_, func, or_, select
 from sqlalchemy.exc import OperationalError
 
+from millstream.contracts import Contracts
 from millstream.errors import Unavailable
 from millstream.kafka import Admin, Kafka, TopicPartition
 from millstream.runtime.database import READ_ONLY, open_engine
@@ -40,7 +41,14 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 def replay(
-    path: Path, kafka: Kafka, admin: Admin, settings: Settings, *, patience: float, progress: Progress
+    path: Path,
+    kafka: Kafka,
+    admin: Admin,
+    contracts: Contracts,
+    settings: Settings,
+    *,
+    patience: float,
+    progress: Progress,
 ) -> Outcome:
     """Sends every line of `path`, waits until the pipeline has handled them, and counts.
 
@@ -51,16 +59,16 @@ def replay(
     partitions = [(sensor_temperature.name, number) for number in range(sensor_temperature.partitions)]
     dead = [(sensor_temperature.dead_letters, number) for number in range(sensor_temperature.partitions)]
     begun, dead_begun = admin.end_offsets(partitions), admin.end_offsets(dead)
-    lines = _send(kafka, read_lines(path), progress)
+    lines = _send(kafka, contracts, read_lines(path), progress)
     ended = admin.end_offsets(partitions)
     _wait(admin, ended, lines, patience, progress)
     reasons = _reasons(kafka, dead_begun)
     return Outcome(lines, _accepted(settings, begun, ended), sum(reasons.values()), dict(reasons.most_common()))
 
 
-def _send(kafka: Kafka, lines: Iterable[str], progress: Progress) -> int:
+def _send(kafka: Kafka, contracts: Contracts, lines: Iterable[str], progress: Progress) -> int:
     sent = 0
-    with Sender(kafka) as sender:
+    with Sender(kafka, contracts) as sender:
         for line in lines:
             sender.send(report_of(line))
             sent += 1

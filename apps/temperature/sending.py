@@ -14,15 +14,13 @@ OnDelivery = Callable[[KafkaFault | None, Message], None]
 
 
 class Sender:
-    """Sends reports as devices do: plain JSON, keyed by device, no headers. Leaving it waits for all deliveries.
+    """Sends reports as devices do: keyed by device, no headers. Leaving it waits for all deliveries.
 
     - `on_delivery`: told of each delivery, or of why it failed.
     """
 
-    def __init__(self, kafka: Kafka, on_delivery: OnDelivery | None = None) -> None:
+    def __init__(self, kafka: Kafka, contracts: Contracts, on_delivery: OnDelivery | None = None) -> None:
         self._producer = kafka.producer(on_delivery)
-        contracts = Contracts(None)
-        contracts.register([TemperatureReported])
         self._encode = contracts.encoder(TemperatureReported)
 
     def send(self, report: TemperatureReported) -> None:
