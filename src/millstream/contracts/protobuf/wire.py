@@ -96,7 +96,16 @@ def read_duration(data: Sequence[int], at: int, end: int) -> timedelta:
     seconds, nanos = read_pair(data, at, end)
     if abs(nanos) > 999_999_999 or seconds * nanos < 0:
         raise ValueError(f"{seconds} seconds and {nanos} nanoseconds")
-    return timedelta(0, seconds, nanos // 1000 if nanos >= 0 else -(-nanos // 1000))
+    return within_64_bits(timedelta(0, seconds, nanos // 1000 if nanos >= 0 else -(-nanos // 1000)))
+
+
+def within_64_bits(value: timedelta) -> timedelta:
+    """Raises `OverflowError` for a duration that Avro could not hold: in one format it would be written, and read in
+    another it would not."""
+    micros = (value.days * 86400 + value.seconds) * 1_000_000 + value.microseconds
+    if not -0x8000000000000000 <= micros <= 0x7FFFFFFFFFFFFFFF:
+        raise OverflowError(f"{value!r} has more microseconds than 64 bits hold")
+    return value
 
 
 def pair(seconds: int, nanos: int) -> bytes:
@@ -113,9 +122,8 @@ def timestamp(moment: datetime) -> bytes:
 
 def duration(value: timedelta) -> bytes:
     """Seconds and nanoseconds have the same sign."""
+    within_64_bits(value)
     seconds, micros = value.days * 86400 + value.seconds, value.microseconds
-    if not -0x8000000000000000 <= seconds * 1_000_000 + micros <= 0x7FFFFFFFFFFFFFFF:
-        raise OverflowError(f"{value!r} has more microseconds than 64 bits hold")
     if seconds < 0 and micros:
         seconds, micros = seconds + 1, micros - 1_000_000
     return pair(seconds, micros * 1000)
