@@ -25,9 +25,10 @@ TOPICS = {
 }
 
 
-def poisons(sound: bytes) -> dict[str, bytes]:
-    """By the reason that the dead letters must give."""
+def poisons(sound: bytes, foreign: bytes) -> dict[str, bytes]:
+    """By the reason that the dead letters must give; `foreign` is an event that the topic's readers do not know."""
     return {
+        "unexpected_type": foreign,
         "not_framed": b"\xff" + os.urandom(40),
         "truncated": sound[: len(sound) // 2],
         "unknown_schema": b"\x00\x7f\xff\xff\xff" + sound[5:],
@@ -70,9 +71,10 @@ def test_poison_on_every_topic_is_set_aside_intact(orders: Running):
     httpx.post(f"{orders.url}/orders/{first}/cancel", timeout=10).raise_for_status()
     producer = Producer({"bootstrap.servers": bootstrap})
     sent: dict[tuple[str, bytes], tuple[str, bytes]] = {}
-    for topic in TOPICS:
-        sound = one_value(bootstrap, topic)
-        for reason, value in poisons(sound).items():
+    sounds = {topic: one_value(bootstrap, topic) for topic in TOPICS}
+    for topic, sound in sounds.items():
+        foreign = sounds["outbox.events" if topic != "outbox.events" else "orders.commands"]
+        for reason, value in poisons(sound, foreign).items():
             key = f"poison-{topic}-{reason}".encode()
             producer.produce(topic, value, key, headers=[("mark", key)])
             sent[topic, key] = (reason, value)
