@@ -4,8 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := $(BIN)/uv
 UV_PIP := VIRTUAL_ENV=$(CURDIR)/$(VENV) $(UV) pip
-# Tests wait more than they work. A file stays on one worker, in the order of the folders: the long ones are not the last.
-SIDE_BY_SIDE := -n 2 --dist loadfile --no-loadscope-reorder
+# Tests wait as long as they work, so three keep two cores busy. A file stays on one worker, in the order of the folders: the long ones are not the last.
+SIDE_BY_SIDE := -n 3 --dist loadfile --no-loadscope-reorder
 # Byte code is worth its few seconds: every service starts from it.
 unexport PYTHONDONTWRITEBYTECODE
 
