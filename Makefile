@@ -9,7 +9,7 @@ SIDE_BY_SIDE := -n 3 --dist loadfile --no-loadscope-reorder
 # Byte code is worth its few seconds: every service starts from it.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run test test-all chaos torture properties fuzz lint bench lock clean
+.PHONY: help run test test-all chaos torture properties crash fuzz lint bench lock clean
 help:
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
@@ -30,6 +30,9 @@ torture: $(VENV)/dev.stamp ## the local broker and three workers under kill -9 f
 
 properties: $(VENV)/dev.stamp ## ten thousand random contracts through every format, ours and other libraries'
 	@$(BIN)/pytest -m long tests/contracts $(ARGS)
+
+crash: $(VENV)/dev.stamp ## a crash of the local broker at every operation of its disk, torn, missing and reordered (MILLSTREAM_SEED)
+	@$(BIN)/pytest -m long tests/local/broker/test_crash.py $(ARGS)
 
 fuzz: $(VENV)/dev.stamp ## hostile bytes for the local broker, half an hour (ARGS="--seconds 60 --seed 1")
 	@$(BIN)/python -m tests.fuzz $(ARGS)
