@@ -47,8 +47,11 @@ def test_topics_configurations_and_groups_are_administered(cluster: Cluster, adm
     with pytest.raises(TopicAlreadyExistsError):
         admin.create_topics([NewTopic(topic, 2, 1)])
     admin.create_partitions({topic: NewPartitions(3)})
-    (described,) = admin.describe_topics([topic])
-    assert len(described["partitions"]) == 3
+    wait_until(
+        lambda: len(admin.describe_topics([topic])[0]["partitions"]) == 3,
+        seconds=PATIENCE_SECONDS,
+        what="the third partition is known",
+    )
     shown = str(admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)]))
     assert "retention.ms" in shown and "600000" in shown
     admin.delete_topics([topic])

@@ -7,6 +7,7 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from millstream.testing.apache import ApacheKafka
+from millstream.testing.child import wait_until
 
 pytestmark = pytest.mark.real
 
@@ -16,7 +17,11 @@ def test_writing_goes_on_without_one_of_three_nodes(tmp_path: Path):
         config = {"bootstrap.servers": kafka.bootstrap, "log_level": 2}
         admin = AdminClient(config)
         admin.create_topics([NewTopic("t", 3)])["t"].result(30)
-        assert {len(p.replicas) for p in admin.list_topics("t", 30).topics["t"].partitions.values()} == {3}
+
+        def replicas() -> list[int]:
+            return [len(p.replicas) for p in admin.list_topics("t", 30).topics["t"].partitions.values()]
+
+        wait_until(lambda: replicas() == [3, 3, 3], seconds=30, what="the asked broker knows the topic")
         kafka.kill(2)
         producer = Producer({**config, "acks": "all"})
         failures: list[object] = []
