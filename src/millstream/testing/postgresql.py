@@ -57,8 +57,15 @@ class PostgreSQL:
     def kill(self) -> None:
         """End it and its children with SIGKILL, as a crash would."""
         if self._process is not None:
+            # Each leads a process group of its own, and the next server refuses to start while one is left.
+            self._process.send_signal(signal.SIGSTOP)  # so that it makes no more of them
+            children = _children(self._process.pid)
             end(self._process, how=signal.SIGKILL)
             self._process = None
+            for child in children:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(child, signal.SIGKILL)
+            wait_until(lambda: not any(map(_lives, children)), seconds=READY_WITHIN_SECONDS, what="PostgreSQL is gone")
 
     def stop(self) -> None:
         """End it and delete its data."""
@@ -106,6 +113,18 @@ class PostgreSQL:
 
     def __exit__(self, *_: Any) -> None:
         self.stop()
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def _lives(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != "Z"
 
 
 def _binary(name: str) -> str:
