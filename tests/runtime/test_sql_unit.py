@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +145,35 @@ def test_a_part_that_a_failing_call_left_open_is_undone_too(engine: Engine, hand
         unit.done(Passed(), ())  # type: ignore[arg-type]
         unit.commit()
     assert kept(engine) == [1, 3]
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda db: db.execute(insert(numbers), {"n": 2}),
+        lambda db: db.scalar(insert(numbers).returning(numbers.c.n), {"n": 2}),
+        lambda db: db.scalars(insert(numbers).returning(numbers.c.n), {"n": 2}).one(),
+        lambda db: db.exec_driver_sql("INSERT INTO numbers VALUES (2)"),
+        lambda db: db.connection.cursor().execute("INSERT INTO numbers VALUES (2)"),
+        lambda db: db.begin_nested().connection.execute(insert(numbers), {"n": 2}),
+        lambda db: Session(db).execute(insert(numbers), {"n": 2}),
+        lambda db: Session(db).scalar(insert(numbers).returning(numbers.c.n), {"n": 2}),
+    ],
+    ids=["execute", "scalar", "scalars", "driver", "cursor", "nested", "a session", "a session's scalar"],
+)
+def test_whichever_way_a_call_asks_first_it_is_undone(engine: Engine, write: Callable[[Any], object]):
+    def refuse(unit: SqlUnit) -> None:
+        with unit.call(BY_CONNECTION) as given:
+            write(given.connection)
+            raise ValueError("refused")
+
+    with begun(engine) as unit:
+        with pytest.raises(ValueError, match="refused"):
+            refuse(unit)
+        add(unit, BY_CONNECTION, 3)
+        unit.done(Passed(), ())  # type: ignore[arg-type]
+        unit.commit()
+    assert kept(engine) == [3]
 
 
 def test_a_call_that_asks_the_database_nothing_costs_no_savepoint(engine: Engine):

@@ -6,6 +6,7 @@ from typing import Any, NoReturn
 
 from sqlalchemy import Connection
 from sqlalchemy.engine import NestedTransaction
+from sqlalchemy.pool import PoolProxiedConnection
 
 from millstream.errors import DeclarationError
 
@@ -44,6 +45,10 @@ class HandlerConnection(Connection):
         self._touch()
         return super().execute(*arguments, **options)
 
+    def scalar(self, *arguments: Any, **options: Any) -> Any:
+        self._touch()
+        return super().scalar(*arguments, **options)
+
     def exec_driver_sql(self, *arguments: Any, **options: Any) -> Any:
         self._touch()
         return super().exec_driver_sql(*arguments, **options)
@@ -52,10 +57,19 @@ class HandlerConnection(Connection):
         self._touch()
         return super().begin_nested()
 
+    @property
+    def connection(self) -> PoolProxiedConnection:
+        self._touch()
+        return super().connection
+
     def _touch(self) -> None:
         if self._waits:
-            super().exec_driver_sql("SAVEPOINT millstream")
             self._waits = False
+            try:
+                super().exec_driver_sql("SAVEPOINT millstream")
+            except BaseException:
+                self._waits = True
+                raise
 
     def _leave(self, statement: str) -> None:
         untouched, self._waits = self._waits, False
