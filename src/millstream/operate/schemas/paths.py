@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterator
-from typing import Any
 
 _FIELD_NUMBER = re.compile(r"\d+\Z")
 
@@ -59,26 +58,27 @@ def _in_json_schema(pointer: str) -> Iterator[str]:
 
 def _in_protobuf(text: str, pointer: str) -> Iterator[str]:
     """Pointers name messages, and fields by number: `#/Order/3`. Only the innermost message counts."""
-    from proto_schema_parser.parser import Parser
+    from millstream.local.registry.formats import InvalidSchema
+    from millstream.local.registry.protobuf.nodes import Enum, File, Message
+    from millstream.local.registry.protobuf.reading import read
 
-    inside: Any = Parser().parse(text).file_elements
-    for step in pointer.removeprefix("#").split("/"):
-        for name in step.split("."):
-            if _FIELD_NUMBER.match(name):
-                field = next((field for field in _fields(inside) if field.number == int(name)), None)
-                if field is not None:
-                    yield f".{field.name}"
-                continue
-            inner = next((of for of in inside if getattr(of, "name", None) == name and hasattr(of, "elements")), None)
-            if inner is not None:
-                inside = inner.elements
-            elif name in [field.name for field in _fields(inside)]:
-                yield f".{name}"
-
-
-def _fields(elements: Any) -> Iterator[Any]:
-    for element in elements:
-        if hasattr(element, "number") and hasattr(element, "name"):
-            yield element
-        elif type(element).__name__ == "OneOf":
-            yield from _fields(element.elements)
+    try:
+        inside: File | Message | Enum = read(text)
+    except InvalidSchema:
+        return
+    for name in re.split(r"[/.]", pointer.removeprefix("#")):
+        names = {}
+        if isinstance(inside, Message):
+            names = {field.number: field.name for field in inside.all_fields()}
+        elif isinstance(inside, Enum):
+            names = {value.number: value.name for value in inside.values}
+        if _FIELD_NUMBER.match(name):
+            if int(name) in names:
+                yield f".{names[int(name)]}"
+            continue
+        held = [] if isinstance(inside, Enum) else [*inside.messages, *inside.enums]
+        inner = next((of for of in held if of.name == name), None)
+        if inner is not None:
+            inside = inner
+        elif name in names.values():
+            yield f".{name}"
