@@ -147,6 +147,19 @@ def test_a_part_that_a_failing_call_left_open_is_undone_too(engine: Engine, hand
     assert kept(engine) == [1, 3]
 
 
+@EITHER_WAY
+def test_a_part_that_a_call_left_open_is_kept_when_the_call_succeeds(engine: Engine, handler: Handler):
+    with begun(engine) as unit:
+        with unit.call(handler) as given:
+            db: Any = given.session or given.connection
+            db.begin_nested()
+            db.execute(insert(numbers), {"n": 2})
+        add(unit, handler, 3)
+        unit.done(Passed(), ())  # type: ignore[arg-type]
+        unit.commit()
+    assert kept(engine) == [2, 3]
+
+
 @pytest.mark.parametrize(
     "write",
     [
