@@ -11,13 +11,13 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from tests.fuzz.target import MOST_MEGABYTES, peak_megabytes
 
 from millstream.local.broker import Broker
 from millstream.local.broker import server as server_module
 from millstream.testing.local import LocalKafka
 from millstream.testing.wire import Connection
 
-MOST_MEGABYTES = 200
 PATIENCE_SECONDS = 10.0
 PRODUCE_9 = struct.pack(">hhih", 0, 9, 1, -1)
 METADATA_0 = struct.pack(">hhihi", 3, 0, 1, -1, 0)
@@ -53,11 +53,6 @@ def good(kafka: LocalKafka) -> float:
     return time.monotonic() - began
 
 
-def peak_megabytes(kafka: LocalKafka) -> int:
-    status = Path(f"/proc/{kafka.pid}/status").read_text()
-    return int(status.partition("VmHWM:")[2].split()[0]) >> 10
-
-
 def is_hung_up_on(client: socket.socket) -> bool:
     try:
         return client.recv(1 << 16) == b""
@@ -83,7 +78,7 @@ def test_what_is_announced_and_not_sent_takes_no_memory(kafka: LocalKafka, crowd
     for _ in range(300):
         crowd.connect(kafka).sendall(struct.pack(">i", 100 << 20) + PRODUCE_9)
     assert good(kafka) < 1
-    assert peak_megabytes(kafka) < MOST_MEGABYTES
+    assert peak_megabytes(kafka.pid) < MOST_MEGABYTES
 
 
 def test_many_large_requests_sent_in_part_take_bounded_memory(kafka: LocalKafka, crowd: Crowd):
@@ -97,7 +92,7 @@ def test_many_large_requests_sent_in_part_take_bounded_memory(kafka: LocalKafka,
         except OSError:  # hung up on, which is one way to be bounded
             continue
     assert good(kafka) < 1
-    assert peak_megabytes(kafka) < MOST_MEGABYTES
+    assert peak_megabytes(kafka.pid) < MOST_MEGABYTES
 
 
 def test_one_request_of_the_largest_size_is_taken(kafka: LocalKafka, crowd: Crowd):
@@ -109,7 +104,7 @@ def test_one_request_of_the_largest_size_is_taken(kafka: LocalKafka, crowd: Crow
         left -= client.send(part[:left])
     assert client.recv(4)
     assert good(kafka) < 1
-    assert peak_megabytes(kafka) < MOST_MEGABYTES
+    assert peak_megabytes(kafka.pid) < MOST_MEGABYTES
 
 
 def test_answers_that_nobody_reads_stay_in_the_socket(kafka: LocalKafka, crowd: Crowd):
@@ -119,14 +114,14 @@ def test_answers_that_nobody_reads_stay_in_the_socket(kafka: LocalKafka, crowd: 
     with pytest.raises(TimeoutError):
         client.sendall(asking * 400)
     assert good(kafka) < 1
-    assert peak_megabytes(kafka) < MOST_MEGABYTES
+    assert peak_megabytes(kafka.pid) < MOST_MEGABYTES
 
 
 def test_thousands_of_silent_connections_do_not_lock_a_good_client_out(kafka: LocalKafka, crowd: Crowd):
     for _ in range(server_module.MAX_CONNECTIONS + 500):
         crowd.connect(kafka)
     assert good(kafka) < 2
-    assert peak_megabytes(kafka) < MOST_MEGABYTES
+    assert peak_megabytes(kafka.pid) < MOST_MEGABYTES
 
 
 @pytest.mark.parametrize("hostile", ["a byte now and then", "nothing"])
