@@ -153,7 +153,7 @@ def test_an_unknown_id_may_become_known(scripted: Scripted, monkeypatch: pytest.
 
 def test_an_outage_stops_nothing_that_is_known(scripted: Scripted) -> None:
     scripted.answers = [answer(200, json.dumps({"schema": schema_text(Dropped)})), answer(503, "")]
-    decode = Contracts(Registry(scripted.url, patience=0.2)).decoder([orders]).decode
+    decode = Contracts(Registry(scripted.url, patience=1.0)).decoder([orders]).decode
     message = b"\x02o"
     for _ in range(3):
         assert decode(framing(77) + message) == Dropped(order_id="o")
@@ -186,7 +186,7 @@ HOSTILE: dict[str, Any] = {
 def test_hostile_schemas(scripted: Scripted, schema: Any) -> None:
     """Ten bytes may ask for 2**62 nulls, a hundred thousand for as many levels."""
     scripted.answers = [answer(200, json.dumps({"schema": json.dumps(schema)}))]
-    contracts = Contracts(Registry(scripted.url, patience=0.2))
+    contracts = Contracts(Registry(scripted.url))
     began = time.monotonic()
     for payload in (b"\x02" * 100_000, b"\xfe\xff\xff\xff\xff\xff\xff\xff\xff\x01\x00", b"\x00"):
         decode_error(contracts.decoder([orders]).decode, framing(5) + payload)

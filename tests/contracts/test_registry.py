@@ -49,7 +49,7 @@ def test_a_schema_that_is_none(registry_url: str) -> None:
 
 def test_answers_are_remembered(scripted: Scripted) -> None:
     scripted.answers = [answer(200, '{"id": 4}'), answer(200, '{"schema": "\\"string\\""}'), answer(500, "")]
-    registry = Registry(scripted.url, patience=0.2)
+    registry = Registry(scripted.url)
     for _ in range(3):
         assert registry.register("s", '"string"') == 4
         assert registry.schema(7) == "string"
@@ -66,7 +66,7 @@ def test_a_passing_trouble_is_waited_out(scripted: Scripted) -> None:
 def test_nonsense_means_unavailable(scripted: Scripted, body: str | bytes) -> None:
     scripted.answers = [answer(200, body)]
     with pytest.raises(RegistryUnavailable, match="nonsense"):
-        Registry(scripted.url, patience=0.5).register("s", '"string"')
+        Registry(scripted.url, patience=1.0).register("s", '"string"')
 
 
 def test_nobody_there() -> None:
