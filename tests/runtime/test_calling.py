@@ -151,7 +151,7 @@ def test_a_dead_letter_keeps_what_came_and_says_what_happened():
     assert (target, key, value) == ("calling.asked.dlq", None, None)
     assert headers[:2] == original[:2]
     said = dict(headers[2:])
-    assert said.pop("millstream-dlq-failed-at")
+    assert said.pop("millstream-dlq-first-failed-at") == said.pop("millstream-dlq-failed-at")
     stack = said.pop("millstream-dlq-stacktrace")
     assert stack is not None and b"test_a_dead_letter_keeps" in stack[:8_000] and len(stack) <= 8_000
     assert said.pop("millstream-dlq-message") == b"x" * 1_000

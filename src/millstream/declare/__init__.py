@@ -3,7 +3,7 @@
 from millstream.declare.contract import Command, Contract, Event, Value, full_name, home_of, key_field, key_of
 from millstream.declare.durations import days, hours, minutes, seconds
 from millstream.declare.envelope import Call, Envelope
-from millstream.declare.failure import Backoff, OnFailure, Retry, dead_letter, exponential, stop
+from millstream.declare.failure import Backoff, OnFailure, Retry, dead_letter, exponential, park_key, stop
 from millstream.declare.handler import Handler, Kind, Need, Parameter
 from millstream.declare.notes import Alias, Deprecated, Doc, Number
 from millstream.declare.personal import Personal
@@ -11,6 +11,7 @@ from millstream.declare.scale import Scale
 from millstream.declare.service import Delivery, Service
 from millstream.declare.store import State, Store
 from millstream.declare.system import Sandbox, System, load
+from millstream.declare.timer import Timer, Timers
 from millstream.declare.topic import FOREVER, Topic
 from millstream.declare.upcast import Upcaster, upcasts
 
@@ -40,6 +41,8 @@ __all__ = [
     "State",
     "Store",
     "System",
+    "Timer",
+    "Timers",
     "Topic",
     "Upcaster",
     "Value",
@@ -53,6 +56,7 @@ __all__ = [
     "key_of",
     "load",
     "minutes",
+    "park_key",
     "seconds",
     "stop",
     "upcasts",

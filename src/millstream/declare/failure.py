@@ -61,9 +61,12 @@ class OnFailure(Enum):
 
     DEAD_LETTER = "dead_letter"
     """Set it aside with its bytes and the reason; its key goes on."""
+    PARK_KEY = "park_key"
+    """Let its key wait for a person, with all that comes for it; other keys go on."""
     STOP = "stop"
     """Stop the service, without moving past the event."""
 
 
 dead_letter = OnFailure.DEAD_LETTER
+park_key = OnFailure.PARK_KEY
 stop = OnFailure.STOP

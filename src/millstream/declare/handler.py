@@ -8,11 +8,12 @@ from enum import Enum
 from types import NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
-from millstream.declare.contract import Command, Contract, Event, home_of
+from millstream.declare.contract import Command, Contract, Event, home_of, key_field
 from millstream.declare.durations import seconds
 from millstream.declare.envelope import Call, Envelope
 from millstream.declare.failure import OnFailure, Retry
 from millstream.declare.store import State, Store
+from millstream.declare.timer import Timer, Timers
 from millstream.declare.topic import Topic
 from millstream.errors import DeclarationError
 
@@ -34,6 +35,7 @@ class Need(Enum):
     CONNECTION = "connection"
     ENVELOPE = "envelope"
     CALL = "call"
+    TIMERS = "timers"
     RESOURCE = "resource"
 
 
@@ -64,11 +66,22 @@ class Handler:
     on_failure: OnFailure = OnFailure.DEAD_LETTER
     timeout: timedelta = seconds(30)
     concurrency: int = 16
+    inbox: timedelta | None = None
 
     @property
     def topics(self) -> tuple[Topic, ...]:
         """The topics it reads, each once, in the order of its annotation."""
-        return tuple(dict.fromkeys(home_of(contract) for contract in self.consumes))
+        return tuple(dict.fromkeys(home_of(contract) for contract in self.consumes if not issubclass(contract, Timer)))
+
+    @property
+    def timers(self) -> tuple[type[Timer], ...]:
+        """The timers that come to it."""
+        return tuple(contract for contract in self.consumes if issubclass(contract, Timer))
+
+    @property
+    def sets_timers(self) -> bool:
+        """Whether it asks for `Timers`."""
+        return any(parameter.need is Need.TIMERS for parameter in self.parameters)
 
     @property
     def stores(self) -> tuple[Store[Any], ...]:
@@ -86,6 +99,7 @@ def read_handler(
     on_failure: OnFailure,
     timeout: timedelta,
     concurrency: int,
+    inbox: timedelta | None = None,
 ) -> Handler:
     """Reads `function`'s signature. Raises `DeclarationError` naming function, parameter and remedy."""
     name = function.__name__
@@ -100,7 +114,7 @@ def read_handler(
     if not parameters:
         raise DeclarationError(f"{name} takes no parameter; the first one receives the event")
     for contract in consumes:
-        home_of(contract)
+        key_field(contract) if issubclass(contract, Timer) else home_of(contract)
     needs = {parameter.need for parameter in parameters}
     return Handler(
         name=name,
@@ -113,6 +127,7 @@ def read_handler(
         on_failure=on_failure,
         timeout=timeout,
         concurrency=concurrency,
+        inbox=inbox,
     )
 
 
@@ -129,6 +144,8 @@ def _parameter(function: str, position: int, name: str, annotation: Any) -> Para
         return Parameter(name, Need.ENVELOPE)
     if annotation is Call:
         return Parameter(name, Need.CALL)
+    if annotation is Timers:
+        return Parameter(name, Need.TIMERS)
     if (get_origin(annotation) or annotation) is State:
         raise DeclarationError(f"{function}: which store is {name!r}? Write {name}: Annotated[State[...], STORE]")
     if not isinstance(annotation, type):
@@ -148,6 +165,11 @@ def _kind(name: str, needs: set[Need], *, effect: bool, is_async: bool) -> Kind:
             raise DeclarationError(
                 f"{name} is an effect with state: split it into a handler that keeps the state and emits a command, "
                 "and an effect that carries the command out; no transaction stays open during a call"
+            )
+        if Need.TIMERS in needs:
+            raise DeclarationError(
+                f"{name} is an effect and asks for Timers: let it return an event, and set the timer where that event "
+                "is handled"
             )
         return Kind.EFFECT
     if is_async:

@@ -9,6 +9,7 @@ from millstream.declare.durations import seconds
 from millstream.declare.failure import OnFailure, Retry, dead_letter
 from millstream.declare.handler import Handler, Kind, Need, read_handler
 from millstream.declare.store import Store
+from millstream.declare.timer import Timer
 from millstream.declare.topic import Topic
 from millstream.errors import DeclarationError
 
@@ -29,6 +30,7 @@ class Service:
     - `tables`: the SQLAlchemy metadata of its database; missing tables are created at start.
     - `web`: `"module:function"` of a factory `(Web) -> ASGI application`, imported only by the process that serves it.
     - `publishes`: what its web handlers publish, beside what the annotations of the handlers say.
+    - `most_parked`: events that may be parked in one partition of a kind of handler; with as many it pauses and alerts.
 
     >>> from millstream.declare.contract import Event
     >>> class Paid(Event, key="order_id"):
@@ -53,7 +55,10 @@ class Service:
         tables: "MetaData | None" = None,
         web: str | None = None,
         publishes: Iterable[type[Contract]] = (),
+        most_parked: int = 1_000,
     ) -> None:
+        if most_parked < 1:
+            raise DeclarationError(f"Service {name!r}: most_parked={most_parked} could park nothing; it is at least 1")
         self.name = name
         self.delivery: Delivery = delivery
         self.tables = tables
@@ -62,6 +67,7 @@ class Service:
         self.handlers: list[Handler] = []
         self.providers: dict[type, Callable[..., Any]] = {}
         self.background: list[Any] = []
+        self.most_parked = most_parked
         self._group = group
 
     def on(
@@ -70,12 +76,18 @@ class Service:
         publishes: tuple[type[Contract], ...] | None = None,
         retry: Retry | None = None,
         on_failure: OnFailure = dead_letter,
+        inbox: timedelta | None = None,
     ) -> Callable[[F], F]:
         """Registers a synchronous handler: Kafka state or none, or SQL where it asks for a `Session` or `Connection`.
 
+        - `inbox`: for producers outside Millstream that send duplicates: an event whose id (`ce_id`) was handled within
+          this time is passed over.
+
         The function stays callable as it is. Raises `DeclarationError` for a signature that cannot work.
         """
-        return self._register(consumes, effect=False, publishes=publishes, retry=retry, on_failure=on_failure)
+        return self._register(
+            consumes, effect=False, publishes=publishes, retry=retry, on_failure=on_failure, inbox=inbox
+        )
 
     def effect(
         self,
@@ -130,6 +142,26 @@ class Service:
         """The consumer group of the handlers of one kind."""
         return self._group or f"{self.name}.{kind.value}"
 
+    def redrives(self, kind: Kind) -> str:
+        """The topic by which a person hands events to the handlers of one kind again."""
+        return f"{self.group(kind)}.redrive"
+
+    def parked(self, kind: Kind) -> str:
+        """The compacted topic of what is parked by handlers of one kind that have no database."""
+        return f"{self.group(kind)}.parked"
+
+    def timed(self, kind: Kind) -> str:
+        """The compacted topic of the timers of its Kafka handlers."""
+        return f"{self.group(kind)}.timers"
+
+    def partitions(self, kind: Kind) -> int:
+        """How many partitions the handlers of one kind are spread over."""
+        return max((topic.partitions for topic in self.consumed(kind)), default=1)
+
+    def timers(self, kind: Kind) -> tuple[type[Timer], ...]:
+        """The timers that come to its handlers of one kind."""
+        return tuple(timer for handler in self.of_kind(kind) for timer in handler.timers)
+
     def kinds(self) -> tuple[Kind, ...]:
         """The kinds of handler that it has."""
         return tuple(dict.fromkeys(handler.kind for handler in self.handlers))
@@ -156,9 +188,14 @@ class Service:
         """Raises `DeclarationError` for what only the whole service shows: partition counts, groups, resources."""
         if self._group is not None and len(self.kinds()) > 1:
             raise DeclarationError(f"{self.name} has handlers of {len(self.kinds())} kinds: group= serves only one")
-        counts = {topic.name: topic.partitions for topic in self.consumed(Kind.KAFKA)}
-        if self.stores() and len(set(counts.values())) > 1:
-            raise DeclarationError(f"{self.name} keeps state over topics with unlike partition counts: {counts}")
+        for kind in (Kind.KAFKA, Kind.EFFECT):
+            counts = {topic.name: topic.partitions for topic in self.consumed(kind)}
+            if len(set(counts.values())) > 1:
+                raise DeclarationError(
+                    f"{self.name} has {kind.value} handlers of topics with unlike partition counts: {counts}. Their "
+                    "state and parked keys are kept by partition: give the topics one count, or split the service"
+                )
+        self._check_timers()
         for handler in self.handlers:
             for parameter in handler.parameters:
                 if parameter.need is Need.RESOURCE and parameter.of not in self.providers:
@@ -168,6 +205,25 @@ class Service:
                     )
         for contract in self.publishes:
             home_of(contract)
+
+    def _check_timers(self) -> None:
+        for handler in self.handlers:
+            setters = [other.name for other in self.of_kind(handler.kind) if other.sets_timers]
+            if handler.timers and handler.kind is Kind.EFFECT:
+                raise DeclarationError(
+                    f"{self.name}: {handler.name} is an effect and takes the timer {handler.timers[0].__name__}: "
+                    "take it in a handler that emits a command, and carry the command out in an effect"
+                )
+            if handler.timers and not setters:
+                raise DeclarationError(
+                    f"{self.name}: {handler.name} takes the timer {handler.timers[0].__name__}, and no "
+                    f"{handler.kind.value} handler asks for Timers to set it; timers stay with one kind of state"
+                )
+            if handler.sets_timers and not self.timers(handler.kind):
+                raise DeclarationError(
+                    f"{self.name}: {handler.name} asks for Timers, and no {handler.kind.value} handler takes any: "
+                    f"register one with @{self.name}.on(TheTimer)"
+                )
 
     def _register(
         self,
@@ -179,6 +235,7 @@ class Service:
         on_failure: OnFailure,
         timeout: timedelta = seconds(30),
         concurrency: int = 16,
+        inbox: timedelta | None = None,
     ) -> Callable[[F], F]:
         if not consumes:
             raise DeclarationError(f"@{self.name}.on() names no event class")
@@ -194,6 +251,7 @@ class Service:
                     on_failure=on_failure,
                     timeout=timeout,
                     concurrency=concurrency,
+                    inbox=inbox,
                 )
             )
             return function

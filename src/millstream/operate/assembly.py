@@ -5,7 +5,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from millstream.contracts import Contracts, Registry
-from millstream.declare import FOREVER, Kind, Service, Topic, home_of, load
+from millstream.declare import FOREVER, Kind, Service, Topic, days, home_of, load
 from millstream.kafka import Kafka, TopicSpec
 from millstream.runtime.worker import Worker
 from millstream.settings import Settings
@@ -29,7 +29,8 @@ class Assembly(NamedTuple):
 
 
 def topics_of(service: Service) -> list[TopicSpec]:
-    """The topics that a service needs: what it reads, with their dead letters, what it writes, and its changelogs.
+    """The topics that a service needs: what it reads, with their dead letters, what it writes, its changelogs, and
+    what is parked and redriven.
 
     >>> from millstream.declare import Event
     >>> class Weighed(Event, key="parcel"):
@@ -39,7 +40,7 @@ def topics_of(service: Service) -> list[TopicSpec]:
     >>> @scale.on(Weighed)
     ... def note(weighed: Weighed) -> None: ...
     >>> [(spec.name, spec.partitions) for spec in topics_of(scale)]
-    [('weights', 3), ('weights.dlq', 3)]
+    [('weights', 3), ('weights.dlq', 3), ('scale.kafka.redrive', 3), ('scale.kafka.parked', 3)]
     """
     specs: dict[str, TopicSpec] = {}
 
@@ -54,6 +55,13 @@ def topics_of(service: Service) -> list[TopicSpec]:
     for store in service.stores():
         partitions = service.consumed(Kind.KAFKA)[0].partitions
         need(Topic(store.changelog(service.name), partitions=partitions, compacted=True))
+    for kind in service.kinds():
+        partitions = service.partitions(kind)
+        need(Topic(service.redrives(kind), partitions=partitions, retention=days(7)))
+        if kind is not Kind.SQL:
+            need(Topic(service.parked(kind), partitions=partitions, compacted=True))
+        if kind is Kind.KAFKA and service.timers(kind):
+            need(Topic(service.timed(kind), partitions=partitions, compacted=True))
     for background in service.background:
         partitions = specs[background.topic].partitions
         need(Topic(f"{background.topic}.dlq", partitions=partitions, retention=FOREVER))

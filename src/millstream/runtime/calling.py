@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from millstream.declare import Call, Handler, Need, Parameter, State, Store
+from millstream.declare import Call, Handler, Need, Parameter, State, Store, Timers
 from millstream.runtime.inbound import Meta
 
 T = TypeVar("T")
@@ -23,6 +23,7 @@ class Given:
     session: Any = None
     connection: Any = None
     call: Call | None = None
+    timers: Timers | None = None
     resources: Mapping[type, Any] = field(default_factory=dict)
 
 
@@ -67,6 +68,8 @@ def _filler(parameter: Parameter) -> Callable[[Meta, Given], Any]:
             return lambda meta, given: meta.envelope()
         case Need.CALL:
             return lambda meta, given: given.call
+        case Need.TIMERS:
+            return lambda meta, given: given.timers
         case _:
             return lambda meta, given: given.resources[of]
 

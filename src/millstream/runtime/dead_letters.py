@@ -1,5 +1,6 @@
 """Dead letters: an event that could not be handled, byte for byte as it came, and why."""
 
+import time
 import traceback
 from datetime import UTC, datetime
 from typing import TypeAlias
@@ -17,29 +18,49 @@ _MESSAGE_BYTES = 1_000
 _STACK_BYTES = 8_000
 
 
-def dead_letter(message: Message, *, service: str, handler: str | None, error: BaseException, attempts: int) -> Record:
+def dead_letter(
+    message: Message,
+    *,
+    service: str,
+    handler: str | None,
+    error: BaseException,
+    attempts: int,
+    group: str | None = None,
+    first_failed_at: float | None = None,
+    parked: bool = False,
+    redrives: int = 0,
+) -> Record:
     """The record for `<topic>.dlq`: the original key, value and headers, and beside them what happened.
 
     - `handler`: its name, or `None` where the event was never understood far enough to find one.
     - `attempts`: how often the handler was called for it.
+    - `group`: the consumer group that failed, which a redrive goes to.
+    - `first_failed_at`: seconds since 1970; by default now, as for one that failed once.
+    - `parked`: its key waits with it until a person redrives or discards it.
+    - `redrives`: how often it had been handed in again before it failed this time.
 
     Example, where `message` is a record as it came from Kafka:
 
         topic, key, value, headers = dead_letter(message, service="payment", handler="charge", error=error, attempts=3)
         assert dict(headers)["millstream-dlq-reason"] == b"card_unreadable"
     """
+    now = time.time()
     said = {
         "topic": message.topic(),
         "partition": str(message.partition()),
         "offset": str(message.offset()),
         "timestamp": str(message.timestamp()[1]),
         "service": service,
+        "group": group,
         "handler": handler,
         "reason": reason_of(error),
         "error": f"{type(error).__module__}.{type(error).__qualname__}",
         "message": _text_of(error),
         "attempts": str(attempts),
-        "failed-at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "first-failed-at": _moment(now if first_failed_at is None else first_failed_at),
+        "failed-at": _moment(now),
+        "state": "parked" if parked else None,
+        "redrives": str(redrives) if redrives else None,
         "stacktrace": _stack_of(error),
     }
     # A dead letter that was handed back and failed again tells of its last failure only.
@@ -55,6 +76,10 @@ def reason_of(error: BaseException) -> str:
     ('too_heavy', 'ZeroDivisionError')
     """
     return error.reason if isinstance(error, (DecodeError, Rejected)) else type(error).__name__
+
+
+def _moment(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
 
 
 def _text_of(error: BaseException) -> str:

@@ -1,0 +1,76 @@
+"""One event that waits: the record as it came, and what has been tried."""
+
+import msgspec
+
+from millstream.kafka.port import Message
+
+
+class ParkedEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A record that waits with its key, and reads like any other message.
+
+    - `at`: topic, partition and offset that it came from.
+    - `attempts`: how often its handler failed; 0 for one that only waits behind another.
+    - `first_failed_at`, `due_at`: seconds since 1970. A failed event that is not `due_at` any time waits for a person.
+    - `redrives`: how often it was handed in again by a person.
+    """
+
+    at: tuple[str, int, int]
+    stamp: tuple[int, int]
+    raw_key: bytes
+    raw_value: bytes | None = None
+    raw_headers: list[tuple[str, bytes]] | None = None
+    attempts: int = 0
+    first_failed_at: float = 0.0
+    due_at: float | None = None
+    redrives: int = 0
+
+    @property
+    def held(self) -> bool:
+        """Whether it waits for a person."""
+        return self.attempts > 0 and self.due_at is None
+
+    def topic(self) -> str:
+        return self.at[0]
+
+    def partition(self) -> int:
+        return self.at[1]
+
+    def offset(self) -> int:
+        return self.at[2]
+
+    def key(self) -> bytes:
+        return self.raw_key
+
+    def value(self) -> bytes | None:
+        return self.raw_value
+
+    def headers(self) -> list[tuple[str, bytes]] | None:
+        return self.raw_headers
+
+    def timestamp(self) -> tuple[int, int]:
+        return self.stamp
+
+
+def park(
+    message: Message,
+    *,
+    attempts: int = 0,
+    first_failed_at: float = 0.0,
+    due_at: float | None = None,
+    redrives: int = 0,
+) -> ParkedEvent:
+    """What to keep of `message`, which has a key. One that was parked before keeps only its record."""
+    key = message.key()
+    if key is None:
+        raise ValueError("a record without a key has no order to keep; it is never parked")
+    return ParkedEvent(
+        at=(message.topic(), message.partition(), message.offset()),
+        stamp=message.timestamp(),
+        raw_key=key,
+        raw_value=message.value(),
+        raw_headers=message.headers(),
+        attempts=attempts,
+        first_failed_at=first_failed_at,
+        due_at=due_at,
+        redrives=redrives,
+    )

@@ -1,0 +1,132 @@
+"""The lanes of parked keys: in order within a key, by time between keys."""
+
+import heapq
+from bisect import insort
+from collections.abc import Iterable
+from typing import Protocol, TypeAlias
+
+from millstream.kafka.port import Message
+from millstream.runtime.parking.event import ParkedEvent
+
+LaneKey: TypeAlias = tuple[str, int, bytes]
+"""Topic, partition and key: what has an order among itself."""
+
+
+class Shelf(Protocol):
+    """Where parked events are kept, in the transaction that is open now."""
+
+    def put(self, event: ParkedEvent, /) -> None:
+        """Keep it, in the place of what was kept of the same record."""
+        ...
+
+    def drop(self, event: ParkedEvent, /) -> None: ...
+
+
+class Lanes:
+    """The parked keys of some partitions. In memory; whatever changes is told to `shelf`.
+
+    - `parked`: what the shelf holds to begin with. After a transaction that was aborted, make the lanes anew.
+    """
+
+    def __init__(self, shelf: Shelf, parked: Iterable[ParkedEvent] = ()) -> None:
+        self._shelf = shelf
+        self._lanes: dict[LaneKey, list[ParkedEvent]] = {}
+        self._due: list[tuple[float, LaneKey]] = []
+        self._count = 0
+        for event in parked:
+            self._line_up(event)
+        for key in self._lanes:
+            self._remind(key)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._lanes
+
+    def __bool__(self) -> bool:
+        return bool(self._lanes)
+
+    def __len__(self) -> int:
+        """How many events are parked."""
+        return self._count
+
+    @property
+    def keys(self) -> int:
+        """How many keys are parked."""
+        return len(self._lanes)
+
+    @property
+    def held(self) -> int:
+        """How many keys wait for a person."""
+        return sum(events[0].held for events in self._lanes.values())
+
+    def head(self, key: LaneKey) -> ParkedEvent | None:
+        """The event that the others of its key wait for."""
+        events = self._lanes.get(key)
+        return events[0] if events else None
+
+    def add(self, event: ParkedEvent) -> None:
+        """Park an event: the first of its key, or behind those that came before it."""
+        self._shelf.put(event)
+        self._line_up(event)
+        self._remind(lane_of(event))
+
+    def retry(self, event: ParkedEvent) -> None:
+        """Put a head back, changed by another attempt or by a person."""
+        events = self._lanes[lane_of(event)]
+        assert events[0].at == event.at
+        self._shelf.put(event)
+        events[0] = event
+        self._remind(lane_of(event))
+
+    def leave(self, event: ParkedEvent) -> None:
+        """A head is done: what waits behind it is due at once."""
+        key = lane_of(event)
+        events = self._lanes[key]
+        assert events[0].at == event.at
+        self._shelf.drop(event)
+        del events[0]
+        self._count -= 1
+        if events:
+            self._remind(key)
+        else:
+            del self._lanes[key]
+
+    def next_due(self) -> float | None:
+        """When the next head is to be tried, in seconds since 1970; 0.0 for at once, `None` for never."""
+        while self._due:
+            moment, key = self._due[0]
+            if self._moment(key) == moment:
+                return moment
+            heapq.heappop(self._due)
+        return None
+
+    def due(self, now: float) -> ParkedEvent | None:
+        """A head that is to be tried by now. Follow with `retry` or `leave`; or nothing, and it is due again."""
+        moment = self.next_due()
+        if moment is None or moment > now:
+            return None
+        return self.head(self._due[0][1])
+
+    def drop(self, topic: str, partition: int) -> None:
+        """Forget what is parked of a partition that somebody else has now; the shelf keeps it."""
+        for key in [key for key in self._lanes if key[:2] == (topic, partition)]:
+            self._count -= len(self._lanes.pop(key))
+
+    def _line_up(self, event: ParkedEvent) -> None:
+        insort(self._lanes.setdefault(lane_of(event), []), event, key=ParkedEvent.offset)
+        self._count += 1
+
+    def _remind(self, key: LaneKey) -> None:
+        moment = self._moment(key)
+        if moment is not None:
+            heapq.heappush(self._due, (moment, key))
+
+    def _moment(self, key: LaneKey) -> float | None:
+        head = self.head(key)
+        if head is None or head.held:
+            return None
+        return head.due_at or 0.0
+
+
+def lane_of(message: Message) -> LaneKey:
+    """The lane of a record that has a key."""
+    return message.topic(), message.partition(), message.key() or b""
