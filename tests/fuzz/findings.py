@@ -6,7 +6,7 @@ import traceback
 from pathlib import Path
 
 from tests.fuzz.mutation import drawn_stream, frames_of, stream_of
-from tests.fuzz.target import Finding, Target, peak_megabytes
+from tests.fuzz.target import Finding, Target
 
 
 class Findings:
@@ -21,7 +21,7 @@ class Findings:
     def feed(self, stream: bytes) -> None:
         self.fed += 1
         if self.fed % 100 == 0:
-            self.megabytes = max(self.megabytes, peak_megabytes())
+            self.megabytes = max(self.megabytes, self._target.megabytes)
         try:
             self._target.feed(stream)
         except Exception as error:
