@@ -49,6 +49,8 @@ lock: $(VENV)/uv.stamp ## choose dependency versions anew
 	@$(UV) pip compile -q --universal --generate-hashes --upgrade --no-header --no-emit-package millstream \
 		--python-version 3.11 --extra postgresql -c requirements/run.lock pyproject.toml apps/pyproject.toml \
 		requirements/build.in requirements/dev.in -o requirements/dev.lock
+	@$(UV) pip compile -q --universal --generate-hashes --upgrade --no-header \
+		--python-version 3.11 requirements/peers.in -o requirements/peers.lock
 
 $(VENV)/uv.stamp:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Millstream needs Python 3.11 or later; name one: make PYTHON=python3.12")'
@@ -66,4 +68,4 @@ $(VENV)/dev.stamp: $(VENV)/run.stamp requirements/dev.lock
 	@touch $@
 
 clean: ## remove what was built and the local platform's data
-	rm -rf $(VENV) .millstream .pytest_cache .ruff_cache
+	rm -rf $(VENV) .venv-peers .millstream .pytest_cache .ruff_cache
