@@ -1,12 +1,17 @@
 from collections.abc import Iterator
-from pathlib import Path
 
+import psycopg
 import pytest
-from tests.end_to_end.running import Running
+from tests.chaos.faults import SERVICES
+
+from millstream.testing.postgresql import PostgreSQL
 
 
 @pytest.fixture
-def fresh(tmp_path: Path) -> Iterator[Running]:
-    """An order system of this test's own."""
-    with Running(tmp_path / "orders") as running:
-        yield running
+def database() -> Iterator[PostgreSQL]:
+    """A server with a database for each service."""
+    with PostgreSQL() as server:
+        with psycopg.connect(server.url.replace("+psycopg", ""), autocommit=True) as connection:
+            for name in SERVICES:
+                connection.execute(f'CREATE DATABASE "{name}"')
+        yield server

@@ -3,11 +3,13 @@
 import asyncio
 import email
 import email.policy
+import random
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from html import escape
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 from aiosmtpd.smtp import SMTP, Envelope, Session
@@ -22,6 +24,16 @@ from orders.sandbox.serving import serve
 MOST_BYTES = 1_000_000
 SHOWN = 200
 """How many mails the page lists, newest first."""
+
+
+class Behaviour(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How the mailbox behaves: so many mails are refused for now, as greylisting does, and keep being refused."""
+
+    refuse_ratio: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
+
+    def refuses(self, message_id: str) -> bool:
+        """Whether this mail is among them."""
+        return random.Random(message_id).random() < self.refuse_ratio  # noqa: S311 a game of dice
 
 
 class Mail(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,6 +52,7 @@ class Mailbox:
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
+        self.behaviour = Behaviour()
         self._lock = threading.Lock()
         self._mails = _read(path)
         self._file = path.open("ab")
@@ -68,6 +81,8 @@ class Mailbox:
         parsed = email.message_from_bytes(
             content if isinstance(content, bytes) else (content or "").encode(), policy=email.policy.default
         )
+        if self.behaviour.refuses(str(parsed["Message-ID"])):
+            return "451 not now, try again later"
         self.keep(
             Mail(
                 message_id=str(parsed["Message-ID"] or ""),
@@ -107,10 +122,26 @@ def application(path: Path, host: str, smtp_port: int = 0) -> Starlette:
         found = [mail for mail in mailbox.mails() if about in (None, mail.about)]
         return Response(msgspec.json.encode(found), media_type="application/json")
 
+    async def behave(request: Request) -> Response:
+        if request.method == "POST":
+            try:
+                mailbox.behaviour = msgspec.json.decode(await request.body(), type=Behaviour)
+            except msgspec.DecodeError as error:
+                return JSONResponse({"error": str(error)}, 422)
+        return Response(msgspec.json.encode(mailbox.behaviour), media_type="application/json")
+
     async def page(request: Request) -> Response:
         return HTMLResponse(_page(mailbox.mails()))
 
-    return Starlette(lifespan=lifespan, routes=[Route("/", page), Route("/mails", listing), Route("/smtp", smtp)])
+    return Starlette(
+        lifespan=lifespan,
+        routes=[
+            Route("/", page),
+            Route("/mails", listing),
+            Route("/smtp", smtp),
+            Route("/behaviour", behave, methods=["GET", "POST"]),
+        ],
+    )
 
 
 def main(settings: Settings) -> None:

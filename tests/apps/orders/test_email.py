@@ -53,6 +53,16 @@ def test_every_kind_of_mail_says_what_it_is_about(kind: str):
     assert ("out of stock" in mail.get_content()) == (kind == "cancelled")
 
 
+def test_a_mail_that_is_refused_for_now_is_unsettled_and_taken_later(serve: Serve, tmp_path: Path):
+    url = serve(application(tmp_path / "mails.jsonl", "127.0.0.1"))
+    httpx.post(f"{url}/behaviour", json={"refuse_ratio": 1}).raise_for_status()
+    with pytest.raises(Unsettled, match="451"):
+        asyncio.run(deliver({"mailbox": url}, due()))
+    httpx.post(f"{url}/behaviour", json={}).raise_for_status()
+    asyncio.run(deliver({"mailbox": url}, due()))
+    assert len(httpx.get(f"{url}/mails").json()) == 1
+
+
 def test_guests_and_odd_customers_have_addresses_too():
     assert render(due(customer_id=None), ENVELOPE)["To"] == "guest@customers.example"
     assert render(due(customer_id="a b@c\u00e9"), ENVELOPE)["To"] == "customer-a-b-c-@customers.example"
