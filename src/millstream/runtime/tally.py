@@ -43,6 +43,13 @@ class Tally:
         self.handled.clear()
         self._seconds = 0.0
 
+    def parked(self, kind: str, events: int, *, retrying: int, held: int, paused: int) -> None:
+        """What is parked now, and how many partitions wait because it is too much."""
+        metrics.PARKED_EVENTS.labels(self._service, kind).set(events)
+        metrics.PARKED_KEYS.labels(self._service, kind, "retrying").set(retrying)
+        metrics.PARKED_KEYS.labels(self._service, kind, "held").set(held)
+        metrics.PARTITIONS_PAUSED.labels(self._service, kind).set(paused)
+
     def lag(self, consumer: Consumer) -> None:
         """Tell how far the worker is behind, every so often."""
         now = time.monotonic()

@@ -90,6 +90,13 @@ TRANSACTION_SECONDS = Histogram(
     "millstream_transaction_seconds", "From begin to its end.", ["service", "outcome"], buckets=SECONDS
 )
 DEAD_LETTERS = Counter("millstream_dead_letters", "Events set aside.", ["service", "topic", "reason"])
+PARKED_EVENTS = Gauge("millstream_parked_events", "Events that wait with their keys.", ["service", "kind"])
+PARKED_KEYS = Gauge(
+    "millstream_parked_keys", "Keys that wait: for their next attempt, or for a person.", ["service", "kind", "state"]
+)
+PARTITIONS_PAUSED = Gauge(
+    "millstream_partitions_paused", "Partitions that wait because too much of them is parked.", ["service", "kind"]
+)
 CONSUMER_LAG = Gauge("millstream_consumer_lag", "Records still to be read.", ["service", "group", "topic", "partition"])
 REBALANCES = Counter("millstream_rebalances", "Partitions given and taken.", ["group", "kind"])
 KAFKA_ERRORS = Counter("millstream_kafka_errors", "Troubles that librdkafka told of.", ["client", "error"])
