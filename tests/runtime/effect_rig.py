@@ -117,6 +117,14 @@ class EffectRig:
         self.kafka = connect(self.settings(0), self.name)
         self.contracts = Contracts(None)
 
+    @property
+    def parked_topic(self) -> str:
+        return self.service.parked(Kind.EFFECT)
+
+    @property
+    def redrive_topic(self) -> str:
+        return self.service.redrives(Kind.EFFECT)
+
     def settings(self, slot: int) -> Settings:
         return Settings(
             bootstrap_servers=self.bootstrap,
@@ -129,8 +137,9 @@ class EffectRig:
     def make_topics(self) -> None:
         payments = self.payments
         specs = [TopicSpec(topic.name, topic.partitions) for topic in (payments.charges, payments.charged)]
+        own = [TopicSpec(name, PARTITIONS) for name in (self.parked_topic, self.redrive_topic)]
         admin = self.kafka.admin()
-        admin.ensure_topics([*specs, TopicSpec(payments.charges.dead_letters, 1)])
+        admin.ensure_topics([*specs, *own, TopicSpec(payments.charges.dead_letters, 1)])
         admin.close()
 
     def worker(self, slot: int = 0) -> EffectWorker:

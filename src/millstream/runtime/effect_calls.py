@@ -1,77 +1,28 @@
 """Outside calls side by side: one key in order, many keys at once. Everything here runs on the worker's event loop."""
 
 import asyncio
-from collections import deque
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from millstream.contracts.ids import derived_id
-from millstream.declare import Call, Handler, OnFailure, Service
-from millstream.kafka.port import Message, TopicPartition
+from millstream.declare import Call, Handler, Kind, Service
 from millstream.runtime.calling import Given, caller
 from millstream.runtime.dead_letters import Record, dead_letter
+from millstream.runtime.effect_lanes import Lane, Partition, Step, Work
 from millstream.runtime.inbound import Meta
 from millstream.runtime.outbound import Outbound
-from millstream.runtime.watermark import Watermark
-from millstream.telemetry import Span, Tracer
+from millstream.runtime.parking import LaneKey, Verdict, lane_of, verdict
+from millstream.runtime.redrive import Action
+from millstream.telemetry import Span, Tracer, get_logger
 
-
-@dataclass(eq=False, slots=True)
-class Partition:
-    """A partition while it is ours. `received` belongs to the thread that polls, all else to the loop."""
-
-    at: TopicPartition
-    watermark: Watermark
-    received: int = 0
-    settled: int = 0
-    """Of those received, how many are done and committed; what lies between is in hand."""
-    closing: bool = False
-    """No call begins any more."""
-    gone: bool = False
-    """Somebody else's: nothing of it is committed any more."""
-    lanes: set["Lane"] = field(default_factory=set)
-
-    @property
-    def in_hand(self) -> int:
-        """Events received and not settled. Any thread may ask."""
-        return self.received - self.settled
-
-
-@dataclass(eq=False, slots=True)
-class Work:
-    """One event on its way: what came in, and what came of it."""
-
-    partition: Partition
-    message: Message
-    handler: Handler | None = None
-    event: Any = None
-    meta: Meta | None = None
-    records: list[Record] = field(default_factory=list)
-    error: Exception | None = None
-    """Why it is set aside, if it is."""
-    attempts: int = 0
-
-    @property
-    def offset(self) -> int:
-        return self.message.offset()
-
-
-@dataclass(eq=False, slots=True)
-class Lane:
-    """The events of one key, one after the other."""
-
-    partition: Partition
-    waiting: deque[Work] = field(default_factory=deque)
-    task: "asyncio.Task[None] | None" = None
-    resting: bool = False
-    """Between two attempts, with nothing going on outside."""
+log = get_logger(__name__)
 
 
 class Calls:
     """Carries out effects.
 
-    - `finished`: told of each event that has come to its end, in whichever order.
+    - `finished`: told of each step that an event has come, in order for each event.
     - `failed`: told of an error after which the worker must stop.
     - `resources`: what handlers may ask for; filled before the first event is taken.
     """
@@ -80,16 +31,15 @@ class Calls:
         self,
         service: Service,
         handlers: tuple[Handler, ...],
-        group: str,
         outbound: Outbound,
         tracer: Tracer,
         *,
         resources: Mapping[type, Any],
-        finished: Callable[[Work], None],
+        finished: Callable[[Step], None],
         failed: Callable[[BaseException], None],
     ) -> None:
         self._service = service.name
-        self._group = group
+        self._group = service.group(Kind.EFFECT)
         self._outbound = outbound
         self._tracer = tracer
         self._resources = resources
@@ -97,7 +47,14 @@ class Calls:
         self._failed = failed
         self._callers = {handler.name: caller(handler) for handler in handlers}
         self._room = {handler.name: asyncio.Semaphore(handler.concurrency) for handler in handlers}
-        self._lanes: dict[tuple[str, int, bytes], Lane] = {}
+        self._lanes: dict[LaneKey, Lane] = {}
+
+    def restore(self, works: list[Work]) -> None:
+        """Go on with what is parked already, given in the order of each key."""
+        for work in works:
+            lane = self._lane(work)
+            lane.park()
+            lane.waiting.append(work)
 
     def take(self, batch: list[Work]) -> None:
         """Begin with these, each as soon as those of its key before it are done."""
@@ -105,8 +62,12 @@ class Calls:
             partition = work.partition
             if partition.closing or not partition.watermark.take(work.offset):
                 partition.settled += 1
+            elif work.action is Action.DISCARD:
+                self._discard(work)
+            elif work.unreadable is not None:
+                self._set_aside(work, work.unreadable)
             elif work.handler is None:
-                self._finished(work)
+                self._done(work)
             else:
                 self._queue(work)
 
@@ -116,6 +77,7 @@ class Calls:
             partition.closing = True
         lanes = {lane for partition in partitions for lane in partition.lanes}
         for lane in lanes:
+            self._forget(lane)
             if lane.resting and lane.task is not None:
                 lane.task.cancel()
         tasks = [lane.task for lane in lanes if lane.task is not None]
@@ -128,57 +90,103 @@ class Calls:
             # A handler that will not be cancelled is left behind; its partition is not ours when it ends.
             await asyncio.wait(late, timeout=1.0)
 
-    def _queue(self, work: Work) -> None:
-        message = work.message
-        key = message.key()
-        name = None if key is None else (message.topic(), message.partition(), key)
-        lane = self._lanes.get(name) if name is not None else None
-        if lane is not None:
-            lane.waiting.append(work)
-            return
-        lane = Lane(work.partition, deque([work]))
-        work.partition.lanes.add(lane)
-        if name is not None:
-            self._lanes[name] = lane
-        lane.task = asyncio.get_running_loop().create_task(self._serve(lane, name))
+    def parked(self) -> tuple[int, int, int]:
+        """How many events are parked, how many keys wait for their next attempt, and how many for a person."""
+        lanes = [lane for lane in self._lanes.values() if lane.parked]
+        held = sum(lane.held for lane in lanes)
+        return sum(len(lane.waiting) for lane in lanes), len(lanes) - held, held
 
-    async def _serve(self, lane: Lane, name: tuple[str, int, bytes] | None) -> None:
-        try:
-            while lane.waiting and not lane.partition.closing:
-                work = lane.waiting[0]
-                await self._carry_out(lane, work)
-                lane.waiting.popleft()
-                self._finished(work)
-        except Exception as error:
-            self._failed(error)
-        finally:
+    # Lanes
+
+    def _lane(self, work: Work) -> Lane:
+        """The lane of its key, or a new one."""
+        name = None if work.message.key() is None else lane_of(work.message)
+        lane = self._lanes.get(name) if name is not None else None
+        if lane is None:
+            lane = Lane(work.home, name)
+            work.home.lanes.add(lane)
+            if name is not None:
+                self._lanes[name] = lane
+            lane.task = asyncio.get_running_loop().create_task(self._serve(lane))
+        return lane
+
+    def _forget(self, lane: Lane) -> None:
+        if lane in lane.partition.lanes:
             lane.partition.lanes.discard(lane)
-            if name is not None and self._lanes.get(name) is lane:
-                del self._lanes[name]
+            lane.partition.parked_keys -= lane.parked
+        if lane.name is not None and self._lanes.get(lane.name) is lane:
+            del self._lanes[lane.name]
+
+    def _queue(self, work: Work) -> None:
+        lane = self._lane(work)
+        if not lane.parked:
+            lane.waiting.append(work)
+        elif work.action is not None:
+            lane.hand_in(work)
+        elif lane.same_as(work) is not None:
+            # It was parked, and the fact that it was passed did not last.
+            self._finished(Step(work, passes=True))
+        else:
+            lane.waiting.append(work)
+            self._park(work)
+
+    def _discard(self, work: Work) -> None:
+        lane = self._lanes.get(lane_of(work.message))
+        if lane is not None and lane.parked:
+            lane.hand_in(work)
+        else:
+            self._finished(Step(work, passes=True))
+
+    async def _serve(self, lane: Lane) -> None:
+        try:
+            while not lane.partition.closing:
+                if lane.handed_in:
+                    self._redrive(lane, lane.handed_in.popleft())
+                elif not lane.waiting:
+                    break
+                elif pause := lane.waiting[0].pause(time.time()):
+                    await lane.rest(pause)
+                else:
+                    await self._carry_out(lane, lane.waiting[0])
+        except Exception as error:
+            # The lane stays where it is: what comes for its key must not overtake the event that stops the worker.
+            self._failed(error)
+        else:
+            self._forget(lane)
+
+    def _redrive(self, lane: Lane, work: Work) -> None:
+        """Do with a parked lane what a person wants."""
+        at = lane.same_as(work)
+        if at is not None:
+            lane.partition.parked -= 1
+            del lane.waiting[at]
+        if work.action is Action.HANDLE:
+            lane.line_up(work)
+            self._park(work)
+        else:
+            self._finished(Step(work, passes=True, dropped=work.at))
+
+    # One event
 
     async def _carry_out(self, lane: Lane, work: Work) -> None:
         handler, meta = work.handler, work.meta
-        assert handler is not None
-        assert meta is not None
-        clock = asyncio.get_running_loop().time
-        began = clock()
-        with self._span(work) as span:
-            meta.traceparent = span.traceparent
-            while True:
+        if work.unreadable is not None:
+            self._set_aside(work, work.unreadable)
+        elif handler is None or meta is None:
+            self._done(work)
+        else:
+            with self._span(work) as span:
+                meta.traceparent = span.traceparent
                 work.attempts += 1
                 try:
-                    work.records = await self._attempt(handler, work, meta)
-                    return
+                    records = await self._attempt(handler, work, meta)
                 except Exception as error:
-                    if not handler.retry.allows(error, work.attempts, clock() - began):
-                        span.fail(error)
-                        if handler.on_failure is OnFailure.STOP:
-                            raise
-                        self.set_aside(work, error)
+                    span.fail(error)
+                    if self._must_wait(lane, handler, work, error):
                         return
-                lane.resting = True
-                await asyncio.sleep(handler.retry.backoff(work.attempts))
-                lane.resting = False
+                else:
+                    self._done(work, records)
+        lane.waiting.popleft()
 
     async def _attempt(self, handler: Handler, work: Work, meta: Meta) -> list[Record]:
         timeout = handler.timeout.total_seconds()
@@ -194,13 +202,69 @@ class Calls:
                 outputs = await self._callers[handler.name](work.event, meta, given)
             return self._outbound.records(handler.name, meta, outputs)
 
-    def set_aside(self, work: Work, error: Exception) -> None:
-        """Let a dead letter be what came of it."""
-        name = work.handler.name if work.handler else None
-        work.error = error
-        work.records = [
-            dead_letter(work.message, service=self._service, handler=name, error=error, attempts=work.attempts)
-        ]
+    def _must_wait(self, lane: Lane, handler: Handler, work: Work, error: Exception) -> bool:
+        """Whether a failed event stays the first of its lane; if not, it is set aside."""
+        now = time.time()
+        work.first_failed_at = work.first_failed_at or now
+        seconds, keyed = now - work.first_failed_at, lane.name is not None
+        match verdict(handler, error, attempts=work.attempts, seconds=seconds, keyed=keyed):
+            case Verdict.STOP:
+                raise error
+            case Verdict.DEAD_LETTER:
+                self._set_aside(work, error)
+                return False
+            case Verdict.RETRY:
+                work.due_at = now + handler.retry.backoff(work.attempts)
+                if keyed:
+                    self._park_all(lane)
+            case Verdict.PARK_KEY:
+                work.due_at = None
+                self._park_all(lane, error)
+        return True
+
+    def _park_all(self, lane: Lane, error: Exception | None = None) -> None:
+        """Keep the first of the lane as it is now, and all that wait behind it."""
+        lane.park()
+        self._park(lane.waiting[0], error)
+        for work in lane.waiting:
+            if not work.parked:
+                self._park(work)
+
+    def _park(self, work: Work, error: Exception | None = None) -> None:
+        """Keep it as it is now; with an `error`, tell of it."""
+        letters = [self._dead_letter(work, error, parked=True)] if error is not None else []
+        self._finished(Step(work, not work.parked, letters, kept=work.to_park(), error=error))
+        if not work.parked:
+            work.parked = True
+            work.home.parked += 1
+
+    def _set_aside(self, work: Work, error: Exception) -> None:
+        self._done(work, [self._dead_letter(work, error)], error)
+
+    def _done(self, work: Work, records: list[Record] | None = None, error: Exception | None = None) -> None:
+        """These come of it, and nothing more."""
+        if work.parked:
+            work.home.parked -= 1
+        dropped = work.at if work.parked else None
+        self._finished(Step(work, not work.parked, records or [], dropped=dropped, error=error))
+
+    def refused(self, step: Step, error: Exception) -> None:
+        """Kafka does not take what came of it: let that be a dead letter instead."""
+        step.error = error
+        step.records = [self._dead_letter(step.work, error)]
+
+    def _dead_letter(self, work: Work, error: Exception, *, parked: bool = False) -> Record:
+        return dead_letter(
+            work.message,
+            service=self._service,
+            group=self._group,
+            handler=work.handler.name if work.handler else None,
+            error=error,
+            attempts=work.attempts,
+            first_failed_at=work.first_failed_at or None,
+            parked=parked,
+            redrives=work.redrives,
+        )
 
     def _span(self, work: Work) -> Span:
         message, meta = work.message, work.meta

@@ -3,14 +3,15 @@
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from millstream.errors import CommitUnknown, EncodeError, KafkaFault, Unavailable
 from millstream.kafka.port import Committed, TopicPartition
 from millstream.runtime.dead_letters import reason_of
-from millstream.runtime.effect_calls import Partition, Work
+from millstream.runtime.effect_lanes import Partition, Step, Work
+from millstream.runtime.effect_parking import key_of, value_of
 from millstream.runtime.tally import Tally
 from millstream.runtime.transaction import Member, Transaction
 from millstream.telemetry import get_logger
@@ -19,8 +20,8 @@ log = get_logger(__name__)
 
 QUIET_SECONDS = 0.5
 """Events of no concern move the offset, and nothing else: that may wait for company this long."""
-MOST_WORKS = 2_000
-"""Events in one transaction."""
+MOST_STEPS = 2_000
+"""Steps of events in one transaction."""
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.02, 1.0
 """Seconds between tries of a transaction."""
 PATIENCE = 60.0
@@ -29,9 +30,9 @@ PATIENCE = 60.0
 
 @dataclass(slots=True)
 class Group:
-    """Finished events that commit together, and the positions that this makes."""
+    """Steps that commit together, and the positions that this makes."""
 
-    works: list[Work]
+    steps: list[Step]
     offsets: dict[TopicPartition, int] = field(default_factory=dict)
     metadata: dict[TopicPartition, str] = field(default_factory=dict)
 
@@ -40,6 +41,7 @@ class Commits:
     """Commits finished events in groups. On the worker's event loop, but for what it hands to its own one thread.
 
     - `member`: the consumer's membership, for the offsets.
+    - `parked`: the topic of what is parked.
     - `committed`: asks what the group has committed.
     - `refused`: turns an event whose outcome Kafka cannot take into one that is set aside.
     """
@@ -48,26 +50,30 @@ class Commits:
         self,
         transaction: Transaction,
         member: Member,
+        parked: str,
         committed: Callable[[], Mapping[TopicPartition, Committed]],
         tally: Tally,
-        refused: Callable[[Work, Exception], None],
+        refused: Callable[[Step, Exception], None],
     ) -> None:
         self._member = member
+        self._parked = parked
         self._committed = committed
         self._transaction = transaction
         self._tally = tally
         self._refused = refused
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="effect-commit")
-        self._done: list[Work] = []
+        self._done: list[Step] = []
+        self._life = f"{int(time.time() * 1_000):x}"
+        self._marks = 0
         self._wanted = asyncio.Event()
         self._turn = asyncio.Lock()
         self._leaving = False
         self._later: asyncio.TimerHandle | None = None
 
-    def add(self, work: Work) -> None:
+    def add(self, step: Step) -> None:
         """It is done: commit it with the next group."""
-        self._done.append(work)
-        if work.handler is not None or work.records:
+        self._done.append(step)
+        if not step.quiet:
             self._wanted.set()
         elif self._later is None:
             self._later = asyncio.get_running_loop().call_later(QUIET_SECONDS, self._wanted.set)
@@ -113,29 +119,45 @@ class Commits:
 
     def _next_group(self) -> Group | None:
         """Planned anew each time: partitions may have gone, and more may be done."""
-        self._done = [work for work in self._done if not work.partition.gone]
-        by_partition: defaultdict[Partition, dict[int, Work]] = defaultdict(dict)
-        for work in self._done[:MOST_WORKS]:
-            by_partition[work.partition][work.offset] = work
+        self._done = [step for step in self._done if not step.gone]
+        steps = self._done[:MOST_STEPS]
+        passed: defaultdict[Partition, set[int]] = defaultdict(set)
+        for step in steps:
+            if step.passes:
+                passed[step.partition].add(step.work.offset)
+        fitting = {partition: partition.watermark.fitting(offsets) for partition, offsets in passed.items()}
+        waiting: set[Work] = set()
         group = Group([])
-        for partition, works in by_partition.items():
-            offsets = partition.watermark.fitting(works.keys())
-            if offsets:
-                group.works += [works[offset] for offset in works if offset in offsets]
-                group.offsets[partition.at], group.metadata[partition.at] = partition.watermark.progress(offsets)
-        return group if group.works else None
+        for step in steps:
+            if step.passes and step.work.offset not in fitting[step.partition]:
+                waiting.add(step.work)
+            if step.work not in waiting:
+                group.steps.append(step)
+        for partition in dict.fromkeys(step.partition for step in group.steps):
+            self._move(group, partition, fitting.get(partition, frozenset()))
+        return group if group.steps else None
+
+    def _move(self, group: Group, partition: Partition, passed: Set[int]) -> None:
+        # What is retried moves no position: a mark beside it tells whether its transaction was committed.
+        mark = ""
+        if not passed:
+            self._marks += 1
+            mark = f"{self._life}.{self._marks:x}"
+        group.offsets[partition.at], group.metadata[partition.at] = partition.watermark.progress(passed, mark)
 
     def _settle(self, group: Group) -> None:
-        settled = set(group.works)
-        self._done = [work for work in self._done if work not in settled]
-        for work in group.works:
-            work.partition.watermark.finish({work.offset})
-            work.partition.settled += 1
+        settled = set(group.steps)
+        self._done = [step for step in self._done if step not in settled]
+        for step in group.steps:
+            work = step.work
+            if step.passes:
+                work.partition.watermark.finish({work.offset})
+                work.partition.settled += 1
             topic, name = work.message.topic(), work.handler.name if work.handler else None
-            if work.error is not None:
-                self._tally.dead_letter(name, topic, reason_of(work.error))
-            elif work.handler is not None:
-                self._tally.handled[work.handler.name, topic] += 1
+            if step.error is not None:
+                self._tally.dead_letter(name, topic, reason_of(step.error))
+            elif step.handled and name is not None:
+                self._tally.handled[name, topic] += 1
 
     # On the thread that commits
 
@@ -158,16 +180,27 @@ class Commits:
 
     def _produce(self, group: Group) -> bool:
         """Whether Kafka takes it all; an event whose outcome it does not take is set aside."""
-        for work in group.works:
+        for step in group.steps:
+            self._keep(step)
             try:
-                for topic, key, value, headers in work.records:
+                for topic, key, value, headers in step.records:
                     self._transaction.produce(topic, value, key, headers)
             except EncodeError as error:
-                if work.error is not None:
+                if step.error is not None:
                     raise
-                self._refused(work, error)
+                self._refused(step, error)
                 return False
         return True
+
+    def _keep(self, step: Step) -> None:
+        """Let the topic of what is parked say what is parked now."""
+        if step.kept is not None:
+            at, value = step.kept.at, value_of(step.kept)
+        elif step.dropped is not None:
+            at, value = step.dropped, None
+        else:
+            return
+        self._transaction.produce(self._parked, value, key_of(at), partition=at[1])
 
     def _was_committed(self, group: Group) -> bool:
         """Asks, once the transaction is settled. Whatever is done adds to a position, so equal ones tell."""

@@ -14,11 +14,15 @@ from typing import Any
 
 from millstream.contracts.catalogue import Contracts
 from millstream.declare import Kind, Need, Service
-from millstream.errors import DecodeError, KafkaFault, RegistryUnavailable, Unavailable
-from millstream.kafka.port import BEGINNING, Committed, Kafka, Message, Offsets, TopicPartition
+from millstream.errors import KafkaFault, Unavailable
+from millstream.kafka.port import BEGINNING, Committed, Kafka, Offsets, TopicPartition
 from millstream.runtime.calling import Stopping
-from millstream.runtime.effect_calls import Calls, Partition, Work
+from millstream.runtime.effect_bounds import Bounds
+from millstream.runtime.effect_calls import Calls
 from millstream.runtime.effect_commits import Commits
+from millstream.runtime.effect_lanes import Partition
+from millstream.runtime.effect_parking import ParkedTopic
+from millstream.runtime.effect_reading import Reader
 from millstream.runtime.inbound import Inbox
 from millstream.runtime.lent_member import LentMember
 from millstream.runtime.outbound import Outbound
@@ -35,8 +39,6 @@ CHUNK = 100
 IDLE_WAIT = 0.1
 PAUSED_WAIT = 0.01
 """Seconds of waiting for a record: when nothing is held back, and when a pause may end any moment."""
-MOST_IN_HAND = 500
-"""Events of one partition received and not settled; past it the partition is paused. Also keeps its metadata short."""
 FINISH_SECONDS = 3.0
 """How long calls under way may take when their partition goes, or the process."""
 SETTLE_SECONDS = 5.0
@@ -45,18 +47,23 @@ SERVE_SECONDS = 0.005
 """How often this thread helps those it waits for."""
 OPEN_SECONDS = 30.0
 """How long resources may take to open."""
+TELL_EVERY = 2.0
+"""Seconds between two looks at what is parked, for the metrics."""
 SIGN_OF_LIFE = 120.0
 PATIENCE = 60.0
-"""Seconds that brokers or the registry may be silent before the worker gives up, and its process starts anew."""
+"""Seconds that brokers may be silent before the worker gives up, and its process starts anew."""
 
 
 class EffectWorker:
     """Runs the effects of a service.
 
-    Events of one key are carried out in order, and up to a handler's `concurrency` keys at once. Outcomes, dead letters
-    and positions commit in one Kafka transaction; positions say which events beyond them are finished, so that a crash
-    repeats only calls whose outcome nobody has seen, and those with the same `Call.key`. With
+    Events of one key are carried out in order, and up to a handler's `concurrency` keys at once. Outcomes, dead
+    letters, what is parked and positions commit in one Kafka transaction; positions say which events beyond them are
+    finished, so that a crash repeats only calls whose outcome nobody has seen, and those with the same `Call.key`. With
     `delivery="at_least_once"` outcomes are flushed before positions are committed.
+
+    An event that is to be tried again is parked, with all that comes for its key; so it takes nothing from the others,
+    and is tried on after a restart, wherever its partition is then.
 
     - `contracts`: with the schemas of all that is consumed and produced registered.
 
@@ -79,10 +86,10 @@ class EffectWorker:
         self._service = service
         self._settings = settings
         self._handlers = service.of_kind(kind)
-        self._topics = [topic.name for topic in service.consumed(kind)]
+        self._topics = [*(topic.name for topic in service.consumed(kind)), service.redrives(kind)]
         self._group = service.group(kind)
         self._tracer = tracer or Tracer()
-        self._consumer = kafka.consumer(self._group, instance=f"{self._group}-{settings.slot}")
+        self._consumer = kafka.consumer(self._group, instance=f"{self._group}-{settings.slot}", co_partitioned=True)
         self._member = LentMember(self._consumer)
         self._kafka = kafka
         self._transaction: Transaction = (
@@ -90,14 +97,15 @@ class EffectWorker:
             if service.delivery == "exactly_once"
             else AtLeastOnce(kafka)
         )
-        self._inbox = Inbox(service, kind, contracts)
+        self._parked = ParkedTopic(kafka, service.parked(kind))
+        self._partitions: dict[TopicPartition, Partition] = {}
+        self._reader = Reader(Inbox(service, kind, contracts), service.redrives(kind), self._partitions)
+        self._bounds = Bounds(self._consumer, service.most_parked)
         self._outbound = Outbound(service, contracts)
         self._tally = Tally(service.name, self._group)
         self._signs = Signs(health, self.name, SIGN_OF_LIFE)
 
         self._stop = threading.Event()
-        self._partitions: dict[TopicPartition, Partition] = {}
-        self._paused: set[TopicPartition] = set()
         self._failure: BaseException | None = None
         self._looping = threading.Thread(target=self._loop_forever, name=f"{self.name}.loop", daemon=True)
         self._ready: Future[None] = Future()
@@ -144,51 +152,30 @@ class EffectWorker:
         self._signs.beat()
         if self._failure is not None:
             raise self._failure
-        self._hold_back()
-        batch = self._consumer.poll_batch(CHUNK, PAUSED_WAIT if self._paused else IDLE_WAIT)
+        self._bounds.hold_back(self._partitions)
+        batch = self._consumer.poll_batch(CHUNK, PAUSED_WAIT if self._bounds.busy else IDLE_WAIT)
         self._member.serve()
         if batch:
-            works = [self._read(message) for message in batch]
+            works = [self._reader.read(message, self._stop) for message in batch]
             self._tell_loop(self._calls.take, works)
         self._tally.lag(self._consumer)
-
-    def _read(self, message: Message) -> Work:
-        partition = self._partitions[message.topic(), message.partition()]
-        partition.received += 1
-        work = Work(partition, message)
-        deadline, pause = time.monotonic() + PATIENCE, 0.05
-        while True:
-            try:
-                work.handler, work.event, work.meta = self._inbox.read(message)
-            except DecodeError as error:
-                self._calls.set_aside(work, error)
-            except RegistryUnavailable as error:
-                if time.monotonic() > deadline:
-                    raise
-                log.warning("the registry does not answer", worker=self.name, error=str(error))
-                if self._stop.wait(pause):
-                    raise Stopping from None
-                pause = min(2.0, 2 * pause)
-                continue
-            return work
-
-    def _hold_back(self) -> None:
-        """Pauses partitions with much in hand, and resumes them at half of it."""
-        full = {at for at, held in self._partitions.items() if held.in_hand >= MOST_IN_HAND} - self._paused
-        room = {at for at in self._paused if self._partitions[at].in_hand <= MOST_IN_HAND // 2}
-        if full:
-            self._consumer.pause(list(full))
-        if room:
-            self._consumer.resume(list(room))
-        if full or room:
-            self._paused = (self._paused | full) - room
 
     def _assigned(self, partitions: list[TopicPartition]) -> Offsets | None:
         committed = self._consumer.committed(partitions)
         for at, (offset, metadata) in committed.items():
             self._partitions[at] = Partition(at, Watermark(offset, metadata))
+        # Read after the positions: what they have moved past is parked by then.
+        self._restore(partitions)
         self._signs.assigned()
         return {at: BEGINNING if found.offset is None else found.offset for at, found in committed.items()}
+
+    def _restore(self, partitions: list[TopicPartition]) -> None:
+        works = [self._reader.parked(event, self._stop) for event in self._parked.restore(partitions)]
+        for work in works:
+            work.home.parked += 1
+        if works:
+            log.info("parked events restored", worker=self.name, events=len(works))
+            self._tell_loop(self._calls.restore, works)
 
     def _revoked(self, partitions: list[TopicPartition]) -> None:
         self._release([self._partitions[at] for at in partitions if at in self._partitions])
@@ -211,7 +198,7 @@ class EffectWorker:
     def _forget(self, partitions: list[TopicPartition]) -> None:
         for at in partitions:
             self._partitions.pop(at, None)
-            self._paused.discard(at)
+        self._bounds.forget(partitions)
 
     def _tell_loop(self, what: Callable[..., None], *arguments: Any) -> None:
         # A loop that just ended has left its reason in _failure.
@@ -265,21 +252,33 @@ class EffectWorker:
             self._calls = Calls(
                 self._service,
                 self._handlers,
-                self._group,
                 self._outbound,
                 self._tracer,
                 resources=resources,
-                finished=lambda work: self._commits.add(work),
+                finished=lambda step: self._commits.add(step),
                 failed=self._fail,
             )
             self._commits = Commits(
-                self._transaction, self._member, self._committed, self._tally, self._calls.set_aside
+                self._transaction,
+                self._member,
+                self._parked.topic,
+                self._committed,
+                self._tally,
+                self._calls.refused,
             )
             self._ready.set_result(None)
+            telling = asyncio.create_task(self._tell())
             try:
                 await self._commits.run()
             finally:
+                telling.cancel()
                 await self._commits.close()
+
+    async def _tell(self) -> None:
+        while True:
+            events, retrying, held = self._calls.parked()
+            self._tally.parked(Kind.EFFECT.value, events, retrying=retrying, held=held, paused=self._bounds.full)
+            await asyncio.sleep(TELL_EVERY)
 
     def _committed(self) -> Mapping[TopicPartition, Committed]:
         admin = self._kafka.admin()

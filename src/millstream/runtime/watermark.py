@@ -7,10 +7,10 @@ offset, in the metadata that Kafka stores beside it, so that a successor repeats
 from collections.abc import Set
 from itertools import pairwise
 
-MOST_METADATA = 4_096
-"""Bytes that a broker keeps beside an offset (`offset.metadata.max.bytes`)."""
+MOST_METADATA = 4_096 - 32
+"""Bytes that a broker keeps beside an offset (`offset.metadata.max.bytes`), without those for a mark."""
 
-_FORM = "done:"
+_FORM, _MARK = "done:", "#"
 
 
 class Watermark:
@@ -54,8 +54,8 @@ class Watermark:
         for offset in offsets:
             del self._unfinished[offset]
 
-    def progress(self, finished: Set[int]) -> tuple[int, str]:
-        """The offset and metadata to commit as if `finished` were done too.
+    def progress(self, finished: Set[int], mark: str = "") -> tuple[int, str]:
+        """The offset and metadata to commit as if `finished` were done too; `mark` tells it from one like it.
 
         The metadata may be longer than a broker keeps; `fitting` says how many may be finished at a time.
         """
@@ -70,7 +70,7 @@ class Watermark:
         if unfinished and self._end > unfinished[-1] + 1:
             done.append((unfinished[-1] + 1, self._end))
         done += [(max(low, self._end), high) for low, high in self._known if high > self._end]
-        return first, _write(first, done)
+        return first, _write(first, done) + (_MARK + mark if mark else "")
 
     def fitting(self, finished: Set[int]) -> Set[int]:
         """Those of `finished`, from the lowest on, whose metadata a broker keeps now: nearly always all."""
@@ -96,7 +96,7 @@ def _read(first: int, metadata: str) -> list[tuple[int, int]]:
     if not metadata.startswith(_FORM):
         return []
     try:
-        runs = [int(run) for run in metadata.removeprefix(_FORM).split(",")]
+        runs = [int(run) for run in metadata.removeprefix(_FORM).partition(_MARK)[0].split(",")]
     except ValueError:
         return []
     done, at = [], first

@@ -1,0 +1,72 @@
+"""Bounds on what is in hand and on what is parked: a partition that reaches one is paused."""
+
+from collections.abc import Iterable, Mapping
+
+from millstream.kafka.port import Consumer, TopicPartition
+from millstream.runtime.effect_lanes import Partition
+from millstream.telemetry import get_logger
+
+log = get_logger(__name__)
+
+MOST_IN_HAND = 500
+"""Events of one partition received and not settled; past it the partition is paused. Also keeps its metadata short."""
+
+
+class Bounds:
+    """Pauses partitions, and resumes them. Used by the thread that polls.
+
+    - `most_parked`: events of one partition that may be parked.
+    """
+
+    def __init__(self, consumer: Consumer, most_parked: int) -> None:
+        self._consumer = consumer
+        self._most_parked = most_parked
+        self._busy: set[TopicPartition] = set()
+        self._full: set[TopicPartition] = set()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a pause may end any moment."""
+        return bool(self._busy)
+
+    @property
+    def full(self) -> int:
+        """How many partitions wait because too much is parked."""
+        return len(self._full)
+
+    @property
+    def paused(self) -> set[TopicPartition]:
+        """The partitions that wait, for either reason."""
+        return self._busy | self._full
+
+    def hold_back(self, partitions: Mapping[TopicPartition, Partition]) -> None:
+        """Pause those with much in hand, until half of it is settled, and those with much parked, until it is less."""
+        before, full = self.paused, {at for at, held in partitions.items() if held.parked >= self._most_parked}
+        for at in full - self._full:
+            self._warn(at, partitions[at])
+        self._full = full
+        self._busy = {
+            at
+            for at, held in partitions.items()
+            if held.in_hand >= MOST_IN_HAND or (at in self._busy and held.in_hand > MOST_IN_HAND // 2)
+        }
+        if pause := self.paused - before:
+            self._consumer.pause(sorted(pause))
+        if resume := before - self.paused:
+            self._consumer.resume(sorted(resume))
+
+    def forget(self, partitions: Iterable[TopicPartition]) -> None:
+        """These are not ours any more."""
+        self._busy.difference_update(partitions)
+        self._full.difference_update(partitions)
+
+    def _warn(self, at: TopicPartition, partition: Partition) -> None:
+        log.warning(
+            "too much is parked: the partition waits until what its handlers call answers again, or until its keys are "
+            "redriven or discarded (millstream dlq)",
+            topic=at[0],
+            partition=at[1],
+            events=partition.parked,
+            keys=partition.parked_keys,
+            most=self._most_parked,
+        )

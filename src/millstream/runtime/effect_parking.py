@@ -1,0 +1,86 @@
+"""Where effects keep what is parked: a compacted topic, one record for each event that waits."""
+
+import time
+from collections.abc import Collection
+
+import msgspec
+
+from millstream.errors import Unavailable
+from millstream.kafka.port import Kafka, TopicPartition
+from millstream.runtime.parking import ParkedEvent
+from millstream.telemetry import get_logger
+
+log = get_logger(__name__)
+
+PATIENCE = 60.0
+"""Seconds that a restore waits for a transaction that somebody else left open."""
+LOOK_AGAIN = 0.02
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(ParkedEvent).decode
+
+
+class ParkedTopic:
+    """Partition n of the topic keeps what is parked of partition n of every topic that the service's effects read."""
+
+    def __init__(self, kafka: Kafka, topic: str) -> None:
+        self._kafka = kafka
+        self.topic = topic
+
+    def restore(self, partitions: Collection[TopicPartition]) -> list[ParkedEvent]:
+        """What is parked of these partitions, in the order of their events.
+
+        Everybody who wrote to them must have stopped: a former holder has committed, died or been fenced. Raises
+        `Unavailable` if brokers do not answer, or a transaction of a dead holder stays open for too long.
+        """
+        numbers = sorted({number for _, number in partitions})
+        self._wait_until_settled(numbers)
+        found: dict[bytes, bytes] = {}
+        for batch in self._kafka.read_to_end(self.topic, numbers):
+            for message in batch:
+                key, value = message.key() or b"", message.value()
+                if value is None:
+                    found.pop(key, None)
+                else:
+                    found[key] = value
+        parked = [event for event in map(self._read, found.values()) if event is not None]
+        return sorted((event for event in parked if event.at[:2] in partitions), key=lambda event: event.at)
+
+    def _read(self, value: bytes) -> ParkedEvent | None:
+        try:
+            return _decode(value)
+        except msgspec.MsgspecError as error:
+            # Bytes that somebody else wrote here must not keep the rest from coming back.
+            log.warning("passing over what is no parked event", topic=self.topic, error=str(error))
+            return None
+
+    def _wait_until_settled(self, numbers: list[int]) -> None:
+        """A committed transaction becomes readable when its marker arrives, which can be after its offsets are."""
+        keys = [(self.topic, number) for number in numbers]
+        admin = self._kafka.admin()
+        try:
+            ends = admin.end_offsets(keys, "read_uncommitted")
+            deadline = time.monotonic() + PATIENCE
+            while any(end < ends[key] for key, end in admin.end_offsets(keys, "read_committed").items()):
+                if time.monotonic() > deadline:
+                    raise Unavailable(
+                        f"A transaction on {self.topic} has been open for {PATIENCE:g} s. Its holder may hang; it ends "
+                        "when transaction.timeout.ms has passed."
+                    )
+                time.sleep(LOOK_AGAIN)
+        finally:
+            admin.close()
+
+
+def key_of(at: tuple[str, int, int]) -> bytes:
+    """The key of what is parked of the event with this topic, partition and offset.
+
+    >>> key_of(("orders.events", 3, 42))
+    b'orders.events/3/42'
+    """
+    return "/".join(map(str, at)).encode()
+
+
+def value_of(event: ParkedEvent) -> bytes:
+    """The record's value while the event is parked."""
+    return _encode(event)
