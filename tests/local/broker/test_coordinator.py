@@ -1,5 +1,6 @@
 """The coordinator in virtual time: what is forgotten and when, and what a disk that refuses leaves behind."""
 
+import struct
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ from kio.schema.errors import ErrorCode
 from tests.local.broker.world import Person, World, pair
 
 from millstream.local.broker import Refused
+from millstream.local.broker.coordinator.group import subscribed_topics
 from millstream.local.broker.coordinator.offsets import Committed
 from millstream.local.broker.coordinator.retention import CHECK_MS, OFFSETS_RETENTION_MS, TRANSACTIONAL_ID_EXPIRY_MS
 from millstream.local.broker.coordinator.transactions import State
@@ -379,3 +381,9 @@ def test_a_static_member_that_came_back_amid_a_rebalance_is_not_fenced_by_a_cras
     world.crash()
     heard = world.broker.groups.heartbeat("g", returned.joined[-1].generation, returned.id, "slot")
     assert heard is ErrorCode.rebalance_in_progress
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize("length", [-1, -2, -32768])
+def test_a_subscription_with_a_topic_of_negative_length_is_not_read_for_ever(length: int):
+    assert subscribed_topics(struct.pack(">hih", 0, 2**31 - 1, length)) is None

@@ -133,8 +133,9 @@ def offset_delete(context: Context, request: Any) -> Response:
         return {"error_code": ErrorCode.non_empty_group}
     gone = []
     topics = []
+    read = group.topics_read()
     for topic in request.topics:
-        subscribed = group.subscribes_to(topic.name)
+        subscribed = read is None or topic.name in read
         partitions = []
         for partition in topic.partitions:
             place = (topic.name, partition.partition_index)

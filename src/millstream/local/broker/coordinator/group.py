@@ -199,12 +199,17 @@ class Group:
         names = [{p.name for p in member.protocols} for member in self.members.values()]
         return set.intersection(*names) if names else set()
 
-    def subscribes_to(self, topic: str) -> bool:
-        """Whether members read the topic; taken for granted of consumers that do not say so in a way we can read."""
+    def topics_read(self) -> set[str] | None:
+        """The topics that members read; None, for any, where a consumer does not say so in a way we can read."""
+        topics: set[str] = set()
         if self.protocol_type != "consumer" or self.state is GroupState.EMPTY:
-            return False
-        topics = [subscribed_topics(member.metadata(self.protocol)) for member in self.members.values()]
-        return any(known is None or topic in known for known in topics)
+            return topics
+        for member in self.members.values():
+            known = subscribed_topics(member.metadata(self.protocol))
+            if known is None:
+                return None
+            topics |= known
+        return topics
 
     def joined(self, member: Member, leader: str | None = None, *, skip_assignment: bool = False) -> Joined:
         """The answer that `member` gets for the present generation."""
@@ -268,6 +273,8 @@ def subscribed_topics(subscription: bytes) -> set[str] | None:
         count, at = struct.unpack_from(">i", subscription, 2)[0], 6
         for _ in range(count):
             length = struct.unpack_from(">h", subscription, at)[0]
+            if length < 0:
+                return None
             topics.add(subscription[at + 2 : at + 2 + length].decode())
             at += 2 + length
     except (struct.error, UnicodeDecodeError):

@@ -52,10 +52,13 @@ class Retention:
         settled = group.state is GroupState.STABLE and group.protocol_type == "consumer"
         if group.state is not GroupState.EMPTY and not settled:
             return []
+        read = group.topics_read()
+        if read is None:
+            return []
         return [
             place
             for place, committed in self._offsets.of(group.id).items()
             if (committed.at if simple or settled else group.since) <= before
-            and not group.subscribes_to(place[0])
+            and place[0] not in read
             and not self._offsets.is_pending(group.id, place)
         ]
