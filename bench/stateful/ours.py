@@ -22,7 +22,9 @@ def main(bootstrap: str, registry: str, run: str, output: str, folder: str) -> N
 
     @totals.on(CustomerOrdered)
     def add(order: CustomerOrdered, spending: Annotated[State[Spending], SPENDING]) -> CustomerSpent:
-        total = sum((line.unit_price * line.quantity for line in order.lines), Decimal(0))
+        total = Decimal(0)
+        for line in order.lines:
+            total += line.unit_price * line.quantity
         before = spending.get(order.customer_id) or Spending(spent=Decimal(0), orders=0)
         after = Spending(spent=before.spent + total, orders=before.orders + 1)
         spending.put(order.customer_id, after)
