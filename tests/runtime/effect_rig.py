@@ -27,8 +27,13 @@ from millstream.declare import (
     exponential,
     seconds,
 )
+from millstream.errors import Unsettled
 from millstream.kafka import Message, TopicSpec, connect
+from millstream.runtime.dead_letters import PREFIX
+from millstream.runtime.effect_parking import ParkedTopic
 from millstream.runtime.effect_worker import EffectWorker
+from millstream.runtime.parking import ParkedEvent
+from millstream.runtime.redrive import Action, redrive_headers
 from millstream.settings import Settings
 from millstream.testing.child import spawn, wait_until
 
@@ -63,8 +68,10 @@ class Payments:
         on_failure: OnFailure = dead_letter,
         concurrency: int = 8,
         timeout: float = 5.0,
-        attempts: int = 3,
+        attempts: int | None = 3,
         backoff: float = 0.01,
+        within: float = 60.0,
+        most_parked: int = 1_000,
     ) -> None:
         class Charge(Event, key="card"):
             card: str
@@ -80,7 +87,7 @@ class Payments:
 
         self.charges = Topic(f"{name}.charges", Charge, partitions=PARTITIONS, format="json")
         self.charged = Topic(f"{name}.charged", Charged, partitions=PARTITIONS, format="json")
-        self.service = service = Service(f"{name}-payment", delivery=delivery)
+        self.service = service = Service(f"{name}-payment", delivery=delivery, most_parked=most_parked)
         self.trouble: Callable[[int, Call], Awaitable[None]] = lambda number, call: asyncio.sleep(0)
         self.opened = self.closed = 0
 
@@ -94,7 +101,7 @@ class Payments:
 
         @service.effect(
             Charge,
-            retry=Retry(attempts=attempts, backoff=exponential(backoff)),
+            retry=Retry(attempts=attempts, backoff=exponential(backoff, factor=1), within=seconds(within)),
             on_failure=on_failure,
             timeout=seconds(timeout),
             concurrency=concurrency,
@@ -112,6 +119,7 @@ class EffectRig:
     def __init__(self, bootstrap: str, folder: Path, name: str | None = None, **options: Any) -> None:
         self.bootstrap, self.folder = bootstrap, folder
         self.name = name or f"t{uuid.uuid4().hex[:8]}"
+        self.options = options
         self.payments = Payments(self.name, **options)
         self.service = self.payments.service
         self.kafka = connect(self.settings(0), self.name)
@@ -148,7 +156,7 @@ class EffectRig:
     def child(self, output: Path, slot: int = 0) -> Popen[bytes]:
         """The same worker in a process of its own, whose calls take a moment."""
         script = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from tests.runtime.effect_rig import main; main()"
-        arguments = json.dumps([self.bootstrap, str(self.folder), self.name, slot])
+        arguments = json.dumps([self.bootstrap, str(self.folder), self.name, slot, self.options])
         return spawn([sys.executable, "-c", script, arguments], output=output)
 
     def charge(self, *charges: tuple[str, int]) -> None:
@@ -163,6 +171,43 @@ class EffectRig:
 
     def records(self, topic: str) -> list[Message]:
         return [m for batch in self.kafka.read_to_end(topic, timeout=20) for m in batch]
+
+    @property
+    def down(self) -> Path:
+        """While this file is there, no call of a child's succeeds."""
+        return self.folder / "down"
+
+    @property
+    def fatal(self) -> Path:
+        """While this file is there, a call of a child's that succeeds is the last thing it does."""
+        return self.folder / "fatal"
+
+    def parked(self) -> list[ParkedEvent]:
+        """What is parked now, in the order of the events."""
+        return ParkedTopic(self.kafka, self.parked_topic).restore(
+            [(self.payments.charges.name, number) for number in range(PARTITIONS)]
+        )
+
+    def redrive(self, letter: Message, action: Action = Action.HANDLE, number: int | None = None) -> None:
+        """Hand a dead letter in again, or the charge with another number in its place."""
+        headers = letter.headers() or []
+        said = {name.removeprefix(PREFIX): value for name, value in headers if name.startswith(PREFIX)}
+        at = (said["topic"].decode(), int(said["partition"]), int(said["offset"]))
+        value = letter.value()
+        if number is not None:
+            value = msgspec.json.encode(msgspec.json.decode(value or b"") | {"number": number})
+        original = [header for header in headers if not header[0].startswith(PREFIX)]
+        count = int(said.get("redrives", b"0")) + 1
+        producer = self.kafka.producer()
+        producer.produce(
+            self.redrive_topic,
+            value,
+            letter.key(),
+            redrive_headers(original, at=at, milliseconds=int(said["timestamp"]), action=action, count=count),
+            partition=at[1],
+        )
+        producer.flush()
+        producer.close()
 
     def charged(self) -> dict[str, list[int]]:
         """The numbers of each card's outcomes, in order."""
@@ -185,7 +230,7 @@ class EffectRig:
     def lag(self) -> int:
         admin = self.kafka.admin()
         try:
-            found = admin.group_lag(self.service.group(Kind.EFFECT), [self.payments.charges.name])
+            found = admin.group_lag(self.service.group(Kind.EFFECT), [self.payments.charges.name, self.redrive_topic])
         finally:
             admin.close()
         return sum(partition.lag for partition in found)
@@ -203,8 +248,18 @@ class EffectRig:
 
 
 def main() -> None:
-    bootstrap, folder, name, slot = json.loads(sys.argv[1])
-    rig = EffectRig(bootstrap, Path(folder), name)
-    # Later ones end earlier, so that what is finished has gaps.
-    rig.payments.trouble = lambda number, call: asyncio.sleep(0.002 + 0.05 * (number % 7 == 0))
+    bootstrap, folder, name, slot, options = json.loads(sys.argv[1])
+    rig = EffectRig(bootstrap, Path(folder), name, **options)
+
+    async def trouble(number: int, call: Call) -> None:
+        # Later ones end earlier, so that what is finished has gaps.
+        await asyncio.sleep(0.002 + 0.05 * (number % 7 == 0))
+        if rig.down.exists() or (number % 11 == 0 and call.attempt == 1):
+            raise Unsettled("ask later")
+        if rig.fatal.exists():
+            rig.fatal.unlink()
+            # The outcome is there, and what would commit it has not had its turn.
+            asyncio.get_running_loop().call_soon(os._exit, 1)
+
+    rig.payments.trouble = trouble
     rig.worker(slot).run(threading.Event())

@@ -219,11 +219,18 @@ def test_killed_again_and_again_no_outcome_is_lost_or_doubled_and_keys_stay(rig:
         keys.setdefault(number, set()).add(key)
     assert len(keys) == total
     assert all(len(used) == 1 for used in keys.values())
+    assert rig.parked() == []
 
 
 def test_a_broker_that_dies_again_and_again_repeats_no_call_and_doubles_no_outcome(kafka: LocalKafka, tmp_path: Path):
     rig = EffectRig(kafka.bootstrap, tmp_path)
     rig.make_topics()
+
+    async def unsettled_at_first(number: int, call: Call) -> None:
+        if number % 9 == 0 and call.attempt == 1:
+            raise Unsettled("ask later")
+
+    rig.payments.trouble = unsettled_at_first
     with running(rig.worker()):
         for life in range(4):
             rig.charge(*[(f"card-{number % 40}", number) for number in range(life * 200, life * 200 + 200)])
@@ -233,4 +240,5 @@ def test_a_broker_that_dies_again_and_again_repeats_no_call_and_doubles_no_outco
         rig.wait_until_charged(800, seconds=60)
         rig.wait_until_caught_up()
     assert rig.charged() == {f"card-{card}": list(range(card, 800, 40)) for card in range(40)}
-    assert len(rig.calls()) == 800
+    assert len(rig.calls("end")) == 800
+    assert rig.parked() == []

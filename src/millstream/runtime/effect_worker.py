@@ -20,7 +20,7 @@ from millstream.runtime.calling import Stopping
 from millstream.runtime.effect_bounds import Bounds
 from millstream.runtime.effect_calls import Calls
 from millstream.runtime.effect_commits import Commits
-from millstream.runtime.effect_lanes import Partition
+from millstream.runtime.effect_lanes import Partition, Work
 from millstream.runtime.effect_parking import ParkedTopic
 from millstream.runtime.effect_reading import Reader
 from millstream.runtime.inbound import Inbox
@@ -100,6 +100,7 @@ class EffectWorker:
         self._parked = ParkedTopic(kafka, service.parked(kind))
         self._partitions: dict[TopicPartition, Partition] = {}
         self._reader = Reader(Inbox(service, kind, contracts), service.redrives(kind), self._partitions)
+        self._restored: list[Work] = []
         self._bounds = Bounds(self._consumer, service.most_parked)
         self._outbound = Outbound(service, contracts)
         self._tally = Tally(service.name, self._group)
@@ -155,6 +156,10 @@ class EffectWorker:
         self._bounds.hold_back(self._partitions)
         batch = self._consumer.poll_batch(CHUNK, PAUSED_WAIT if self._bounds.busy else IDLE_WAIT)
         self._member.serve()
+        if self._restored:
+            # Not before: what comes of them commits with a membership that knows of this assignment.
+            self._tell_loop(self._calls.restore, self._restored)
+            self._restored = []
         if batch:
             works = [self._reader.read(message, self._stop) for message in batch]
             self._tell_loop(self._calls.take, works)
@@ -175,7 +180,7 @@ class EffectWorker:
             work.home.parked += 1
         if works:
             log.info("parked events restored", worker=self.name, events=len(works))
-            self._tell_loop(self._calls.restore, works)
+        self._restored += works
 
     def _revoked(self, partitions: list[TopicPartition]) -> None:
         self._release([self._partitions[at] for at in partitions if at in self._partitions])
