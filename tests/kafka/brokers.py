@@ -246,7 +246,7 @@ class SimulatedBroker(Broker):
             finally:
                 process.kill()
 
-        both = self.world.event()
+        both = threading.Event()
         process = self.world.process("doomed", main, restart=False)
         self.until(both.is_set, "both partitions to be assigned", 30)
         return lambda: not process.running

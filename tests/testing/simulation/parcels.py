@@ -1,5 +1,6 @@
 """A service in a world: two instances that ship what customers pay for, whatever goes wrong."""
 
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -76,7 +77,7 @@ class Shop:
 
         def main() -> None:
             kafka = self.world.kafka(settings, f"shipping-{slot}")
-            KafkaWorker(self.parcels.service, settings, self.contracts, kafka).run(self.world.event())
+            KafkaWorker(self.parcels.service, settings, self.contracts, kafka).run(threading.Event())
 
         return self.world.process(f"shipping-{slot}", main)
 

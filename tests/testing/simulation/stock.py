@@ -1,5 +1,6 @@
 """A service with a database in a world: two instances, each a worker and a relay in one process."""
 
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -71,11 +72,11 @@ class Warehouse:
 
         def main() -> None:
             kafka = self.world.kafka(settings, f"stock-{slot}")
-            engine, wake = open_database(self.service, settings), self.world.event()
+            engine, wake = open_database(self.service, settings), threading.Event()
             try:
                 relay = Relay(self.service, kafka, engine, wake)
-                self.world.thread(f"relay-{slot}", lambda: relay.run(self.world.event()))
-                SqlWorker(self.service, settings, Contracts(None), kafka, engine, wake).run(self.world.event())
+                threading.Thread(target=relay.run, args=(threading.Event(),), name=f"relay-{slot}").start()
+                SqlWorker(self.service, settings, Contracts(None), kafka, engine, wake).run(threading.Event())
             finally:
                 engine.dispose()
 

@@ -71,7 +71,7 @@ def test_chance_comes_from_the_seed_and_only_inside():
 
 def test_an_event_wakes_who_waits_for_it():
     with World(seed=1) as world:
-        event, woken = world.event(), list[tuple[bool, float]]()
+        event, woken = threading.Event(), list[tuple[bool, float]]()
         world.process("waiting", lambda: woken.append((event.wait(10), time.monotonic())))
         world.process("impatient", lambda: woken.append((event.wait(1), time.monotonic())))
         world.sleep(2)
@@ -89,7 +89,7 @@ def test_a_killed_process_has_no_last_words_and_comes_back():
             try:
                 producer.produce("words", b"hello")
                 producer.flush()
-                world.event().wait()
+                threading.Event().wait()
             finally:
                 producer.produce("words", b"last")
                 producer.flush()
@@ -126,7 +126,7 @@ def test_a_thread_dies_with_its_process():
                 ticks.append(time.monotonic())
 
         def main() -> None:
-            world.thread("ticking", tick)
+            threading.Thread(target=tick).start()
             time.sleep(3.5)
             raise ValueError("the whole process ends")
 
@@ -180,11 +180,12 @@ def test_what_is_raised_carries_the_seed_and_the_story():
 
 def test_a_wait_for_something_outside_is_found_out(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(scheduler, "REAL_PATIENCE", 0.2)
-    outside = threading.Event()
+    outside = threading.Lock()
+    outside.acquire()
 
     def lose() -> None:
         with World(seed=1) as world:
-            world.process("lost", lambda: outside.wait(2) and None)
+            world.process("lost", lambda: outside.acquire(timeout=2) and None)
             world.sleep(1)
 
     with pytest.raises(RuntimeError, match="lost waits for something outside its world"):

@@ -5,9 +5,8 @@
 See `docs/simulation.md`.
 """
 
-from millstream.testing.simulation.event import Event
 from millstream.testing.simulation.faults import CALM, ROUGH, Faults
 from millstream.testing.simulation.lives import Crashed, Process
 from millstream.testing.simulation.world import World
 
-__all__ = ["CALM", "ROUGH", "Crashed", "Event", "Faults", "Process", "World"]
+__all__ = ["CALM", "ROUGH", "Crashed", "Faults", "Process", "World"]

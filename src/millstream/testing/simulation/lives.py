@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from millstream.testing.simulation.tasks import Steps, Task
-from millstream.testing.simulation.virtual import inside
+from millstream.testing.simulation.virtual import inside, outside
 
 if TYPE_CHECKING:
     from millstream.testing.simulation.scheduler import Scheduler
@@ -38,11 +38,11 @@ class Life:
             if self.dead:
                 return
             if self._scheduler.now < self.frozen_until:
-                self._scheduler.at(self.frozen_until, act)
+                self._scheduler.at(self.frozen_until, act, self)
             else:
                 action()
 
-        self._scheduler.after(seconds, act)
+        self._scheduler.after(seconds, act, self)
 
     def task(self, steps: Steps[T]) -> Task[T]:
         """Let `steps` go on beside everything else in this process."""
@@ -52,6 +52,7 @@ class Life:
         """End at once; its threads see it when they wait next, which is where they are."""
         if not self.dead:
             self.dead = True
+            self._scheduler.touch(self)
             for action in self.at_death:
                 action()
 
@@ -91,7 +92,7 @@ class Process:
         """Begin a life."""
         self.lives += 1
         self.life = Life(self._scheduler, self.name, self._ended)
-        Actor(self._scheduler, self.life, self.name, self._main)
+        adopt(self._scheduler, self.life, threading.Thread(target=self._main, name=self.name, daemon=True))
 
     def kill(self) -> None:
         """End it as kill -9 does."""
@@ -103,7 +104,7 @@ class Process:
         """Let it do nothing for a while, as SIGSTOP and SIGCONT do: it does not know afterwards."""
         self._scheduler.tell(self.name, f"is frozen for {seconds:.3f} s")
         self.life.frozen_until = self._scheduler.now + int(seconds * 1_000_000)
-        self._scheduler.after(seconds, lambda: None)
+        self._scheduler.after(seconds, lambda: None, self.life)
 
     def _ended(self) -> None:
         if self.life.error is not None:
@@ -118,40 +119,70 @@ class Process:
 
 
 class Actor:
-    """A thread of a process. It runs while it has the baton, and gives it away wherever it waits."""
+    """A thread of a process. It runs while it has the baton, and gives it away wherever it waits.
 
-    def __init__(self, scheduler: "Scheduler", life: Life, name: str, main: Callable[[], None] | None) -> None:
+    - `able`: whether it has something to do, as of the last `look`.
+    - `turn`: how often it has waited.
+    """
+
+    def __init__(self, scheduler: "Scheduler", life: Life, name: str) -> None:
         self.name = name
         self.life = life
         self.baton = threading.Lock()
         self.baton.acquire()
-        self.ready: Callable[[], Any] = lambda: True
-        self.deadline = scheduler.now
+        self.able = False
+        self.ended = False
+        self.turn = 0
+        self._ready: Callable[[], Any] = lambda: True
+        self._expired = False
         self._scheduler = scheduler
         scheduler.actors.append(self)
-        if main is not None:
-            life.threads += 1
-            threading.Thread(target=self._run, args=(main,), name=f"simulated-{name}", daemon=True).start()
+        scheduler.touch(life)
 
-    def can_run(self, now: int) -> bool:
-        """Whether it has something to do: what it waits for is there, or will not come any more."""
+    def wait_for(self, ready: Callable[[], Any]) -> None:
+        """Begin to wait."""
+        self._ready, self._expired = ready, False
+        self.turn += 1
+
+    def expire(self, turn: int) -> None:
+        """It has waited for long enough, if it still waits as it did then."""
+        if turn == self.turn:
+            self._expired = True
+
+    def look(self, now: int) -> None:
+        """See whether it can go on: what it waits for is there, or will not come any more."""
         life = self.life
-        return life.dead or (now >= life.frozen_until and (now >= self.deadline or bool(self.ready())))
+        self.able = life.dead or (now >= life.frozen_until and (self._expired or bool(self._ready())))
 
-    def _run(self, main: Callable[[], None]) -> None:
+    def carry(self, work: Callable[[], None]) -> None:
+        """Do the work of a whole thread."""
         self.baton.acquire()
         with inside():
             try:
                 if not self.life.dead:
-                    main()
+                    work()
             except Crashed:
                 pass
             except BaseException as error:
                 # As in a real process: what one thread cannot deal with ends them all.
                 self.life.error = error
                 self.life.die()
+            self.ended = True
             self.life.threads -= 1
             self._scheduler.actors.remove(self)
             if not self.life.threads:
                 self.life.ended()
             self._scheduler.hand_over()
+
+
+def adopt(scheduler: "Scheduler", life: Life, thread: threading.Thread) -> Actor:
+    """Start a thread as one of a process. Raises `Crashed` where that has died."""
+    if life.dead:
+        raise Crashed
+    actor = Actor(scheduler, life, thread.name)
+    life.threads += 1
+    work = thread.run
+    thread.run = lambda: actor.carry(work)
+    with outside():
+        thread.start()
+    return actor

@@ -110,7 +110,7 @@ class SimulatedBroker:
                 self.step(lambda: session.handle(memoryview(bytearray(frame)), lambda answer: None))
                 session.close()
 
-        self.world.after(seconds, arrive)
+        self.world.after(seconds, arrive, self.world.network)
 
     def release(self) -> None:
         """Let requests that were held arrive."""
@@ -134,7 +134,7 @@ class SimulatedBroker:
                 self.step(core.timers.run_due)
                 self._set_alarm()
 
-        self.world.at(moment, ring)
+        self.world.at(moment, ring, self.world.network)
 
 
 class Link:
@@ -156,7 +156,7 @@ class Link:
         """Send a request; with `lose_answer` the link breaks where its answer would be."""
         self._asked.append(awaited)
         self._last_arrival = max(self._last_arrival, self._world.now + self._way())
-        self._world.at(self._last_arrival, lambda: self._arrive(frame, lose_answer))
+        self._world.at(self._last_arrival, lambda: self._arrive(frame, lose_answer), self._world.network)
 
     def answered(self, frame: bytes) -> None:
         """The broker has carried out the oldest request."""

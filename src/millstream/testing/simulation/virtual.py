@@ -1,16 +1,21 @@
 """Time and chance as code within a world meets them: `time`, `random` and `os.urandom` answer from the world.
 
 What a service does with time and chance it does through these modules, so nothing in it has to know of the simulation.
-Only the world's own threads are meant; all others keep the real ones.
+`threads` adds what it does with threads and event loops. Only the world's own threads are meant; all others keep the
+real ones.
 """
 
 import os
+import queue
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol
+from uuid import UUID
+
+from millstream.contracts import ids
 
 _inside = threading.local()
 
@@ -39,13 +44,30 @@ def inside() -> Iterator[None]:
 
 
 @contextmanager
-def virtual(world: TimeAndChance) -> Iterator[None]:
-    """While this is open, threads that are `inside` have the time and the chance of `world`. One world at a time."""
+def outside() -> Iterator[None]:
+    """This thread is for a moment what it is without the world."""
+    before = getattr(_inside, "here", False)
+    _inside.here = False
+    try:
+        yield
+    finally:
+        _inside.here = before
+
+
+@contextmanager
+def virtual(world: TimeAndChance, more: Mapping[tuple[Any, str], Callable[..., Any]]) -> Iterator[None]:
+    """While this is open, threads that are `inside` have the time and the chance of `world`. One world at a time.
+
+    - `more`: what else is replaced for them, by owner and name of the attribute.
+    """
+    uuids = _uuids(world)
     replaced: dict[tuple[Any, str], Callable[..., Any]] = {
         (time, "monotonic"): lambda: world.now / 1_000_000,
         (time, "perf_counter"): lambda: world.now / 1_000_000,
         (time, "monotonic_ns"): lambda: world.now * 1_000,
         (time, "perf_counter_ns"): lambda: world.now * 1_000,
+        (queue, "time"): lambda: world.now / 1_000_000,
+        (threading, "_time"): lambda: world.now / 1_000_000,
         (time, "time"): lambda: world.wall_clock / 1_000_000,
         (time, "time_ns"): lambda: world.wall_clock * 1_000,
         (time, "sleep"): world.sleep,
@@ -56,6 +78,8 @@ def virtual(world: TimeAndChance) -> Iterator[None]:
         (random, "randrange"): world.random.randrange,
         (random, "randint"): world.random.randint,
         (random, "choice"): world.random.choice,
+        (ids, "_uuid7"): lambda: uuids,
+        **more,
     }
     real = {place: getattr(*place) for place in replaced}
     for place, ours in replaced.items():
@@ -65,6 +89,16 @@ def virtual(world: TimeAndChance) -> Iterator[None]:
     finally:
         for place, theirs in real.items():
             setattr(*place, theirs)
+
+
+def _uuids(world: TimeAndChance) -> Callable[[], UUID]:
+    """Ids for events that no other led to, in the order of time as the real ones are."""
+
+    def uuid7() -> UUID:
+        milliseconds, chance = world.wall_clock // 1_000, world.random.getrandbits(76)
+        return UUID(int=milliseconds << 80 | 7 << 76 | chance >> 64 << 64 | 2 << 62 | chance & (1 << 62) - 1)
+
+    return uuid7
 
 
 def _either(ours: Callable[..., Any], theirs: Callable[..., Any]) -> Callable[..., Any]:

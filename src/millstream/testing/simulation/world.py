@@ -10,12 +10,12 @@ from typing import Any, Self
 
 from millstream.kafka.port import Kafka
 from millstream.settings import Settings, load_settings
-from millstream.testing.simulation.event import Event
 from millstream.testing.simulation.faults import CALM, Faults
 from millstream.testing.simulation.kafka import SimulatedKafka
-from millstream.testing.simulation.lives import Actor, Process
+from millstream.testing.simulation.lives import Process
 from millstream.testing.simulation.network import SimulatedBroker
 from millstream.testing.simulation.scheduler import Scheduler
+from millstream.testing.simulation.threads import Threads, quiet_deaths
 from millstream.testing.simulation.virtual import inside, virtual
 
 IN_MEMORY = Path("/dev/shm")  # noqa: S108 the broker's files are read back only by itself
@@ -27,13 +27,14 @@ class World(Scheduler):
     - `faults`: what goes wrong, and how often. May be set anew at any time, such as to `CALM` at the end.
     - `folder`: for files of its processes, such as their databases; in memory where there is `/dev/shm`.
 
-    Code in its processes runs in threads, one at a time; time passes only while all of them wait, in calls of the port,
-    in `time.sleep` or for an `event()`. They have the world's time and chance. The test drives the world by calling the
-    port too, or with `until`. Whatever it raises while the world is open carries the story as a note.
+    Code in its processes runs in threads, one at a time; time passes only while all of them wait: in calls of the port,
+    in `time.sleep`, for whatever is built on `threading.Condition`, in an event loop. They have the world's time and
+    chance. The test drives the world by calling the port too, or with `until`. Whatever it raises while the world is
+    open carries the story as a note.
 
         with World(seed=7, faults=ROUGH) as world:
             world.kafka().admin().ensure_topics([TopicSpec("orders", 6)])
-            world.process("inventory-0", lambda: worker(world.kafka()).run(world.event()))
+            world.process("inventory-0", lambda: worker(world.kafka()).run(threading.Event()))
             world.until(lambda: caught_up(world.kafka()), seconds=600)
     """
 
@@ -56,14 +57,6 @@ class World(Scheduler):
         self.processes.append(process)
         return process
 
-    def thread(self, name: str, main: Callable[[], None]) -> None:
-        """Another thread in the process that calls."""
-        Actor(self, self.life, name, main)
-
-    def event(self) -> Event:
-        """What `threading.Event` is elsewhere."""
-        return Event(self)
-
     def until(self, ready: Callable[[], Any], seconds: float = 60.0, what: str = "", every: float = 0.02) -> None:
         """Let the world go on until `ready()`, which may call the port. Raises TimeoutError."""
         end = self.now + int(seconds * 1_000_000)
@@ -73,7 +66,8 @@ class World(Scheduler):
             self.sleep(every)
 
     def __enter__(self) -> Self:
-        self._open.enter_context(virtual(self))
+        self._open.enter_context(virtual(self, Threads(self).replaced))
+        self._open.enter_context(quiet_deaths())
         temporary = TemporaryDirectory(prefix="millstream-world-", dir=IN_MEMORY if IN_MEMORY.is_dir() else None)
         self.folder = Path(self._open.enter_context(temporary))
         with inside():

@@ -1,0 +1,120 @@
+"""Threads and event loops as code within a world meets them: they run one at a time, and wait in virtual time.
+
+Python builds nearly all waiting on two things: `threading.Condition`, under events, queues, semaphores and futures, and
+an event loop's selector. With those in the world's hands, a service runs in it as it is.
+"""
+
+import asyncio
+import logging
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from millstream.testing.simulation.lives import Actor, Crashed, adopt
+from millstream.testing.simulation.scheduler import FOREVER, Scheduler
+
+_real_alive = threading.Thread.is_alive
+_real_join = threading.Thread.join
+
+
+class Threads:
+    """What a world has of `threading`, `queue` and `asyncio`."""
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self._scheduler = scheduler
+        self._actors: WeakKeyDictionary[threading.Thread, Actor] = WeakKeyDictionary()
+        self.replaced: dict[tuple[Any, str], Callable[..., Any]] = {
+            (threading.Condition, "wait"): self._wait,
+            (threading.Thread, "start"): self._start,
+            (threading.Thread, "join"): self._join,
+            (threading.Thread, "is_alive"): self._is_alive,
+            # The one in C waits by itself. This one, which Python has too, waits for a condition.
+            (queue, "SimpleQueue"): queue._PySimpleQueue,  # type: ignore[attr-defined] # private, and in every version
+            (asyncio.events, "new_event_loop"): lambda: Loop(scheduler),
+        }
+
+    def _wait(self, condition: Any, timeout: float | None = None) -> bool:
+        """As `threading.Condition.wait`."""
+        waiter = _Waiter(self._scheduler)
+        condition._waiters.append(waiter)
+        saved = condition._release_save()
+        try:
+            return self._scheduler.wait(waiter.is_woken, FOREVER if timeout is None else timeout)
+        finally:
+            condition._acquire_restore(saved)
+            if not waiter.woken:
+                condition._waiters.remove(waiter)
+
+    def _start(self, thread: threading.Thread) -> None:
+        self._actors[thread] = adopt(self._scheduler, self._scheduler.life, thread)
+
+    def _join(self, thread: threading.Thread, timeout: float | None = None) -> None:
+        actor = self._actors.get(thread)
+        if actor is None:
+            _real_join(thread, timeout)
+        else:
+            self._scheduler.wait(lambda: actor.ended, FOREVER if timeout is None else timeout)
+
+    def _is_alive(self, thread: threading.Thread) -> bool:
+        actor = self._actors.get(thread)
+        return _real_alive(thread) if actor is None else not actor.ended
+
+
+class _Waiter:
+    """What a condition wakes; `threading` has a lock for it."""
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self.woken = False
+        self._scheduler, self._life = scheduler, scheduler.life
+
+    def is_woken(self) -> bool:
+        return self.woken
+
+    def release(self) -> None:
+        self.woken = True
+        self._scheduler.touch(self._life)
+
+
+class Loop(asyncio.BaseEventLoop):
+    """An event loop without input and output. It waits for what is due or handed to it."""
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        super().__init__()
+        self._scheduler, self._life = scheduler, scheduler.life
+        self._selector = self
+
+    def select(self, timeout: float | None) -> tuple[()]:
+        """Wait until something is to be done."""
+        if timeout is None or timeout > 0:
+            ready = self._ready  # type: ignore[attr-defined] # of asyncio's own
+            self._scheduler.wait(lambda: ready, FOREVER if timeout is None else timeout)
+        return ()
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        """As asyncio has it; but a process that was killed says nothing about what it left undone."""
+        if not self._life.dead:
+            super().call_exception_handler(context)
+
+    def _process_events(self, event_list: tuple[()]) -> None:
+        """None come from outside."""
+
+    def _write_to_self(self) -> None:
+        self._scheduler.touch(self._life)
+
+
+@contextmanager
+def quiet_deaths() -> Iterator[None]:
+    """A thread pool calls it critical when one of its threads ends with its process; that is what a crash is."""
+    pools = logging.getLogger("concurrent.futures")
+    pools.addFilter(_is_no_death)
+    try:
+        yield
+    finally:
+        pools.removeFilter(_is_no_death)
+
+
+def _is_no_death(record: logging.LogRecord) -> bool:
+    return not (record.exc_info and record.exc_info[0] is not None and issubclass(record.exc_info[0], Crashed))
