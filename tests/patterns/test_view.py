@@ -105,7 +105,9 @@ class ReadModel:
 
     def start(self, *, sink_only: bool = False) -> None:
         service = self.of.service
-        workers: list[Any] = [background.worker(self.settings, self.contracts) for background in service.background]
+        workers: list[Any] = [
+            background.worker(self.settings, self.contracts, self.kafka) for background in service.background
+        ]
         if not sink_only:
             workers.append(KafkaWorker(service, self.settings, self.contracts, self.kafka))
         stop = threading.Event()

@@ -13,6 +13,8 @@ from millstream.telemetry import Health, Tracer
 from millstream.telemetry.lean import without
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sqlalchemy import Engine
 
 PATIENCE = 30.0
@@ -94,6 +96,31 @@ def assemble(
 
         return open_database(service, settings)
 
+    workers, late = assemble_handlers(service, settings, contracts, kafka, engine, health=health, tracer=tracer)
+    if service.web is None:
+        return Assembly(workers, late, None)
+    from millstream.http.web import Web, WebServer
+
+    web = Web(service, settings, contracts, kafka, engine=engine, health=health, tracer=tracer)
+    factory: Any = load(service.web, object)
+    # FastAPI asks of each route whether its models are pydantic's of old, only to refuse them: 1.5 MB for the question.
+    with without("pydantic.v1"):
+        app = factory(web)
+    server = WebServer(app, web)
+    return Assembly([*workers, server], [*late, *web.workers], server.url)
+
+
+def assemble_handlers(
+    service: Service,
+    settings: Settings,
+    contracts: Contracts,
+    kafka: Kafka,
+    engine: "Callable[[], Engine]",
+    *,
+    health: Health,
+    tracer: Tracer,
+) -> tuple[list[Worker], list[Worker]]:
+    """The workers of a service but those of its web application: the early and the late ones."""
     workers: list[Worker] = []
     late: list[Worker] = []
     kinds = service.kinds()
@@ -114,15 +141,5 @@ def assemble(
         from millstream.runtime.effect_worker import EffectWorker
 
         workers.append(EffectWorker(service, settings, contracts, kafka, tracer=tracer, health=health))
-    workers += [background.worker(settings, contracts) for background in service.background]
-    if service.web is None:
-        return Assembly(workers, late, None)
-    from millstream.http.web import Web, WebServer
-
-    web = Web(service, settings, contracts, kafka, engine=engine, health=health, tracer=tracer)
-    factory: Any = load(service.web, object)
-    # FastAPI asks of each route whether its models are pydantic's of old, only to refuse them: 1.5 MB for the question.
-    with without("pydantic.v1"):
-        app = factory(web)
-    server = WebServer(app, web)
-    return Assembly([*workers, server], [*late, *web.workers], server.url)
+    workers += [background.worker(settings, contracts, kafka) for background in service.background]
+    return workers, late

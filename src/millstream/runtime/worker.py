@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from millstream.contracts.catalogue import Contracts
+    from millstream.kafka.port import Kafka
     from millstream.settings import Settings
 
 
@@ -29,6 +30,6 @@ class Background(Protocol):
     topic: str
     group: str
 
-    def worker(self, settings: "Settings", contracts: "Contracts") -> Worker:
+    def worker(self, settings: "Settings", contracts: "Contracts", kafka: "Kafka") -> Worker:
         """Makes the worker. Called once in each process of the service."""
         ...

@@ -7,7 +7,7 @@ from typing import Any
 from millstream.contracts import Contracts
 from millstream.declare import Service, Value
 from millstream.errors import DecodeError, Fenced, RegistryUnavailable
-from millstream.kafka import BEGINNING, Kafka, Message, Offsets, TopicPartition, connect
+from millstream.kafka import BEGINNING, Kafka, Message, Offsets, TopicPartition
 from millstream.patterns.view.sink import Listener, PositionsMoved, Row, Sink
 from millstream.runtime.dead_letters import dead_letter, reason_of
 from millstream.runtime.telling import Telling
@@ -32,8 +32,8 @@ class SinkBackground:
         self.sink, self.applied = sink, applied
         self.group = f"{service.name}.{view}.{sink.name}"
 
-    def worker(self, settings: Settings, contracts: Contracts) -> "SinkWorker":
-        return SinkWorker(self, settings, contracts, connect(settings, f"{self.group}-{settings.slot}"))
+    def worker(self, settings: Settings, contracts: Contracts, kafka: Kafka) -> "SinkWorker":
+        return SinkWorker(self, settings, contracts, kafka)
 
 
 class SinkWorker:
