@@ -91,6 +91,14 @@ _HEAD = 'syntax = "proto3";\npackage shop;\n'
         ("protobuf", _HEAD + "message A { string a = 1; message B { string b = 1; } }", "A.B: a type inside"),
         ("protobuf", "syntax = 'proto3'; message A { string a = 1; }", "no package .* declare one"),
         ("protobuf", _HEAD + "message {", "it is no .proto file"),
+        ("protobuf", _HEAD + "message A { string a = 1; reserved 2; }", "A: reserved .* leave it out"),
+        ("protobuf", _HEAD + "enum E { Z = 0; reserved 2; } message A { E e = 1; }", "E: reserved .* leave it out"),
+        ("protobuf", _HEAD + "message A { optional group G = 1 { string a = 2; } }", "A.g: a group .* plain proto3"),
+        ("protobuf", _HEAD + "message A { required string a = 1; }", "A.a: required .* plain proto3"),
+        ("protobuf", _HEAD + "message A { string a = 1; extensions 4 to 9; }", "A: an extension .* plain proto3"),
+        ("protobuf", _HEAD + "message A { extend A { string a = 4; } }", "A: an extension .* plain proto3"),
+        ("protobuf", _HEAD + "message A { string a = 1; } extend A { string b = 4; }", "extend A: .* leave it out"),
+        ("protobuf", _HEAD + "message A { string a = 1; } service S { }", "S: .* only messages travel"),
         (
             "json_schema",
             described({"a": {"type": "string", "minLength": 1}}),
@@ -121,6 +129,52 @@ def test_what_no_class_can_say_is_named_with_its_remedy(language: str, text: str
 )
 def test_the_nearest_is_taken_where_that_will_do(language: str, text: str, field: str):
     assert field in import_text(language, text, "order", nearest=True)
+
+
+def test_comments_of_a_proto_file_stand_before_what_they_are_about():
+    text = """\ufeff// A licence.
+syntax = "proto3";
+package shop;  // trailing
+
+/* What somebody
+ * wants: "//" */
+message Order {  // trailing
+  // not of the size
+
+  // how large
+  Size size = 1;  // trailing, too
+  string note = 2;
+  // a "quoted" remark
+  string remark = 3 [json_name = "// no comment"]; /* trails */
+  string last = 4;
+}
+// in letters
+enum Size { SIZE_UNSPECIFIED = 0; /* the smallest */ SIZE_S = 1; }
+"""
+    source = import_text("protobuf", text, "order", nearest=True)
+    assert (
+        source.partition("\n\n\n")[2]
+        == '''class Size(StrEnum):
+    """in letters"""
+
+    S = "S"
+
+
+class Order(Value, namespace="shop"):
+    """What somebody wants: "//" """
+
+    size: Annotated[Size, Doc("not of the size how large")]
+    note: str
+    remark: Annotated[str, Doc(\'a "quoted" remark\')]
+    last: str
+'''
+    )
+
+
+def test_fields_of_a_oneof_stay_where_they_are_among_the_others():
+    text = _HEAD + "message Order { string a = 1; oneof how { string b = 2; string c = 3; } string d = 4; }"
+    source = import_text("protobuf", text, "order", nearest=True)
+    assert [line.strip()[0] for line in source.splitlines() if line.startswith("    ")] == ["a", "b", "c", "d"]
 
 
 def test_the_command_writes_modules_with_an_event(tmp_path: Path, millstream: Callable[..., object]):

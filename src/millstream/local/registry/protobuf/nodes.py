@@ -1,4 +1,7 @@
-"""A .proto file as a tree. Types are named as the file names them; what a name means, `linking` knows."""
+"""A .proto file as a tree. Types are named as the file names them; what a name means, `linking` knows.
+
+`at` is where in the text a declaration begins; 0 where it comes from no text.
+"""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -71,6 +74,7 @@ class Field:
     """What a map's keys are; `type` is then that of its values."""
     group: "Message | None" = None
     """The fields of a group, which is a type and a field at once."""
+    at: int = 0
 
 
 @dataclass(eq=False, slots=True)
@@ -78,6 +82,7 @@ class OneOf:
     name: str
     fields: list[Field] = field(default_factory=list)
     options: list[Option] = field(default_factory=list)
+    at: int = 0
 
 
 @dataclass(eq=False, slots=True)
@@ -93,6 +98,7 @@ class Enum:
     values: list[EnumValue] = field(default_factory=list)
     options: list[Option] = field(default_factory=list)
     reserved: list[Ranges] = field(default_factory=list)
+    at: int = 0
 
 
 @dataclass(eq=False, slots=True)
@@ -113,6 +119,7 @@ class Message:
     reserved: list[Ranges] = field(default_factory=list)
     extensions: list[Ranges] = field(default_factory=list)
     extends: list[Extend] = field(default_factory=list)
+    at: int = 0
 
     @property
     def is_map_entry(self) -> bool:

@@ -33,6 +33,11 @@ class Tokens:
         self.text = ""
         self.go_on()
 
+    @property
+    def offset(self) -> int:
+        """Where in the text it is, a byte order mark not counted."""
+        return self._next - len(self.text)
+
     def go_on(self) -> str:
         """Leave the word, which is returned, for the next one."""
         left = self.text
@@ -72,7 +77,7 @@ class Tokens:
         return "".join(map(self._unescaped, parts))
 
     def refuse(self, why: str) -> NoReturn:
-        before = self._source[: self._next - len(self.text)]
+        before = self._source[: self.offset]
         raise InvalidSchema(f"line {before.count(chr(10)) + 1} {why}")
 
     def _shown(self) -> str:

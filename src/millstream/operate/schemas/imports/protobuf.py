@@ -1,13 +1,13 @@
 """Classes from a .proto file."""
 
 import re
-from typing import Any
-
-from proto_schema_parser import ast
-from proto_schema_parser.parser import Parser
+from collections.abc import Iterable, Iterator
 
 from millstream.local.registry.formats import InvalidSchema
+from millstream.local.registry.protobuf.linking import within
+from millstream.local.registry.protobuf.nodes import Enum, Field, Message, OneOf, Word
 from millstream.local.registry.protobuf.reading import read
+from millstream.operate.schemas.imports.comments import Comments
 from millstream.operate.schemas.imports.module import FieldWritten, Module, Refused
 
 _SCALARS = {"string": "str", "int64": "int", "bool": "bool", "double": "float", "bytes": "bytes"}
@@ -23,20 +23,24 @@ class ProtoFile:
     """Messages and enumerations of a file by their full names inside the package. Raises `Refused`."""
 
     def __init__(self, text: str) -> None:
+        text = text.removeprefix("\ufeff")
         try:
-            read(text)  # what the registry takes; the parser of comments, too, is milder
-            self.file = Parser().parse(text)
+            self.file = read(text)
         except InvalidSchema as error:
             raise Refused(f"it is no .proto file: {error}") from None
-        self.package = next((of.name for of in self.file.file_elements if isinstance(of, ast.Package)), "")
-        self.types: dict[str, ast.Message | ast.Enum] = {}
-        self.docs: dict[str, str] = {}
-        self._collect(self.file.file_elements, "")
+        self.package = self.file.package
+        self.types: dict[str, Message | Enum] = {}
+        self._comments = Comments(text)
+        self._collect(self.file.messages, self.file.enums, "")
 
     @property
     def messages(self) -> list[str]:
         """Names of messages, the first at the top first."""
-        return [name for name, of in self.types.items() if isinstance(of, ast.Message)]
+        return [name for name, of in self.types.items() if isinstance(of, Message)]
+
+    def doc(self, of: Message | Enum | Field) -> str:
+        """What the comment before it says."""
+        return self._comments.before(of.at)
 
     def resolve(self, name: str, scope: str) -> str | None:
         """The full name of what `name` means inside of the message `scope`."""
@@ -51,45 +55,33 @@ class ProtoFile:
                 return bare if bare in self.types else None
             scope = scope.rpartition(".")[0]
 
-    def union_of(self, name: str) -> ast.OneOf | None:
+    def union_of(self, name: str) -> OneOf | None:
         """The oneof of a message that has nothing else: a union, which is no field of its own in Protobuf."""
         message = self.types[name]
-        assert isinstance(message, ast.Message)
-        elements = [of for of in message.elements if not isinstance(of, ast.Comment)]
-        only = elements[0] if len(elements) == 1 else None
-        return only if isinstance(only, ast.OneOf) and only.name == "branch" else None
+        assert isinstance(message, Message)
+        beside = message.fields or message.messages or message.enums or message.options or message.reserved
+        only = message.oneofs[0] if len(message.oneofs) == 1 and not beside else None
+        return only if only is not None and only.name == "branch" else None
 
-    def _collect(self, elements: list[Any], scope: str) -> None:
-        comment: list[str] = []
-        for of in elements:
-            if isinstance(of, ast.Comment):
-                comment += [] if of.inline else [said(of)]
-                continue
-            if isinstance(of, ast.Message | ast.Enum):
-                full = f"{scope}.{of.name}" if scope else of.name
-                self.types[full] = of
-                self.docs[full] = " ".join(comment)
-                if isinstance(of, ast.Message):
-                    self._collect(of.elements, full)
-            comment = []
-
-
-def said(comment: ast.Comment) -> str:
-    """The words of a comment."""
-    lines = comment.text.removeprefix("/*").removesuffix("*/").splitlines()
-    return " ".join(line.strip().lstrip("/*").strip() for line in lines).strip()
+    def _collect(self, messages: Iterable[Message], enums: Iterable[Enum], scope: str) -> None:
+        for of in sorted((*messages, *enums), key=lambda of: of.at):
+            full = within(scope, of.name)
+            self.types[full] = of
+            if isinstance(of, Message):
+                self._collect(of.messages, of.enums, full)
 
 
 def read_protobuf(text: str, module: Module) -> None:
     """Writes the classes of a .proto file into `module`; the first message is the main one. Raises `Refused`."""
     proto = ProtoFile(text)
-    if proto.file.syntax != "proto3":
-        module.refuse("the file", f"syntax {proto.file.syntax or 'proto2'}", "write it in proto3")
-    for of in proto.file.file_elements:
-        if isinstance(of, ast.Import) and of.name not in _IMPORTS:
-            module.refuse("the file", f'import "{of.name}"', "put what it needs into this file")
-        if isinstance(of, ast.Service | ast.Extension):
-            module.instead(type(of).__name__.lower(), "it", "leave it out; only messages travel on topics")
+    file = proto.file
+    if file.syntax != "proto3":
+        module.refuse("the file", f"syntax {file.syntax or 'proto2'}", "write it in proto3")
+    for path in (*file.imports, *file.public_imports):
+        if path not in _IMPORTS:
+            module.refuse("the file", f'import "{path}"', "put what it needs into this file")
+    for declared in (*(of.name for of in file.services), *(f"extend {of.type}" for of in file.extends)):
+        module.instead(declared, "it", "leave it out; only messages travel on topics")
     if not proto.package:
         module.instead("the file", "no package", "declare one: it is the namespace of the classes")
     for name in proto.types:
@@ -118,57 +110,49 @@ class _Reader:
             return self._module.refer(short, written=name in self._done)
         self._open.add(name)
         message = self._proto.types[name]
-        assert isinstance(message, ast.Message)
+        assert isinstance(message, Message)
+        if message.extensions or message.extends:
+            self._module.refuse(name, "an extension", "write it in plain proto3")
+        if message.reserved:
+            self._module.instead(name, "reserved", "leave it out; keep old fields, deprecated")
         fields = list(self._fields(message, name))
         self._open.discard(name)
         self._done.add(name)
-        self._module.record(short, fields, namespace=self._proto.package, doc=self._proto.docs[name])
+        self._module.record(short, fields, namespace=self._proto.package, doc=self._proto.doc(message))
         return short
 
-    def _fields(self, message: ast.Message, scope: str) -> Any:
-        comment: list[str] = []
+    def _fields(self, message: Message, scope: str) -> Iterator[FieldWritten]:
         following = 1
-        for of in message.elements:
-            where = f"{scope}.{getattr(of, 'name', '')}".rstrip(".")
-            match of:
-                case ast.Comment():
-                    comment += [] if of.inline else [said(of)]
-                    continue
-                case ast.Field() | ast.MapField():
-                    yield self._field(of, where, scope, " ".join(comment), following)
-                    following = of.number + 1
-                case ast.OneOf():
-                    self._module.instead(where, "a oneof beside other fields", "give it a message of its own")
-                    for inner in of.elements:
-                        if isinstance(inner, ast.Field):
-                            inner.cardinality = ast.FieldCardinality.OPTIONAL
-                            yield self._field(inner, f"{scope}.{inner.name}", scope, "", following)
-                            following = inner.number + 1
-                case ast.Message() | ast.Enum() | ast.Option():
-                    pass
-                case ast.Reserved():
-                    self._module.instead(where, "reserved", "leave it out; keep old fields, deprecated")
-                case _:
-                    self._module.refuse(where, type(of).__name__.lower(), "write it in plain proto3")
-            comment = []
+        for of in sorted((*message.fields, *message.oneofs), key=lambda of: of.at):
+            if isinstance(of, OneOf):
+                self._module.instead(
+                    f"{scope}.{of.name}", "a oneof beside other fields", "give it a message of its own"
+                )
+            for field in of.fields if isinstance(of, OneOf) else [of]:
+                label = "optional" if isinstance(of, OneOf) else field.label
+                yield self._field(field, label, scope, following)
+                following = field.number + 1
 
-    def _field(self, of: ast.Field | ast.MapField, where: str, scope: str, doc: str, following: int) -> FieldWritten:
-        deprecated = any(option.name == "deprecated" and option.value is True for option in of.options)
+    def _field(self, of: Field, label: str, scope: str, following: int) -> FieldWritten:
+        where, doc = f"{scope}.{of.name}", self._proto.doc(of)
+        if of.group is not None or label == "required":
+            self._module.refuse(where, "a group" if of.group is not None else label, "write it in plain proto3")
+        deprecated = any(option.name == "deprecated" and option.value == Word("true") for option in of.options)
         notes: list[str] = []
         why = _DEPRECATED.search(doc) if deprecated else None
         doc = doc[: why.start()] if why else doc
         notes += [self._module.note("Doc", doc)] if doc else []
         notes += [self._module.note("Deprecated", why[1] if why else "")] if deprecated else []
         notes += [self._module.note("Number", of.number)] if of.number != following else []
-        if isinstance(of, ast.MapField):
-            if of.key_type != "string":
-                self._module.refuse(where, f"a map by {of.key_type}", "write map<string, …>")
-            return FieldWritten(of.name, f"dict[str, {self._type(of.value_type, where, scope)}]", notes)
+        if of.key and of.key != "string":
+            self._module.refuse(where, f"a map by {of.key}", "write map<string, …>")
         kind = self._type(of.type, where, scope)
-        match of.cardinality:
-            case ast.FieldCardinality.REPEATED:
+        match label:
+            case _ if of.key:
+                return FieldWritten(of.name, f"dict[str, {kind}]", notes)
+            case "repeated":
                 return FieldWritten(of.name, f"tuple[{kind}, ...]", notes, "()")
-            case ast.FieldCardinality.OPTIONAL:
+            case "optional":
                 return FieldWritten(of.name, f"{kind} | None", notes, "None")
             case _:
                 return FieldWritten(of.name, kind, notes)
@@ -184,22 +168,23 @@ class _Reader:
         full = self._proto.resolve(name, scope)
         if full is None:
             self._module.refuse(where, name, "declare it in this file")
-        if isinstance(self._proto.types[full], ast.Enum):
+        if isinstance(self._proto.types[full], Enum):
             return self._enum(full)
         if (union := self._proto.union_of(full)) is not None:
-            branches = [of for of in union.elements if isinstance(of, ast.Field)]
-            return " | ".join(self._type(of.type, f"{full}.{of.name}", full) for of in branches)
+            return " | ".join(self._type(of.type, f"{full}.{of.name}", full) for of in union.fields)
         return self.message(full)
 
     def _enum(self, name: str) -> str:
         enum, short = self._proto.types[name], name.rpartition(".")[2]
-        assert isinstance(enum, ast.Enum)
+        assert isinstance(enum, Enum)
         if name not in self._done:
+            if enum.reserved:
+                self._module.instead(name, "reserved", "leave it out; keep old constants")
             self._done.add(name)
             stem = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", short).upper() + "_"
-            values = {of.name.removeprefix(stem): of.number for of in enum.elements if isinstance(of, ast.EnumValue)}
+            values = {of.name.removeprefix(stem): of.number for of in enum.values}
             named = [symbol for symbol in values if symbol != "UNSPECIFIED"]
             counted = list(values.values()) == list(range(len(values))) and len(named) == len(values) - 1
             members = {symbol: symbol for symbol in named} if counted else dict(values)
-            self._module.enum(short, members, self._proto.docs[name])
+            self._module.enum(short, members, self._proto.doc(enum))
         return short

@@ -3,7 +3,7 @@
 import json
 import sys
 import types
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -87,8 +87,7 @@ def avro_meaning(text: str) -> Any:
 
 def protobuf_meaning(text: str, name: str) -> Any:
     """What a message looks like on the wire and what its fields are called; types are spelled out."""
-    from proto_schema_parser import ast
-
+    from millstream.local.registry.protobuf.nodes import Enum, Field, Message
     from millstream.operate.schemas.imports.protobuf import ProtoFile
 
     proto = ProtoFile(text)
@@ -97,21 +96,18 @@ def protobuf_meaning(text: str, name: str) -> Any:
         kind = proto.types[full]
         if full in above:
             return len(above) - above.index(full)
-        if isinstance(kind, ast.Enum):
-            return sorted(value.number for value in kind.elements if isinstance(value, ast.EnumValue))
-        return sorted(fields(kind.elements, full, (*above, full)), key=str)
+        if isinstance(kind, Enum):
+            return sorted(value.number for value in kind.values)
+        return sorted(members(kind, full, (*above, full)), key=str)
 
-    def fields(elements: Any, scope: str, above: tuple[str, ...]) -> Iterator[Any]:
-        for field in elements:
-            match field:
-                case ast.Field():
-                    yield [field.number, field.name, str(field.cardinality), typed(field.type, scope, above)]
-                case ast.MapField():
-                    yield [field.number, field.name, field.key_type, typed(field.value_type, scope, above)]
-                case ast.OneOf():
-                    yield ["oneof", *fields(field.elements, scope, above)]
-                case _:
-                    pass
+    def members(message: Message, scope: str, above: tuple[str, ...]) -> Iterator[Any]:
+        yield from fields(message.fields, scope, above)
+        for oneof in message.oneofs:
+            yield ["oneof", *fields(oneof.fields, scope, above)]
+
+    def fields(declared: Iterable[Field], scope: str, above: tuple[str, ...]) -> Iterator[Any]:
+        for field in declared:
+            yield [field.number, field.name, field.key, field.label, typed(field.type, scope, above)]
 
     def typed(kind: str, scope: str, above: tuple[str, ...]) -> Any:
         full = proto.resolve(kind, scope)
