@@ -10,6 +10,7 @@ import httpx
 import pytest
 from fastapi import FastAPI, Query
 from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy import create_engine, text
 from starlette.types import ASGIApp
 
 from millstream.errors import CommitUnknown, EncodeError, Unavailable
@@ -51,6 +52,12 @@ def application() -> FastAPI:
             "encode": EncodeError("OrderCreated.total: too many digits"),
             "bug": RuntimeError("password=hunter2"),
         }[how]
+
+    @app.get("/look/{where}")
+    async def look(where: str) -> None:
+        url = {"away": "postgresql+psycopg://me@127.0.0.1:1/away", "here": "sqlite://"}[where]
+        with create_engine(url).connect() as connection:
+            connection.execute(text("SELECT secret FROM nowhere"))
 
     return app
 
@@ -153,6 +160,17 @@ def test_a_bug_leaks_nothing(serve: Serve):
     response = httpx.get(serve(application()) + "/fail/bug")
     problem(response, 500)
     assert "hunter2" not in response.text
+
+
+def test_a_database_that_is_away_is_no_fault_of_the_request(serve: Serve):
+    url = serve(application())
+    response = httpx.get(url + "/look/away")
+    assert "Idempotency-Key" in problem(response, 503)["detail"]
+    assert response.headers["retry-after"]
+    assert "127.0.0.1" not in response.text
+    response = httpx.get(url + "/look/here")
+    problem(response, 500)
+    assert "nowhere" not in response.text
 
 
 def test_the_api_document_tells_of_problems(client: httpx.Client):

@@ -1,5 +1,6 @@
 """What a client is told when a request fails: RFC 9457 problem details, and nothing of our inside."""
 
+import sys
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
@@ -54,6 +55,11 @@ def install_problems(app: FastAPI, *, body_limit: int = DEFAULT_BODY_LIMIT) -> N
     app.add_exception_handler(CommitUnknown, _commit_unknown)
     for nothing_written in (Unavailable, TransactionAborted, RegistryUnavailable):
         app.add_exception_handler(nothing_written, _nothing_written)
+    # Whoever asks a database in a route has imported SQLAlchemy by now, and nobody else needs it.
+    if "sqlalchemy" in sys.modules:
+        from sqlalchemy.exc import DBAPIError
+
+        app.add_exception_handler(DBAPIError, _database_fails)
     app.add_exception_handler(Exception, _unforeseen)
     app.add_middleware(BodyLimit, limit=body_limit)
     # Else the OpenAPI document promises FastAPI's own error format.
@@ -119,6 +125,16 @@ def _commit_unknown(request: Request, error: Exception) -> JSONResponse:
 def _nothing_written(request: Request, error: Exception) -> JSONResponse:
     return unavailable(
         "Nothing was written: the event log does not answer at the moment. Repeat the request."
+    ).response()
+
+
+def _database_fails(request: Request, error: Exception) -> JSONResponse:
+    from millstream.runtime.database import passing
+
+    if not passing(error):
+        return _unforeseen(request, error)
+    return unavailable(
+        "The service's database does not answer at the moment. Repeat the request with the same Idempotency-Key."
     ).response()
 
 
