@@ -209,6 +209,22 @@ class EffectRig:
         producer.flush()
         producer.close()
 
+    def forget_positions(self) -> None:
+        """Let the group read everything again."""
+        group = self.service.group(Kind.EFFECT)
+        consumer = self.kafka.consumer(group, instance=f"{group}-0", co_partitioned=True)
+        consumer.subscribe([self.payments.charges.name, self.redrive_topic])
+        try:
+
+            def assigned() -> bool:
+                consumer.poll_batch(1)
+                return bool(consumer.assignment())
+
+            wait_until(assigned, seconds=20, what="an assignment")
+            consumer.commit(dict.fromkeys(consumer.assignment(), 0))
+        finally:
+            consumer.close()
+
     def charged(self) -> dict[str, list[int]]:
         """The numbers of each card's outcomes, in order."""
         found: dict[str, list[int]] = {}

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 from tests.runtime.effect_rig import EffectRig
-from tests.runtime.sql_rig import running
+from tests.runtime.running import Running
+from tests.runtime.sql_rig import PATIENCE, running
 
-from millstream.declare import Call, park_key
+from millstream.declare import Call, park_key, stop
 from millstream.errors import Rejected, Unsettled
 from millstream.kafka import Message
 from millstream.runtime.parking import ParkedEvent
@@ -108,6 +109,37 @@ def test_attempts_are_counted_on_after_a_restart(cluster: Cluster, tmp_path: Pat
     assert said_of(letter)["attempts"] == b"3"
     assert said_of(letter)["group"] == rig.service.name.encode() + b".effect"
     assert rig.charged() == {"a": [8]}
+
+
+def test_what_is_parked_and_read_again_is_parked_once(cluster: Cluster, tmp_path: Path):
+    rig = rig_on(cluster, tmp_path, attempts=None, backoff=0.05)
+    trouble = Trouble(rig)
+    rig.charge(("a", 1), ("a", 2), ("a", 3))
+    with running(rig.worker()):
+        wait_until_parked(rig, 3)
+    rig.forget_positions()
+    with running(rig.worker()):
+        rig.wait_until_caught_up()
+        trouble.mend()
+        rig.wait_until_charged(3)
+        wait_until_parked(rig, 0)
+    assert rig.charged() == {"a": [1, 2, 3]}
+
+
+def test_an_event_that_stops_the_worker_stays_parked_for_the_next_life(cluster: Cluster, tmp_path: Path):
+    rig = rig_on(cluster, tmp_path, attempts=2, on_failure=stop)
+    trouble = Trouble(rig, 1)
+    rig.charge(("a", 1), ("a", 2))
+    for _ in range(2):
+        stopped = Running(rig.worker(), PATIENCE)
+        stopped.wait()
+        assert isinstance(stopped.error, Unsettled)
+    assert (rig.charged(), rig.dead_letters()) == ({}, [])
+    trouble.mend()
+    with running(rig.worker()):
+        rig.wait_until_charged(2)
+        wait_until_parked(rig, 0)
+    assert trouble.attempts == [(1, 1), (1, 2), (1, 2)]
 
 
 def test_the_time_within_which_to_try_again_passes_while_nothing_runs(cluster: Cluster, tmp_path: Path):

@@ -63,6 +63,15 @@ def test_what_a_broker_would_not_keep_waits():
     assert partition.fitting(set(offsets)) == set(offsets)
 
 
+def test_a_mark_tells_positions_apart_and_says_nothing_else():
+    partition = Watermark(0, "done:1,2")
+    partition.take(0)
+    position, marked = partition.progress(set(), "life.1")
+    assert marked != partition.progress(set(), "life.2")[1]
+    assert [offset for offset in range(5) if Watermark(position, marked).take(offset)] == [0, 3, 4]
+    assert Watermark(5, Watermark(5).progress(set(), "life.1")[1]).take(5)
+
+
 @pytest.mark.parametrize("foreign", ["", "host-1", "done:", "done:x,1", "done:1,2,x", "{}"])
 def test_metadata_of_other_tools_says_nothing(foreign: str):
     assert Watermark(5, foreign).take(6)

@@ -75,7 +75,7 @@ class Calls:
         """Begin nothing new here; wait for calls under way, and cancel those that take `patience` seconds."""
         for partition in partitions:
             partition.closing = True
-        lanes = {lane for partition in partitions for lane in partition.lanes}
+        lanes = [lane for partition in partitions for lane in partition.lanes]
         for lane in lanes:
             self._forget(lane)
             if lane.resting and lane.task is not None:
@@ -84,9 +84,9 @@ class Calls:
         if not tasks:
             return
         _, late = await asyncio.wait(tasks, timeout=patience)
-        for task in late:
-            task.cancel()
         if late:
+            for task in tasks:
+                task.cancel()
             # A handler that will not be cancelled is left behind; its partition is not ours when it ends.
             await asyncio.wait(late, timeout=1.0)
 
@@ -104,7 +104,7 @@ class Calls:
         lane = self._lanes.get(name) if name is not None else None
         if lane is None:
             lane = Lane(work.home, name)
-            work.home.lanes.add(lane)
+            work.home.lanes[lane] = None
             if name is not None:
                 self._lanes[name] = lane
             lane.task = asyncio.get_running_loop().create_task(self._serve(lane))
@@ -112,7 +112,7 @@ class Calls:
 
     def _forget(self, lane: Lane) -> None:
         if lane in lane.partition.lanes:
-            lane.partition.lanes.discard(lane)
+            del lane.partition.lanes[lane]
             lane.partition.parked_keys -= lane.parked
         if lane.name is not None and self._lanes.get(lane.name) is lane:
             del self._lanes[lane.name]

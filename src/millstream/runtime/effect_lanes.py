@@ -35,7 +35,8 @@ class Partition:
     """No call begins any more."""
     gone: bool = False
     """Somebody else's: nothing of it is committed any more."""
-    lanes: set["Lane"] = field(default_factory=set)
+    lanes: dict["Lane", None] = field(default_factory=dict)
+    """Those with events, in the order that they came in."""
 
     @property
     def in_hand(self) -> int:

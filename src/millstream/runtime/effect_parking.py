@@ -44,7 +44,8 @@ class ParkedTopic:
                 else:
                     found[key] = value
         parked = [event for event in map(self._read, found.values()) if event is not None]
-        return sorted((event for event in parked if event.at[:2] in partitions), key=lambda event: event.at)
+        ours = set(partitions)
+        return sorted((event for event in parked if event.at[:2] in ours), key=lambda event: event.at)
 
     def _read(self, value: bytes) -> ParkedEvent | None:
         try:
