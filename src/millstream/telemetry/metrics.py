@@ -97,6 +97,12 @@ PARKED_KEYS = Gauge(
 PARTITIONS_PAUSED = Gauge(
     "millstream_partitions_paused", "Partitions that wait because too much of them is parked.", ["service", "kind"]
 )
+REDRIVES = Counter(
+    "millstream_redrives", "Dead letters handed in again, edited or discarded.", ["service", "topic", "deed"]
+)
+REDRIVES_REFUSED = Counter(
+    "millstream_redrives_refused", "Dead letters that a rule left for a person.", ["rule", "service", "topic", "reason"]
+)
 CONSUMER_LAG = Gauge("millstream_consumer_lag", "Records still to be read.", ["service", "group", "topic", "partition"])
 REBALANCES = Counter("millstream_rebalances", "Partitions given and taken.", ["group", "kind"])
 KAFKA_ERRORS = Counter("millstream_kafka_errors", "Troubles that librdkafka told of.", ["client", "error"])

@@ -1,4 +1,4 @@
-"""The command line: `millstream up`, `run`, `broker`, `topics`, `lag`, `tail`, `config`, `schemas`, `docs`."""
+"""The command line: `millstream up`, `run`, `broker`, `topics`, `lag`, `tail`, `config`, `dlq`, and more."""
 
 import sys
 

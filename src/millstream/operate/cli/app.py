@@ -4,6 +4,7 @@ import typer
 
 from millstream.operate.cli.broker import become_broker
 from millstream.operate.cli.config import config
+from millstream.operate.cli.dlq import dlq
 from millstream.operate.cli.docs import docs
 from millstream.operate.cli.lag import lag
 from millstream.operate.cli.run import run
@@ -35,4 +36,5 @@ for command in (up, run, topics, lag, tail, config):
     app.command(epilog=EXIT_CODES)(command)
 app.command(epilog=FOUND)(docs)
 app.add_typer(schemas, name="schemas")
+app.add_typer(dlq, name="dlq")
 app.command(add_help_option=False, context_settings={"ignore_unknown_options": True, "allow_extra_args": True})(broker)

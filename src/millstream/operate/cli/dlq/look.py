@@ -1,0 +1,156 @@
+"""`millstream dlq list` and `show`."""
+
+from itertools import islice
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+
+from millstream.operate.cli.common import JsonOption, SystemOption, plain_table, print_json, print_table
+from millstream.operate.cli.dlq.common import (
+    ErrorOption,
+    KeyOption,
+    ReasonOption,
+    RevealOption,
+    SchemaOption,
+    ServiceOption,
+    SinceOption,
+    TypeOption,
+    UntilOption,
+    filter_of,
+    json_line,
+    office,
+    progress,
+)
+
+if TYPE_CHECKING:
+    from millstream.operate.dlq.letter import State
+
+ROWS = 200
+"""How many rows a person is shown unless asked for more."""
+
+
+def list_(
+    topic: Annotated[str | None, typer.Argument(help="Only of this topic, such as orders.events.")] = None,
+    error: ErrorOption = None,
+    reason: ReasonOption = None,
+    key: KeyOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    type: TypeOption = None,
+    schema: SchemaOption = None,
+    service: ServiceOption = None,
+    state: Annotated[
+        list[str] | None,
+        typer.Option("--state", help="open, parked, redriven, edited, discarded or all; default: open and parked."),
+    ] = None,
+    most: Annotated[
+        int | None, typer.Option("--most", min=1, metavar="N", help=f"Rows; default: {ROWS}, and all with --json.")
+    ] = None,
+    reveal: RevealOption = False,
+    system: SystemOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List dead letters: what failed where and why, and what became of it. JSON is one letter a line, with its value.
+
+    What the system declares as Personal is masked.
+
+    Examples:
+
+      millstream dlq list
+
+      millstream dlq list orders.events --reason 'card_*' --since 2h
+
+      millstream dlq list --state all --key o-17 --json
+    """
+    from millstream.contracts import Contracts, Registry
+    from millstream.operate.dlq.reading import letters, size
+    from millstream.operate.dlq.telling import told
+    from millstream.operate.masking import masking_of
+
+    wanted = filter_of(
+        error=error, reason=reason, key=key, since=since, until=until, type=type, schema=schema, service=service,
+        states=_states(state),
+    )  # fmt: skip
+    masking = None if reveal else masking_of(system)
+    with office(system, topic, service) as (at, topics, settings):
+        contracts = Contracts(Registry(settings.registry_url))
+        with progress(lambda: size(at.admin, topics), "Reading") as read:
+            found = letters(at.kafka, topics, at.audit, wanted, progress=read)
+            rows = (told(letter, state, at.audit[letter.id], contracts, masking) for letter, state in found)
+            if as_json:
+                for row in islice(rows, most):
+                    json_line(row)
+                return
+            shown = list(islice(rows, (most or ROWS) + 1))
+    more = len(shown) > (most or ROWS)
+    _print_rows(shown[: most or ROWS])
+    if more:
+        typer.echo("There are more: --most N shows more rows, --json all, and filters fewer (see --help).", err=True)
+
+
+def show(
+    letter: Annotated[str, typer.Argument(metavar="ID", help="As `list` shows it, such as orders.events.dlq:3:42.")],
+    reveal: RevealOption = False,
+    system: SystemOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show one dead letter in full: value, headers, error, stack trace, and what was done to it.
+
+    Examples:
+
+      millstream dlq show orders.events.dlq:3:42
+
+      millstream dlq show orders.events.dlq:3:42 --reveal --json
+    """
+    from millstream.contracts import Contracts, Registry
+    from millstream.operate.dlq.letter import LetterId
+    from millstream.operate.dlq.reading import letter_at
+    from millstream.operate.dlq.telling import told
+    from millstream.operate.masking import masking_of
+
+    id = LetterId.read(letter)
+    masking = None if reveal else masking_of(system)
+    with office(system, id.topic, None) as (at, _, settings):
+        contracts = Contracts(Registry(settings.registry_url))
+        found = letter_at(at.kafka, at.admin, id)
+        row = told(found, at.audit.state(found), at.audit[id], contracts, masking)
+    if as_json:
+        print_json(row)
+        return
+    for name, part in row.items():
+        if part not in (None, "", {}):
+            typer.echo(f"{name:<16} {_text(part)}")
+
+
+def _states(asked: list[str] | None) -> "tuple[State, ...] | None":
+    from millstream.errors import ConfigurationError
+    from millstream.operate.dlq.letter import STATES, WAITING
+
+    if not asked:
+        return WAITING
+    if "all" in asked:
+        return None
+    if unknown := set(asked) - set(STATES):
+        raise ConfigurationError(f"--state {unknown.pop()}: it is one of {', '.join(STATES)}, or all")
+    return cast("tuple[State, ...]", tuple(asked))
+
+
+def _print_rows(rows: list[dict[str, Any]]) -> None:
+    table = plain_table(
+        "id", "state", "failed", "service", "handler", "reason", "key", "type", "tries#", "redrives#", "message"
+    )
+    for row in rows:
+        cells = ("id", "state", "failed_at", "service", "handler", "reason", "key", "type", "attempts", "redrives")
+        message = (row["message"] or "")[:80]
+        texts = ["" if row[cell] is None else str(row[cell]) for cell in cells]
+        texts[2] = texts[2][:19]
+        table.add_row(*texts, message)
+    print_table(table)
+
+
+def _text(part: Any) -> str:
+    import json
+
+    if isinstance(part, str):
+        return part.rstrip().replace("\n", "\n" + " " * 17)
+    return json.dumps(part, ensure_ascii=False, default=str)

@@ -1,0 +1,131 @@
+"""Who did what to which dead letter: the topic that is the truth about them.
+
+It is kept for ever and has one partition: each dead letter is dealt with at most once, so it is no longer than what
+people did, and whoever has read it to its end knows everything.
+"""
+
+import getpass
+import socket
+import time
+from datetime import UTC, datetime
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from millstream.errors import Unavailable
+from millstream.kafka.port import Admin, Kafka, TopicPartition, TopicSpec
+from millstream.operate.dlq.letter import DeadLetter, LetterId, State
+
+AUDIT = "millstream.dlq.audit"
+PARTITION: TopicPartition = (AUDIT, 0)
+SPEC = TopicSpec(AUDIT, 1, {"cleanup.policy": "delete", "retention.ms": "-1"})
+
+SETTLED_WITHIN = 60.0
+"""Seconds that others' transactions may take to end: longer than brokers let them stay open."""
+
+Deed: TypeAlias = Literal["redrive", "edit", "discard"]
+_STATES: dict[Deed, State] = {"redrive": "redriven", "edit": "edited", "discard": "discarded"}
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One deed, as it is kept.
+
+    - `by`: `user@host`, or what `--as` says; `why`: in a person's words; `command`: what it was done with.
+    - `origin`: where the event was first read from; `to`: topic and partition that it was handed to, if it was.
+    - `changed`: for an edit, the paths that are not as they were.
+    - `redrives`: how often it has been handed in again, this time included.
+    - `run`: the same for all that one command did.
+    """
+
+    letter: str
+    deed: Deed
+    by: str
+    at: datetime
+    command: str
+    service: str
+    reason: str
+    origin: tuple[str, int, int]
+    group: str | None = None
+    why: str | None = None
+    to: tuple[str, int] | None = None
+    changed: tuple[str, ...] = ()
+    redrives: int = 0
+    run: str = ""
+
+    @property
+    def state(self) -> State:
+        """What it made of the letter."""
+        return _STATES[self.deed]
+
+    def told(self) -> str:
+        """In words."""
+        reason = f" ({self.why})" if self.why else ""
+        return f"{self.state} by {self.by} at {self.at.isoformat(timespec='seconds')}{reason}"
+
+
+class Audit:
+    """What has been done to the letters of some topics. Knows what was committed when it was last refreshed.
+
+    - `topics`: the dead letter topics to keep in mind; what was done to others is passed over.
+    """
+
+    def __init__(self, kafka: Kafka, admin: Admin, topics: frozenset[str]) -> None:
+        self._kafka, self._admin, self._topics = kafka, admin, topics
+        self._entries: dict[LetterId, Entry] = {}
+        self._next = 0
+
+    def __getitem__(self, letter: LetterId) -> Entry | None:
+        return self._entries.get(letter)
+
+    def entries(self) -> list[Entry]:
+        """All that is known, oldest first."""
+        return list(self._entries.values())
+
+    def state(self, letter: DeadLetter) -> State:
+        """What became of a letter."""
+        entry = self._entries.get(letter.id)
+        if entry is not None:
+            return entry.state
+        return "parked" if letter.parked else "open"
+
+    def refresh(self, *, settled: bool = True) -> None:
+        """Reads on to the end.
+
+        - `settled`: first wait for transactions that are open now, for they may hide what came after them. Only
+          whoever does not write may do without.
+
+        Raises `Unavailable` where they do not end in time.
+        """
+        if AUDIT not in self._admin.topics():
+            return
+        if settled:
+            self._wait_for_others()
+        for batch in self._kafka.read_to_end(AUDIT, [0], start={PARTITION: self._next}):
+            for message in batch:
+                self._next = message.offset() + 1
+                entry = msgspec.json.decode(message.value() or b"", type=Entry)
+                id = LetterId.read(entry.letter)
+                if id.topic in self._topics:
+                    self._entries.setdefault(id, entry)
+
+    def _wait_for_others(self) -> None:
+        end = self._admin.end_offsets([PARTITION], "read_uncommitted")[PARTITION]
+        deadline = time.monotonic() + SETTLED_WITHIN
+        while self._admin.end_offsets([PARTITION])[PARTITION] < end:
+            if time.monotonic() > deadline:
+                raise Unavailable(f"A transaction on {AUDIT} has been open for {SETTLED_WITHIN:g} s. Try again later.")
+            time.sleep(0.02)
+
+
+def whoami() -> str:
+    """The person at this machine, as `user@host`."""
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError):
+        user = "somebody"
+    return f"{user}@{socket.gethostname()}"
+
+
+def now() -> datetime:
+    """The wall clock, as entries have it."""
+    return datetime.fromtimestamp(time.time(), UTC)

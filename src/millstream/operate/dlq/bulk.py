@@ -1,0 +1,148 @@
+"""Many letters: which of them, how fast, and how many."""
+
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from millstream.kafka.port import Admin, Kafka
+from millstream.operate.dlq.audit import Audit
+from millstream.operate.dlq.clerk import Clerk, Done, Person
+from millstream.operate.dlq.letter import DeadLetter
+from millstream.operate.dlq.overtaken import overtakers
+from millstream.operate.dlq.system import Origins
+from millstream.operate.dlq.work import MOST_REDRIVES, Refused, Work, discard, redrive
+
+AT_ONCE = 500
+"""How many letters are looked at, and written in one transaction, at most. Memory holds no more of them."""
+MOST = 1_000
+"""How many one command deals with unless somebody says otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Office:
+    """What it takes to deal with letters. `partitions`: how many each topic has that is there."""
+
+    kafka: Kafka
+    admin: Admin
+    origins: Origins
+    audit: Audit
+    partitions: Mapping[str, int]
+
+
+class Limits(NamedTuple):
+    """How far to go. `overtaken`: also hand in what later events of its key overtook."""
+
+    most: int = MOST
+    most_redrives: int = MOST_REDRIVES
+    overtaken: bool = False
+
+
+def redrives(office: Office, chosen: Iterable[DeadLetter], limits: Limits) -> Iterator[Work | Refused]:
+    """What handing these letters in comes to, within each topic and key in the order of the events."""
+    return _up_to(limits.most, (plan for chunk in _chunks(chosen) for plan in _redrives(office, chunk, limits)))
+
+
+def discards(office: Office, chosen: Iterable[DeadLetter], most: int) -> Iterator[Work | Refused]:
+    """What giving these letters up comes to."""
+    return _up_to(most, (discard(letter, office.audit, office.origins, office.partitions) for letter in chosen))
+
+
+def carry_out(
+    office: Office,
+    plans: Iterable[Work | Refused],
+    person: Person,
+    *,
+    rate: float | None = None,
+    stop: threading.Event | None = None,
+) -> Iterator[Done | Refused]:
+    """Does the work, and answers what became of each. What was answered is committed.
+
+    - `rate`: so many a second. `stop`: ends it between two transactions.
+    """
+    pace = _Pace(rate, stop or threading.Event())
+    with ExitStack() as clerks:
+        at_work: dict[str, Clerk] = {}
+        for batch in _batches(plans, pace.step):
+            if isinstance(batch, Refused):
+                yield batch
+                continue
+            if not pace.wait():
+                return
+            topic = batch[0].letter.id.topic
+            if topic not in at_work:
+                clerk = Clerk(office.kafka, office.admin, topic, office.audit, person)
+                at_work[topic] = clerks.enter_context(clerk)
+            yield from at_work[topic].do(batch)
+            pace.took(len(batch))
+
+
+def _redrives(office: Office, chunk: Sequence[DeadLetter], limits: Limits) -> Iterator[Work | Refused]:
+    def plan(letter: DeadLetter) -> Work | Refused:
+        return redrive(
+            letter,
+            office.audit,
+            office.origins,
+            office.partitions,
+            most_redrives=limits.most_redrives,
+            overtaken_by=late.get(letter.id),
+        )
+
+    topic = chunk[0].id.topic
+    late = {} if limits.overtaken else overtakers(office.kafka, office.admin, office.audit, chunk, topic=topic)
+    return map(plan, sorted(chunk, key=lambda letter: (letter.at, letter.group or "")))
+
+
+def _chunks(chosen: Iterable[DeadLetter]) -> Iterator[list[DeadLetter]]:
+    chunk: list[DeadLetter] = []
+    for letter in chosen:
+        if chunk and (len(chunk) == AT_ONCE or letter.id.topic != chunk[0].id.topic):
+            yield chunk
+            chunk = []
+        chunk.append(letter)
+    if chunk:
+        yield chunk
+
+
+def _batches(plans: Iterable[Work | Refused], most: int) -> Iterator[list[Work] | Refused]:
+    batch: list[Work] = []
+    for plan in plans:
+        if isinstance(plan, Refused):
+            yield plan
+            continue
+        if batch and (len(batch) == most or plan.letter.id.topic != batch[0].letter.id.topic):
+            yield batch
+            batch = []
+        batch.append(plan)
+    if batch:
+        yield batch
+
+
+def _up_to(most: int, plans: Iterator[Work | Refused]) -> Iterator[Work | Refused]:
+    count = 0
+    for plan in plans:
+        if isinstance(plan, Work):
+            if count == most:
+                yield Refused(plan.letter, "most", f"{most} are done; run it again for this one and those behind it")
+                return
+            count += 1
+        yield plan
+
+
+class _Pace:
+    """Waits between transactions, so that on the whole the rate holds."""
+
+    def __init__(self, rate: float | None, stop: threading.Event) -> None:
+        self._rate, self._stop = rate, stop
+        self._next = time.monotonic()
+        self.step = AT_ONCE if rate is None else max(1, min(AT_ONCE, int(rate / 2)))
+
+    def wait(self) -> bool:
+        """Until the next transaction may begin. False when it is time to stop."""
+        return not self._stop.wait(max(0.0, self._next - time.monotonic()))
+
+    def took(self, count: int) -> None:
+        if self._rate is not None:
+            self._next = max(self._next, time.monotonic() - 1.0) + count / self._rate

@@ -1,0 +1,189 @@
+"""Rules that hand dead letters in again, from a TOML file. The whole file is checked before anything runs."""
+
+import re
+import tomllib
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, cast
+
+from millstream.declare import full_name
+from millstream.errors import ConfigurationError
+from millstream.operate.dlq.filters import Filter, duration, rate
+from millstream.operate.dlq.letter import WAITING, DeadLetter, State
+from millstream.operate.dlq.system import Origins
+from millstream.operate.dlq.work import MOST_REDRIVES
+
+GiveUp: TypeAlias = Literal["leave", "discard"]
+_MATCHES = ("topic", "service", "reason", "error", "type")
+_KNOWN = ("name", *_MATCHES, "younger-than", "wait", "rate", "most", "most-redrives", "overtaken", "give-up")
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Which letters are handed in again, and how.
+
+    - `topic`: that the event was first read from; `filter`: what else must hold.
+    - `younger_than`: only letters that failed within this time; `wait`: after the last failure.
+    - `rate`: so many a second; `most`: so many within an hour, whoever was restarted meanwhile.
+    - `most_redrives`: a letter that was handed in as often is given up: left for a person, or discarded.
+    """
+
+    name: str
+    filter: Filter
+    topic: str | None = None
+    younger_than: timedelta | None = None
+    wait: timedelta = timedelta(0)
+    rate: float = 10.0
+    most: int = 1_000
+    most_redrives: int = MOST_REDRIVES
+    overtaken: bool = False
+    give_up: GiveUp = "leave"
+
+    def takes(self, letter: DeadLetter, state: State, now: datetime) -> bool:
+        """Whether the letter is this rule's, be it due or not."""
+        return (
+            self.filter.takes(letter, state)
+            and (self.topic is None or letter.at[0] == self.topic)
+            and (self.younger_than is None or letter.age(now) <= self.younger_than.total_seconds())
+        )
+
+    def due(self, letter: DeadLetter, now: datetime) -> bool:
+        """Whether it has waited long enough."""
+        return letter.age(now) >= self.wait.total_seconds()
+
+
+@dataclass(slots=True)
+class _Reader:
+    """Reads one file and remembers what is wrong with it, with the line."""
+
+    path: Path
+    lines: list[str]
+    origins: Origins
+    wrong: list[str] = field(default_factory=list[str])
+    _number: int = 0
+    _table: dict[str, Any] = field(default_factory=dict[str, Any])
+
+    def rule(self, number: int, table: dict[str, Any]) -> Rule:
+        self._number, self._table = number, table
+        for key in table.keys() - set(_KNOWN):
+            self.say(key, f"a rule has no {key!r}; it has {', '.join(_KNOWN)}")
+        name = self.get("name", str, "")
+        if not re.fullmatch(r"[a-z0-9][a-z0-9_.-]*", name):
+            self.say("name", 'every rule needs a name of its own in lower case, such as name = "gateway-down"')
+        matches = {key: self.get(key, str, None) for key in _MATCHES}
+        if not any(matches.values()):
+            self.say(
+                None, f'rule {name!r} would take every letter: give one of {", ".join(_MATCHES)} (reason = "*" is all)'
+            )
+        self._known(matches)
+        younger, wait = self._duration("younger-than"), self._duration("wait") or timedelta(0)
+        if younger is not None and younger <= wait:
+            self.say(
+                "younger-than", f"rule {name!r} can take nothing: letters are older than that when they have waited"
+            )
+        give_up = self.get("give-up", str, "leave")
+        if give_up not in ("leave", "discard"):
+            self.say("give-up", f'give-up = {give_up!r}: it is "leave" (for a person) or "discard"')
+        return Rule(
+            name=name,
+            filter=Filter(
+                error=matches["error"],
+                reason=matches["reason"],
+                type=matches["type"],
+                service=matches["service"],
+                states=WAITING,
+            ),
+            topic=matches["topic"],
+            younger_than=younger,
+            wait=wait,
+            rate=self._rate(),
+            most=self._count("most", 1_000),
+            most_redrives=self._count("most-redrives", MOST_REDRIVES),
+            overtaken=self.get("overtaken", bool, False),
+            give_up=cast(GiveUp, give_up),
+        )
+
+    def get(self, key: str, kind: type, default: Any) -> Any:
+        value = self._table.get(key, default)
+        if key in self._table and type(value) is not kind:
+            kinds = {str: "text in quotes", int: "a whole number", bool: "true or false"}
+            self.say(key, f"{key} = {value!r}: it must be {kinds[kind]}")
+            return default
+        return value
+
+    def say(self, key: str | None, what: str) -> None:
+        self.wrong.append(f"{self.path}:{self._line(key)}: {what}")
+
+    def _known(self, matches: dict[str, str | None]) -> None:
+        service, topic, type = matches["service"], matches["topic"], matches["type"]
+        origins = self.origins
+        if service is not None and service not in origins.services:
+            self.say("service", f"{origins.system} has no service {service!r}; it has {', '.join(origins.services)}")
+        if topic is not None and f"{topic}.dlq" not in origins.dead_letters:
+            self.say(
+                "topic", f"{origins.system} consumes no topic {topic!r}; it consumes {', '.join(origins.consumed)}"
+            )
+        if type is not None and not any(mark in type for mark in "*?["):
+            classes = [of for found in origins.topics.values() for of in found.contracts]
+            if not any(type in (of.__name__, full_name(of)) for of in classes):
+                self.say("type", f"no topic of {origins.system} carries a class {type!r}")
+
+    def _duration(self, key: str) -> timedelta | None:
+        text = self.get(key, str, None)
+        try:
+            return None if text is None else duration(text)
+        except ConfigurationError as error:
+            self.say(key, f"{key}: {error}")
+            return None
+
+    def _rate(self) -> float:
+        try:
+            return rate(self.get("rate", str, "10/s"))
+        except ConfigurationError as error:
+            self.say("rate", f"rate: {error}")
+            return 1.0
+
+    def _count(self, key: str, default: int) -> int:
+        count = self.get(key, int, default)
+        if count < 1:
+            self.say(key, f"{key} = {count}: it is 1 at least, or the rule can do nothing")
+        return count
+
+    def _line(self, key: str | None) -> int:
+        """Where a key of the present rule stands; tomllib does not tell."""
+        heads = [at for at, line in enumerate(self.lines) if re.match(r"\s*\[\[\s*rule\s*\]\]", line)]
+        if self._number >= len(heads):
+            return 1
+        begin = heads[self._number]
+        end = heads[self._number + 1] if self._number + 1 < len(heads) else len(self.lines)
+        for at in range(begin, end):
+            if key is not None and re.match(rf"\s*[\"']?{re.escape(key)}[\"']?\s*=", self.lines[at]):
+                return at + 1
+        return begin + 1
+
+
+def read_rules(path: Path, origins: Origins) -> list[Rule]:
+    """The rules of a file, in order: the first that takes a letter decides.
+
+    Raises `ConfigurationError` that names the line of each mistake, and the remedy.
+    """
+    try:
+        text = path.read_text()
+        tables = tomllib.loads(text)
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigurationError(f"{path}: {error}") from None
+    rules = tables.pop("rule", [])
+    if tables or not isinstance(rules, list) or not rules:
+        also = f", not {', '.join(tables)}" if tables else ""
+        raise ConfigurationError(f"{path}: it consists of [[rule]] tables{also}; there must be one at least")
+    reader = _Reader(path, text.splitlines(), origins)
+    found: list[Rule] = []
+    for number, table in enumerate(cast("list[dict[str, Any]]", rules)):
+        rule = reader.rule(number, table)
+        if any(rule.name == other.name for other in found):
+            reader.say("name", f"there is a rule {rule.name!r} above; the audit tells rules apart by their names")
+        found.append(rule)
+    if reader.wrong:
+        raise ConfigurationError("\n".join(reader.wrong))
+    return found

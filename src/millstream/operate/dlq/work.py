@@ -1,0 +1,109 @@
+"""What is to be done with a letter, and why it is not done."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from millstream.errors import ConfigurationError
+from millstream.kafka.port import Headers
+from millstream.operate.dlq.audit import Audit, Deed
+from millstream.operate.dlq.letter import WAITING, DeadLetter
+from millstream.operate.dlq.overtaken import Overtakers
+from millstream.operate.dlq.system import Origins
+from millstream.runtime.redrive import Action, redrive_headers
+
+MOST_REDRIVES = 3
+"""How often an event is handed in again unless somebody says otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One deed. `to`: topic and partition of the record that hands it in, and `headers` and `value` of that record."""
+
+    letter: DeadLetter
+    deed: Deed
+    to: tuple[str, int] | None = None
+    value: bytes | None = None
+    headers: Headers | None = None
+    changed: tuple[str, ...] = ()
+
+    @property
+    def redrives(self) -> int:
+        """How often the event has been handed in again then."""
+        return self.letter.redrives + (self.deed != "discard")
+
+
+class Refused(NamedTuple):
+    """A letter that is left as it is: `code` is short and stable, `why` says what to do."""
+
+    letter: DeadLetter
+    code: str
+    why: str
+
+
+def redrive(
+    letter: DeadLetter,
+    audit: Audit,
+    origins: Origins,
+    partitions: Mapping[str, int],
+    *,
+    most_redrives: int = MOST_REDRIVES,
+    overtaken_by: Overtakers | None = None,
+) -> Work | Refused:
+    """Hands a letter in again as it is, unless something speaks against it."""
+    if refused := _spoken_for(letter, audit):
+        return refused
+    if letter.redrives >= most_redrives:
+        return Refused(
+            letter,
+            "too_often",
+            f"it was handed in {letter.redrives} times and failed again: mend the cause, then --most-redrives "
+            f"{letter.redrives + 1}; or edit or discard it",
+        )
+    if overtaken_by is not None:
+        topic, partition, _ = letter.at
+        named = ", ".join(map(str, overtaken_by.first)) + (
+            " …" if overtaken_by.number > len(overtaken_by.first) else ""
+        )
+        return Refused(
+            letter,
+            "overtaken",
+            f"{overtaken_by.number} later events of its key overtook it: {topic}[{partition}] at {named}. "
+            "If the order does not matter here, --overtaken",
+        )
+    try:
+        to = origins.redrive_topic(letter, partitions)
+    except ConfigurationError as error:
+        return Refused(letter, "nowhere", str(error))
+    return Work(letter, "redrive", to, letter.value, _headers(letter, letter.headers, Action.HANDLE))
+
+
+def edit(work: Work, value: bytes, headers: Headers, changed: tuple[str, ...]) -> Work:
+    """The same redrive with another value."""
+    return Work(work.letter, "edit", work.to, value, _headers(work.letter, headers, Action.HANDLE), changed)
+
+
+def discard(letter: DeadLetter, audit: Audit, origins: Origins, partitions: Mapping[str, int]) -> Work | Refused:
+    """Gives a letter up. Where its key waits with it, the group is told to let the key go on."""
+    if refused := _spoken_for(letter, audit):
+        return refused
+    if not letter.parked:
+        return Work(letter, "discard")
+    try:
+        to = origins.redrive_topic(letter, partitions)
+    except ConfigurationError as error:
+        return Refused(letter, "nowhere", str(error))
+    return Work(letter, "discard", to, letter.value, _headers(letter, letter.headers, Action.DISCARD))
+
+
+def _spoken_for(letter: DeadLetter, audit: Audit) -> Refused | None:
+    if audit.state(letter) in WAITING:
+        return None
+    entry = audit[letter.id]
+    assert entry is not None
+    return Refused(letter, "done", f"it was {entry.told()}, and each letter is dealt with once")
+
+
+def _headers(letter: DeadLetter, original: Headers, action: Action) -> Headers:
+    count = letter.redrives + (action is Action.HANDLE)
+    return redrive_headers(original, at=letter.at, milliseconds=letter.milliseconds, action=action, count=count)

@@ -1,0 +1,106 @@
+"""What people see of dead letters, and how they choose among them."""
+
+import pytest
+from tests.operate.dlq.rig import LettersRig
+
+from millstream.errors import Rejected
+
+
+def test_a_letter_says_where_it_comes_from_and_why_and_hides_what_is_personal(rig: LettersRig):
+    message = rig.order("o-1", 7)
+    rig.set_aside(message, error=Rejected("too_many", "7 of ada@example.org"), redrives=1, first_failed_at=1_000.0)
+    [row] = rig.call("list", "--json").rows
+    assert row["value"] == {"order_id": "o-1", "quantity": 7, "email": "••••••"}
+    assert (row["state"], row["reason"], row["error"]) == ("open", "too_many", "millstream.errors.Rejected")
+    assert (row["service"], row["group"], row["handler"]) == (rig.service.name, rig.group, "pack")
+    assert (row["topic"], row["partition"], row["offset"]) == (rig.orders, message.partition(), message.offset())
+    assert (row["attempts"], row["redrives"], row["key"], row["type"]) == (3, 1, "o-1", "test.Ordered")
+    assert row["first_failed_at"] == "1970-01-01T00:16:40.000+00:00"
+    assert "ada@example.org" not in str(row)
+    [revealed] = rig.call("list", "--json", "--reveal").rows
+    assert revealed["value"]["email"] == "ada@example.org"
+    assert revealed["message"] == "too_many: 7 of ada@example.org"
+    shown = rig.call("show", row["id"])
+    assert row["id"] in shown.output
+    assert "ada@example.org" not in shown.output
+    assert "ada@example.org" in rig.call("show", row["id"], "--reveal").output
+    table = rig.call("list").output
+    assert row["id"] in table
+    assert "too_many" in table
+
+
+def test_bytes_that_nobody_can_read_are_shown_as_they_are(rig: LettersRig):
+    rig.set_aside(*rig.send(raw=[("o-1", b"\x07garbage")]), handler=None, error=Rejected("not_framed"))
+    [row] = rig.call("list", "--json", "--reveal").rows
+    assert (row["bytes"], row["hex"]) == (8, b"\x07garbage".hex())
+    assert "value" not in row
+
+
+@pytest.fixture
+def three(rig: LettersRig) -> LettersRig:
+    """Three letters that differ in everything; the last one parked."""
+    rig.set_aside(rig.order("o-1"), error=TimeoutError("no answer"))
+    rig.set_aside(rig.order("o-2"), error=Rejected("too_many"), service="elsewhere")
+    rig.set_aside(*rig.send(rig.module.Cancelled(order_id="o-3")), error=ValueError("why"), parked=True)
+    return rig
+
+
+@pytest.mark.parametrize(
+    ("options", "keys"),
+    [
+        ([], {"o-1", "o-2", "o-3"}),
+        (["--key", "o-2"], {"o-2"}),
+        (["--error", "TimeoutError"], {"o-1"}),
+        (["--error", "builtins.*"], {"o-1", "o-3"}),
+        (["--reason", "too_*"], {"o-2"}),
+        (["--type", "Cancelled"], {"o-3"}),
+        (["--type", "test.Ordered"], {"o-1", "o-2"}),
+        (["--state", "parked"], {"o-3"}),
+        (["--state", "redriven"], set()),
+        (["--since", "1h"], {"o-1", "o-2", "o-3"}),
+        (["--until", "1h"], set()),
+        (["--since", "1h", "--until", "2000-01-01"], None),
+        (["--since", "yesterday"], None),
+        (["--service", "elsewhere"], None),
+        (["--schema", "999999"], set()),
+        (["--most", "2"], 2),
+    ],
+)
+def test_filters(three: LettersRig, options: list[str], keys: set[str] | int | None):
+    answer = three.call("list", "--json", *options)
+    if keys is None:
+        assert answer.refused
+    elif isinstance(keys, int):
+        assert len(answer.rows) == keys
+    else:
+        assert {row["key"] for row in answer.rows} == keys
+
+
+def test_only_one_topic_by_its_name_or_that_of_its_dead_letters(three: LettersRig):
+    assert len(three.call("list", three.orders, "--json").rows) == 3
+    assert len(three.call("list", three.dlq, "--json").rows) == 3
+    assert "has" in (refused := three.call("list", "nowhere").refused) and three.dlq in refused
+
+
+@pytest.mark.parametrize(
+    ("id", "said"),
+    [
+        ("rubbish", "TOPIC:PARTITION:OFFSET"),
+        ("nowhere.dlq:0:0", "There is no topic 'nowhere.dlq'"),
+        ("{dlq}:7:0", "2 partitions"),
+        ("{dlq}:0:999", "no such record"),
+    ],
+)
+def test_an_id_that_is_none_is_told_so(three: LettersRig, id: str, said: str):
+    assert said in three.call("show", id.format(dlq=three.dlq)).refused
+    assert said in three.call("redrive", id.format(dlq=three.dlq)).refused
+    assert not three.deeds()
+
+
+def test_what_no_worker_wrote_is_passed_over(rig: LettersRig):
+    producer = rig.kafka.producer()
+    producer.produce(rig.dlq, b"somebody's", b"o-9", partition=0)
+    producer.flush()
+    producer.close()
+    assert rig.call("list", "--json").rows == []
+    assert "is no dead letter" in rig.call("show", f"{rig.dlq}:0:0").refused
