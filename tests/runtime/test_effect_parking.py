@@ -95,7 +95,7 @@ def test_a_key_that_fails_waits_in_order_while_the_position_and_the_others_go_on
 
 
 def test_attempts_are_counted_on_after_a_restart(cluster: Cluster, tmp_path: Path):
-    rig = rig_on(cluster, tmp_path, attempts=3, backoff=0.5)
+    rig = rig_on(cluster, tmp_path, attempts=3, backoff=2)
     trouble = Trouble(rig, 7)
     rig.charge(("a", 7), ("a", 8))
     with running(rig.worker()):
@@ -143,12 +143,12 @@ def test_an_event_that_stops_the_worker_stays_parked_for_the_next_life(cluster: 
 
 
 def test_the_time_within_which_to_try_again_passes_while_nothing_runs(cluster: Cluster, tmp_path: Path):
-    rig = rig_on(cluster, tmp_path, attempts=None, backoff=0.5, within=2)
+    rig = rig_on(cluster, tmp_path, attempts=None, backoff=5, within=6)
     trouble = Trouble(rig, 7)
     rig.charge(("a", 7))
     with running(rig.worker()):
         (parked,) = wait_until_parked(rig, 1)
-    wait_until(lambda: time.time() > parked.first_failed_at + 2, seconds=5, what="the time to pass")
+    wait_until(lambda: time.time() > parked.first_failed_at + 6, seconds=10, what="the time to pass")
     tried = len(trouble.attempts)
     with running(rig.worker()):
         wait_for_letters(rig, 1)
