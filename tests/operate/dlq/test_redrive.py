@@ -1,0 +1,204 @@
+"""Handing letters in again: to the failing group alone, each once, in order, and where nothing speaks against it."""
+
+from concurrent.futures import ThreadPoolExecutor, wait
+
+import pytest
+from tests.operate.dlq.rig import LettersRig
+
+from millstream.operate.dlq.audit import AUDIT, SPEC
+from millstream.operate.dlq.bulk import Limits, carry_out, redrives
+from millstream.operate.dlq.clerk import Clerk, Done, Person
+from millstream.runtime.redrive import Action
+from millstream.testing.child import wait_until
+
+ANN, BOB = Person("ann@desk", "test"), Person("bob@desk", "test")
+
+
+def test_a_redrive_is_the_event_itself_for_the_group_that_failed(rig: LettersRig):
+    message = rig.order("o-1", 7)
+    rig.set_aside(message, redrives=1)
+    [row] = rig.call("list", "--json").rows
+    answer = rig.call("redrive", row["id"], "--as", "ann", "--why", "mended")
+    assert answer.code == 0
+    assert "1 done, 0 left" in answer.output
+    [handed] = rig.handed_in()
+    assert handed.at == (rig.orders, message.partition(), message.offset())
+    assert (handed.key(), handed.value(), handed.headers()) == (message.key(), message.value(), message.headers())
+    assert (handed.timestamp()[1], handed.action, handed.count) == (message.timestamp()[1], Action.HANDLE, 2)
+    assert handed.message.partition() == message.partition()
+    assert len(rig.records(rig.orders)) == 1, "nothing went to the topic that others read"
+    [deed] = rig.deeds()
+    assert (deed["letter"], deed["deed"], deed["by"], deed["why"]) == (row["id"], "redrive", "ann", "mended")
+    assert (deed["command"], deed["group"], deed["redrives"]) == ("millstream dlq redrive", rig.group, 2)
+    [after] = rig.call("list", "--state", "redriven", "--json").rows
+    assert after["audit"]["by"] == "ann"
+    assert rig.call("list", "--json").rows == []
+
+
+def test_a_second_redrive_is_refused_with_who_did_it_and_when(rig: LettersRig):
+    rig.set_aside(rig.order("o-1"))
+    [letter] = rig.letters()
+    rig.call("redrive", str(letter.id), "--as", "ann")
+    for command in ("redrive", "discard"):
+        again = rig.call(command, str(letter.id), "--as", "bob")
+        assert again.code == 1 or again.refused
+        assert "redriven by ann at 20" in again.refused
+    assert len(rig.handed_in()) == len(rig.deeds()) == 1
+
+
+def test_ids_are_all_handed_in_or_none(rig: LettersRig):
+    rig.set_aside(rig.order("o-1"), rig.order("o-2"))
+    first, second = (str(letter.id) for letter in rig.letters())
+    rig.call("redrive", first)
+    assert "nothing was written" in rig.call("redrive", first, second).refused
+    assert len(rig.handed_in()) == 1
+
+
+def test_a_dry_run_writes_nothing(rig: LettersRig):
+    rig.set_aside(rig.order("o-1"))
+    answer = rig.call("redrive", "--all", "--dry-run")
+    assert "1 would be done" in answer.output
+    assert rig.redrives in answer.output
+    assert rig.handed_in() == rig.deeds() == []
+
+
+def test_what_later_events_of_the_key_overtook_is_refused_with_their_offsets(rig: LettersRig):
+    first, other, later = rig.order("o-1"), rig.order("o-1"), rig.order("o-1")
+    rig.set_aside(first, other)
+    letter, sibling = rig.letters()
+    refused = rig.call("redrive", str(letter.id)).refused
+    assert "1 later events" in refused, "the one that was set aside, too, has overtaken nothing"
+    assert f"{rig.orders}[{first.partition()}] at {later.offset()}." in refused
+    assert "2 left" in rig.call("redrive", "--all").output
+    assert rig.handed_in() == []
+    assert rig.call("redrive", "--all", "--overtaken").code == 0
+    assert [handed.offset() for handed in rig.handed_in()] == [first.offset(), other.offset()]
+    assert sibling.at == (rig.orders, other.partition(), other.offset())
+
+
+def test_one_whose_later_sibling_was_handed_in_is_overtaken_by_it(rig: LettersRig):
+    rig.set_aside(rig.order("o-1"), second := rig.order("o-1"))
+    letters = rig.letters()
+    assert rig.call("redrive", str(letters[1].id)).code == 0
+    assert f"at {second.offset()}." in rig.call("redrive", str(letters[0].id)).refused
+
+
+def test_letters_of_a_key_are_handed_in_in_the_order_of_their_events(rig: LettersRig):
+    messages = [rig.order("o-1") for _ in range(4)]
+    rig.set_aside(*(messages[at] for at in (2, 0, 3, 1)))
+    rig.call("redrive", "--all")
+    assert [handed.offset() for handed in rig.handed_in()] == [message.offset() for message in messages]
+
+
+def test_parked_letters_and_those_without_a_key_are_never_overtaken(rig: LettersRig):
+    rig.set_aside(rig.order("o-1"), parked=True)
+    rig.order("o-1")
+    producer = rig.kafka.producer()
+    producer.produce(rig.orders, b"no key", None, partition=0)
+    producer.produce(rig.orders, b"no key", None, partition=0)
+    producer.flush()
+    producer.close()
+    rig.set_aside(next(m for m in rig.records(rig.orders) if m.key() is None))
+    assert "2 done, 0 left" in rig.call("redrive", "--all").output
+
+
+def test_what_was_handed_in_too_often_is_left(rig: LettersRig):
+    rig.set_aside(rig.order("o-1"), redrives=3)
+    assert "handed in 3 times" in rig.call("redrive", "--all").output
+    assert rig.handed_in() == []
+    rig.call("redrive", "--all", "--most-redrives", "4")
+    assert [handed.count for handed in rig.handed_in()] == [4]
+
+
+def test_most_and_rate_bound_a_redrive(rig: LettersRig):
+    rig.set_aside(*(rig.order(f"o-{n}") for n in range(5)))
+    answer = rig.call("redrive", "--all", "--most", "3", "--rate", "200/s")
+    assert "3 are done" in answer.output
+    assert len(rig.handed_in()) == 3
+    assert rig.call("redrive", "--all").code == 0
+    assert len(rig.handed_in()) == 5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["redrive"], "Which letters?"),
+        (["discard"], "Which letters?"),
+        (["redrive", "{id}", "--all"], "not two of them"),
+        (["redrive", "--all", "--key", "o-1"], "leave one of them out"),
+        (["redrive", "--all", "--rate", "fast"], "10/s"),
+        (["redrive", "--topic", "nowhere"], "There is no topic 'nowhere.dlq'"),
+        (["redrive", "--service", "nobody"], "has no service 'nobody'"),
+    ],
+)
+def test_bad_use_is_refused_before_anything_runs(rig: LettersRig, arguments: list[str], said: str):
+    rig.set_aside(rig.order("o-1"))
+    [letter] = rig.letters()
+    assert said in rig.call(*(argument.format(id=letter.id) for argument in arguments)).refused
+    assert rig.handed_in() == rig.deeds() == []
+
+
+@pytest.mark.parametrize(
+    ("said", "remedy"), [({"group": None}, "names no consumer group"), ({"group": "others.kafka"}, "--system")]
+)
+def test_a_letter_that_has_nowhere_to_go_is_refused_and_can_be_discarded(
+    rig: LettersRig, said: dict[str, str | None], remedy: str
+):
+    rig.set_aside(rig.order("o-1"), **said)
+    [letter] = rig.letters()
+    assert remedy in rig.call("redrive", str(letter.id)).refused
+    assert rig.call("discard", str(letter.id)).code == 0
+
+
+def test_discarding_says_so_and_lets_a_parked_key_go_on(rig: LettersRig):
+    rig.set_aside(rig.order("o-1"))
+    rig.set_aside(parked := rig.order("o-2"), parked=True)
+    assert rig.call("discard", "--all", "--why", "tests").code == 0
+    [handed] = rig.handed_in()
+    assert (handed.key(), handed.action, handed.offset()) == (b"o-2", Action.DISCARD, parked.offset())
+    assert [(deed["deed"], deed["why"]) for deed in rig.deeds()] == [("discard", "tests")] * 2
+    assert {row["state"] for row in rig.call("list", "--state", "all", "--json").rows} == {"discarded"}
+
+
+def test_two_at_once_take_turns_and_nothing_is_done_twice(rig: LettersRig):
+    rig.set_aside(*(rig.order(f"o-{n}") for n in range(6)))
+    anns, bobs = rig.office(), rig.office()
+    works = [list(redrives(office, rig.letters(), Limits())) for office in (anns, bobs)]
+    with (
+        Clerk(rig.kafka, rig.admin, rig.dlq, anns.audit, ANN) as ann,
+        Clerk(rig.kafka, rig.admin, rig.dlq, bobs.audit, BOB) as bob,
+    ):
+        done = ann.do(works[0][:2])
+        assert [one.mine for one in done] == [True, True]
+        overlapping = bob.do(works[1][1:4])
+        assert [one.mine for one in overlapping] == [False, True, True]
+        assert overlapping[0].entry.by == "ann@desk"
+        # Bob has fenced her; she begins again and finds what he did.
+        assert [one.mine for one in ann.do(works[0])] == [True, True, False, False, True, True]
+    assert len(rig.handed_in()) == len(rig.deeds()) == 6
+
+
+def test_a_transaction_that_somebody_left_open_is_waited_for(rig: LettersRig):
+    """What an open transaction hides on the audit could have been done already."""
+    rig.set_aside(rig.order("o-1"))
+    office = rig.office()
+    plans = list(redrives(office, rig.letters(), Limits()))
+    rig.admin.ensure_topics([SPEC])
+    hiding = rig.kafka.transactional_producer(f"{rig.name}.hiding")
+    hiding.begin()
+    hiding.produce(AUDIT, b"{}", b"not of ours", partition=0)
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(lambda: list(carry_out(office, plans, ANN)))
+        place = (AUDIT, 0)
+        wait_until(
+            lambda: rig.admin.end_offsets([place], "read_uncommitted") != rig.admin.end_offsets([place]),
+            seconds=10,
+            what="an open transaction on the audit",
+        )
+        assert not wait([done], 1.0).done
+        hiding.abort()
+        hiding.close()
+        [one] = done.result(30)
+    assert isinstance(one, Done)
+    assert one.mine
+    assert len(rig.handed_in()) == 1

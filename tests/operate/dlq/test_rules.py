@@ -1,0 +1,186 @@
+"""Rules: the file is checked whole before anything runs; then each letter is dealt with as its rule says, once."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from prometheus_client import REGISTRY
+from tests.operate.dlq.rig import LettersRig
+
+from millstream.errors import Rejected
+from millstream.operate.dlq.rules import Rule, read_rules
+from millstream.operate.dlq.serve import RedriveService
+from millstream.operate.dlq.system import Origins
+from millstream.runtime.redrive import Action
+from millstream.testing.child import wait_until
+
+
+def rules(rig: LettersRig, text: str) -> list[Rule]:
+    path = rig.folder / "rules.toml"
+    path.write_text(text)
+    return read_rules(path, Origins(rig.module.system))
+
+
+@contextmanager
+def serving(rig: LettersRig, text: str) -> Iterator[None]:
+    """The service with these rules, until the block ends."""
+    service = RedriveService(
+        rig.kafka, rig.admin, Origins(rig.module.system), rules(rig, text), by="rules@test", every=0.05
+    )
+    stop, failures = threading.Event(), list[BaseException]()
+
+    def run() -> None:
+        try:
+            service.run(stop)
+        except BaseException as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(30)
+    assert not thread.is_alive()
+    assert not failures
+
+
+def wait_for_deeds(rig: LettersRig, count: int) -> None:
+    wait_until(lambda: len(rig.deeds()) >= count, seconds=30, what=f"{count} deeds", every=0.1)
+
+
+def refused(rig: LettersRig, rule: str) -> float:
+    labels = {"rule": rule, "service": rig.service.name, "topic": rig.orders}
+    return sum(
+        REGISTRY.get_sample_value("millstream_redrives_refused_total", {**labels, "reason": reason}) or 0.0
+        for reason in ("overtaken", "too_often", "nowhere")
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "one at least"),
+        ("rate = 1", "[[rule]] tables, not rate"),
+        ("[[rule]", "Expected"),
+        ('[[rule]]\nname = "a"\n', "rules.toml:1: rule 'a' would take every letter"),
+        ('[[rule]]\nreason = "x"\n', "rules.toml:1: every rule needs a name"),
+        ('[[rule]]\nname = "a"\nreason = "x"\nraet = "1/s"\n', "rules.toml:4: a rule has no 'raet'"),
+        ('[[rule]]\nname = "a"\nreason = "x"\nrate = "quick"\n', "rules.toml:4: rate: 'quick' is no rate"),
+        ('[[rule]]\nname = "a"\nreason = "x"\nwait = "soon"\n', "rules.toml:4: wait: 'soon' is no duration"),
+        ('[[rule]]\nname = "a"\nreason = "x"\nmost = 0\n', "rules.toml:4: most = 0: it is 1 at least"),
+        ('[[rule]]\nname = "a"\nreason = "x"\nmost = true\n', "rules.toml:4: most = True: it must be a whole number"),
+        ('[[rule]]\nname = "a"\nreason = "x"\ngive-up = "cry"\n', "rules.toml:4: give-up = 'cry': it is \"leave\""),
+        ('[[rule]]\nname = "a"\nservice = "nobody"\n', "rules.toml:3: "),
+        ('[[rule]]\nname = "a"\ntopic = "nowhere"\n', "rules.toml:3: "),
+        ('[[rule]]\nname = "a"\ntype = "Nothing"\n', "carries a class 'Nothing'"),
+        (
+            '[[rule]]\nname = "a"\nreason = "x"\nwait = "2h"\nyounger-than = "1h"\n',
+            "rules.toml:5: rule 'a' can take nothing",
+        ),
+        (
+            '[[rule]]\nname = "a"\nreason = "x"\n[[rule]]\nname = "a"\nreason = "y"\n',
+            "rules.toml:5: there is a rule 'a' above",
+        ),
+    ],
+)
+def test_a_rule_that_cannot_work_is_named_with_its_line(rig: LettersRig, text: str, said: str):
+    path = rig.folder / "rules.toml"
+    path.write_text(text)
+    answer = rig.call("serve", "--rules", str(path))
+    assert said in answer.refused
+
+
+def test_all_mistakes_are_told_at_once_and_check_only_checks(rig: LettersRig):
+    path = rig.folder / "rules.toml"
+    path.write_text('[[rule]]\nname = "a"\nreason = "x"\nmost = 0\n\n[[rule]]\nname = "B"\nreason = "x"\n')
+    assert rig.call("serve", "--rules", str(path)).refused.count("rules.toml:") == 2
+    path.write_text('[[rule]]\nname = "a"\nreason = "x"\n')
+    assert "1 rules, nothing wrong" in rig.call("serve", "--rules", str(path), "--check").output
+
+
+def test_what_a_rule_takes_is_handed_in_once_and_the_rest_is_left(rig: LettersRig):
+    rig.set_aside(rig.order("o-1"))
+    rig.set_aside(rig.order("o-2"), error=Rejected("too_many"))
+    text = f'[[rule]]\nname = "{rig.name}"\nerror = "TimeoutError"\nservice = "{rig.service.name}"\n'
+    with serving(rig, text):
+        wait_for_deeds(rig, 1)
+        rig.set_aside(rig.order("o-3"))
+        wait_for_deeds(rig, 2)
+    with serving(rig, text):
+        rig.set_aside(rig.order("o-4"))
+        wait_for_deeds(rig, 3)
+    assert sorted(handed.key() or b"" for handed in rig.handed_in()) == [b"o-1", b"o-3", b"o-4"]
+    assert {deed["command"] for deed in rig.deeds()} == {f"millstream dlq serve: {rig.name}"}
+    labels = {"service": rig.service.name, "topic": rig.orders, "deed": "redrive"}
+    assert REGISTRY.get_sample_value("millstream_redrives_total", labels) == 3
+
+
+def test_letters_wait_as_long_as_the_rule_says_and_so_do_later_ones_of_their_key(rig: LettersRig):
+    first, second = rig.order("o-1"), rig.order("o-1")
+    rig.set_aside(first, error=TimeoutError("no answer"))
+    rig.set_aside(second, error=Rejected("quick"))
+    text = (
+        '[[rule]]\nname = "slow"\nerror = "TimeoutError"\nwait = "3s"\n'
+        '[[rule]]\nname = "quick"\nreason = "quick"\n[[rule]]\nname = "other"\nreason = "other"\n'
+    )
+    with serving(rig, text):
+        rig.set_aside(rig.order("o-2"), error=Rejected("other"))
+        wait_for_deeds(rig, 3)
+    keys = [(handed.key(), handed.offset()) for handed in rig.handed_in() if handed.key() == b"o-1"]
+    assert keys == [(b"o-1", first.offset()), (b"o-1", second.offset())]
+    failed = {letter.at: letter.last_failed for letter in rig.letters()}
+    from datetime import datetime
+
+    for deed in rig.deeds():
+        if "slow" in deed["command"]:
+            failure = failed[tuple(deed["origin"])]
+            assert failure is not None
+            assert (datetime.fromisoformat(deed["at"]) - failure).total_seconds() >= 3
+
+
+def test_a_letter_that_failed_too_often_is_discarded_or_left(rig: LettersRig):
+    rig.set_aside(rig.order("o-1"), error=Rejected("hopeless"), redrives=2)
+    rig.set_aside(rig.order("o-2"), error=Rejected("hopeful"), redrives=2)
+    text = (
+        '[[rule]]\nname = "hopeless"\nreason = "hopeless"\nmost-redrives = 2\ngive-up = "discard"\n'
+        '[[rule]]\nname = "hopeful"\nreason = "hopeful"\nmost-redrives = 2\n'
+    )
+    with serving(rig, text):
+        wait_for_deeds(rig, 1)
+        wait_until(lambda: refused(rig, "hopeful") == 1, seconds=20, what="the letter to be left")
+    [deed] = rig.deeds()
+    assert (deed["deed"], deed["origin"][0], deed["command"]) == (
+        "discard",
+        rig.orders,
+        "millstream dlq serve: hopeless",
+    )
+    assert rig.handed_in() == []
+
+
+def test_overtaken_letters_are_left_for_a_person_unless_the_rule_says_otherwise(rig: LettersRig):
+    rig.set_aside(rig.order("o-1"), error=Rejected("careful"))
+    rig.set_aside(rig.order("o-2"), error=Rejected("careless"))
+    rig.order("o-1"), rig.order("o-2")
+    text = (
+        '[[rule]]\nname = "careful"\nreason = "careful"\n'
+        '[[rule]]\nname = "careless"\nreason = "careless"\novertaken = true\n'
+    )
+    with serving(rig, text):
+        wait_until(lambda: refused(rig, "careful") == 1, seconds=20, what="the letter to be left")
+        wait_for_deeds(rig, 1)
+    assert [(handed.key(), handed.action) for handed in rig.handed_in()] == [(b"o-2", Action.HANDLE)]
+
+
+def test_the_hourly_cap_holds_over_restarts(rig: LettersRig):
+    rig.set_aside(*(rig.order(f"o-{n}") for n in range(4)))
+    text = f'[[rule]]\nname = "{rig.name}-capped"\nreason = "*"\nmost = 2\n'
+    with serving(rig, text):
+        wait_for_deeds(rig, 2)
+    other = f'{text}[[rule]]\nname = "marker"\nreason = "marker"\n'.replace('reason = "*"', 'reason = "TimeoutError"')
+    with serving(rig, other):
+        rig.set_aside(rig.order("o-9"), error=Rejected("marker"))
+        wait_for_deeds(rig, 3)
+    assert sum("capped" in deed["command"] for deed in rig.deeds()) == 2
