@@ -36,6 +36,9 @@ class Record(NamedTuple):
     def key(self) -> bytes | None:
         return b"p-1"
 
+    def value(self) -> bytes | None:
+        return b"whatever"
+
     def topic(self) -> str:
         return "shipping.events"
 

@@ -6,10 +6,11 @@ from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar, cast
 
 import msgspec
 
+from millstream.contracts.cloudevents import cloudevents_decoder
 from millstream.contracts.codec import Codec, codec_for
 from millstream.contracts.framing import schema_id_of
 from millstream.contracts.json import json_decoder, json_encoder, plain_json
-from millstream.contracts.json_schema import JsonCodec, json_schema_text
+from millstream.contracts.json_schema import JsonCodec, json_schema_text, json_writer
 from millstream.contracts.meeting import Expected, Read, Written, plain_json_payload, refusing
 from millstream.contracts.protobuf import ProtobufCodec, protobuf_schema
 from millstream.contracts.protobuf.raw import raw_fields
@@ -28,6 +29,11 @@ _LANGUAGES: dict[str, tuple[str, Callable[[type[Value]], str], Callable[[type[An
     "avro": ("AVRO", schema_text, codec_for),
     "protobuf": ("PROTOBUF", protobuf_schema, ProtobufCodec),
     "json_schema": ("JSON", json_schema_text, JsonCodec),
+}
+
+_WITHOUT_REGISTRY: dict[str, Callable[[type[Value]], Callable[[Any], bytes]]] = {
+    "json": json_encoder,
+    "cloudevents": json_writer,
 }
 
 FORGET_AFTER = 5.0
@@ -68,8 +74,8 @@ class Contracts:
         """
         for contract in contracts:
             home = topic or home_of(cast("type[Contract]", contract))
-            if isinstance(home, Topic) and home.format == "json":
-                self._encoders[contract] = json_encoder(contract)
+            if isinstance(home, Topic) and home.format in _WITHOUT_REGISTRY:
+                self._encoders[contract] = _WITHOUT_REGISTRY[home.format](contract)
                 continue
             kind, text, made = _LANGUAGES[home.format if isinstance(home, Topic) else "avro"]
             schema_id = self._asked.register(subject_for(home, full_name(contract)), text(contract), kind)
@@ -77,7 +83,10 @@ class Contracts:
             self._encoders[contract] = codec.encode
 
     def encode(self, record: Value) -> bytes:
-        """The bytes of an event or command. Raises `EncodeError` naming class and field."""
+        """The bytes of an event or command; for a topic of whole CloudEvents, those of its data.
+
+        Raises `EncodeError` naming class and field.
+        """
         return self.encoder(type(record))(record)
 
     def encoder(self, contract: type[Value]) -> Callable[[Any], bytes]:
@@ -99,15 +108,16 @@ class Contracts:
     def decoder(self, topics: Iterable[Topic]) -> "Decoder":
         """The decoder of what these topics carry. Schemas are looked up when they are first met.
 
-        Raises `DeclarationError` where a JSON topic is not the only one: its values do not say what they are.
+        Raises `DeclarationError` where a topic without a registry is not the only one: its values do not say whose.
         """
         topics = tuple(topics)
-        if any(topic.format == "json" for topic in topics):
+        expected = Expected(contract for topic in topics for contract in topic.contracts)
+        if any(topic.format in _WITHOUT_REGISTRY for topic in topics):
             if len(topics) != 1:
                 names = ", ".join(topic.name for topic in topics)
                 raise DeclarationError(f"one decoder for {names}: ask for a decoder of the JSON topic alone")
-            return Decoder(json_decoder(topics[0].contracts[0]))
-        expected = Expected(contract for topic in topics for contract in topic.contracts)
+            whole = topics[0].format == "cloudevents"
+            return Decoder(cloudevents_decoder(expected) if whole else json_decoder(topics[0].contracts[0]))
         by_prefix = {
             codec.prefix: codec.read
             for contract in expected.contracts
@@ -119,7 +129,7 @@ class Contracts:
         """The value as what JSON can hold, whatever its schema: for people who look. Raises `DecodeError`."""
         if not value:
             raise _empty()
-        if (isinstance(topic, Topic) and topic.format == "json") or value[0] != 0:
+        if (isinstance(topic, Topic) and topic.format in _WITHOUT_REGISTRY) or value[0] != 0:
             return plain_json(value)
         schema_id = schema_id_of(value)
         if (decode := self._plain.get(schema_id)) is None:
@@ -169,7 +179,9 @@ class Contracts:
     @property
     def _asked(self) -> Registry:
         if self._registry is None:
-            raise DeclarationError("all but plain JSON needs a schema registry: set MILLSTREAM_REGISTRY_URL")
+            raise DeclarationError(
+                "all but plain JSON and CloudEvents in JSON needs a schema registry: set MILLSTREAM_REGISTRY_URL"
+            )
         return self._registry
 
 

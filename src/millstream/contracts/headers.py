@@ -1,4 +1,4 @@
-"""Event metadata in Kafka headers: the binary form of CloudEvents, and W3C trace context.
+"""Event metadata: in Kafka headers, the binary form of CloudEvents, and W3C trace context.
 
 Headers cost as much as everything else that a hot loop does with a message: writing shares constants, reading
 looks first where our own writer puts things.
@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Protocol, TypeAlias
 
+from millstream.contracts.cloudevents import CONTENT_TYPE, headers_in
 from millstream.contracts.ids import position_id
 from millstream.declare.contract import Contract, full_name
 from millstream.declare.envelope import Envelope
@@ -26,6 +27,7 @@ _CONTENT = {
     "protobuf": b"application/protobuf",
     "json_schema": b"application/json",
     "json": b"application/json",
+    "cloudevents": CONTENT_TYPE,
 }
 _TRACEPARENT = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
@@ -35,6 +37,7 @@ class Received(Protocol):
 
     def headers(self) -> "Sequence[tuple[str, bytes | None]] | None": ...
     def key(self) -> bytes | None: ...
+    def value(self) -> bytes | None: ...
     def topic(self) -> str: ...
     def partition(self) -> int: ...
     def offset(self) -> int: ...
@@ -114,13 +117,25 @@ def identity(
     return id, _text(second) or id, _trace(trace)
 
 
+def metadata(message: Received, contract: type[Contract] | None) -> "Sequence[tuple[str, bytes | None]] | None":
+    """The headers of a message. Those of a whole CloudEvent, where only its value has them, are made of its attributes.
+
+    Never raises. `contract` is what the value turned out to be.
+    """
+    headers = message.headers()
+    if headers and headers[0][0] == "ce_id":
+        return headers
+    home = None if contract is None else contract.__home__
+    return headers if home is None or home.format != "cloudevents" else headers_in(message.value()) or headers
+
+
 def envelope_from(message: Received, contract: type[Contract] | None = None) -> Envelope:
     """The whole metadata of a message. `contract` is what its value turned out to be.
 
     Foreign records without headers get an id from their position, the full name of `contract` (or their topic) as their
     type, their topic as the source, and the broker's time. Never raises for what headers hold.
     """
-    headers = message.headers()
+    headers = metadata(message, contract)
     topic, partition, offset = message.topic(), message.partition(), message.offset()
     found = dict(headers or ())
     id, correlation_id, traceparent = identity(headers, topic, partition, offset)

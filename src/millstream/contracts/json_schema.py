@@ -162,18 +162,7 @@ class JsonCodec(Generic[V]):
     @cached_property
     def encode(self) -> Callable[[V], bytes]:
         """To bytes. Raises `EncodeError` that names the field."""
-        record, prefix, write, check = shape_of(self.contract), self.prefix, msgspec.json.encode, _check(self.contract)
-        name = self.contract.__name__
-        directly = is_plain(record) and not has_floats(record)
-
-        def encode(value: V) -> bytes:
-            check(value)
-            try:
-                return prefix + write(value if directly else to_json(record, value))
-            except (ValueError, TypeError, RecursionError, msgspec.MsgspecError) as error:
-                raise EncodeError(f"{name}: {error}") from None
-
-        return encode
+        return json_writer(self.contract, self.prefix)
 
     @cached_property
     def read(self) -> Callable[[bytes], V]:
@@ -187,8 +176,27 @@ class JsonCodec(Generic[V]):
         return self.read(message)
 
 
-def json_reader(contract: type[V], *, own: bool) -> Callable[[bytes], V]:
-    """A function from framed JSON to the class. Unless it is our `own`, fields may have their former names."""
+def json_writer(contract: type[V], prefix: bytes = b"") -> Callable[[V], bytes]:
+    """A function from the class to JSON after `prefix`. It raises `EncodeError`."""
+    record, write, check = shape_of(contract), msgspec.json.encode, _check(contract)
+    name = contract.__name__
+    directly = is_plain(record) and not has_floats(record)
+
+    def encode(value: V) -> bytes:
+        check(value)
+        try:
+            return prefix + write(value if directly else to_json(record, value))
+        except (ValueError, TypeError, RecursionError, msgspec.MsgspecError) as error:
+            raise EncodeError(f"{name}: {error}") from None
+
+    return encode
+
+
+def json_reader(contract: type[V], *, own: bool, start: int = 5) -> Callable[[bytes], V]:
+    """A function from JSON, from `start` on, to the class. Unless it is our `own`, fields may have their former names.
+
+    It raises `DecodeError`.
+    """
     record = shape_of(contract)
     read = msgspec.json.Decoder(contract).decode if own and is_plain(record) else None
     read_any = msgspec.json.Decoder().decode
@@ -196,7 +204,7 @@ def json_reader(contract: type[V], *, own: bool) -> Callable[[bytes], V]:
     check = _check(contract)
 
     def checked(message: bytes) -> V:
-        payload = message[5:]
+        payload = message[start:]
         value = read(payload) if read is not None else from_json(record, read_any(payload), contract.__name__)
         try:
             check(value)

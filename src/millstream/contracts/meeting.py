@@ -51,6 +51,25 @@ class Expected:
         except DecodeError as error:
             return refusing(error.reason, f"schema {schema_id}: {error.detail}")
 
+    def json_reader(self, name: str) -> Read:
+        """A function from JSON without a frame, an event called `name`; it raises `DecodeError`."""
+        if not any(name in upcaster.names for contract in self.contracts for upcaster in contract.__upcasters__):
+            return json_reader(self._named(name), own=False, start=0)
+        made: dict[Upcaster | None, Read] = {}
+
+        def read(data: bytes) -> Any:
+            value = plain_json(data)
+            new, upcaster = self._upcaster(name, frozenset(value if isinstance(value, dict) else ())) or (None, None)
+            if upcaster not in made:
+                if new is None or upcaster is None:
+                    made[upcaster] = json_reader(self._named(name), own=False, start=0)
+                else:
+                    old = plain_json if upcaster.old is None else Expected([upcaster.old]).json_reader(name)
+                    made[upcaster] = _upcast(new, upcaster, old)
+            return made[upcaster](data)
+
+        return read
+
     def _avro(self, schema_id: int, schema: Any) -> Read:
         name = record_name(schema) if isinstance(schema, dict) else str(schema)[:80]
         if found := self._upcaster(name, _avro_fields(schema)):
@@ -88,7 +107,7 @@ class Expected:
     def _named(self, name: str) -> type[Value]:
         if (contract := self._by_name.get(name)) is None:
             expected = ", ".join(map(full_name, self.contracts))
-            raise DecodeError("unexpected_type", f"it is {name}; expected {expected}")
+            raise DecodeError("unexpected_type", f"it is {name[:200]}; expected {expected}")
         return contract
 
     def _upcaster(self, name: str, fields: frozenset[str]) -> tuple[type[Value], Upcaster] | None:

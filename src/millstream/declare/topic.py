@@ -10,7 +10,7 @@ from millstream.errors import DeclarationError
 FOREVER: Final = timedelta.max
 """Retention of a topic that is the truth: nothing is ever deleted."""
 
-Format = Literal["avro", "protobuf", "json_schema", "json"]
+Format = Literal["avro", "protobuf", "json_schema", "json", "cloudevents"]
 Subjects = Literal["topic_record", "topic", "record"]
 
 
@@ -22,8 +22,9 @@ class Topic:
     - `partitions`: how many; the same for all topics that one store reads.
     - `retention`: how long records are kept; `FOREVER` for an event store.
     - `compacted`: keep the newest record of each key instead (retention does not apply).
-    - `format`: `"avro"`, `"protobuf"` or `"json_schema"` with a schema registry, or `"json"` for foreign topics: plain
-      JSON objects without headers, all of one class.
+    - `format`: `"avro"`, `"protobuf"` or `"json_schema"` with a schema registry; without one, for foreign topics,
+      `"json"` (plain JSON objects without headers, all of one class) or `"cloudevents"` (whole CloudEvents in JSON,
+      CloudEvents' structured mode, whose `type` is a class's full name or one of its aliases).
     - `subjects`: what the registry files schemas under: `"topic_record"` (topic and class), `"topic"` (the topic, which
       then has one class) or `"record"` (the class, wherever it travels).
 

@@ -140,10 +140,10 @@ class Publisher:
                     f"{self._service} does not declare that it publishes {type(event).__name__}: "
                     f"Service({self._service!r}, publishes=[{type(event).__name__}])"
                 )
-            key, value = way.key(event).encode(), way.encode(event)
+            key, data = way.key(event).encode(), way.encode(event)
             own_id, cause = (id, None) if ordinal == 0 else (derived_id(id, "publish", ordinal), id)
             headers = way.headers(own_id, correlation_id, cause, self._sent(way.topic, key, traceparent))
-            records.append((way.topic, key, value, headers))
+            records.append((way.topic, key, way.value(data, headers), headers))
         return records
 
     def _sent(self, topic: str, key: bytes, traceparent: bytes | None) -> bytes | None:

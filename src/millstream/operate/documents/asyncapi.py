@@ -9,19 +9,22 @@ from typing import Any
 from millstream.declare import Contract, Kind, Service, full_name
 from millstream.operate.documents.examples import example_of
 from millstream.operate.documents.model import MessageTold, SystemTold, TopicTold
-from millstream.operate.schemas.declared import schema_in
+from millstream.operate.documents.whole import whole_example, whole_schema
+from millstream.operate.schemas.declared import TYPES, schema_in
 
 _SCHEMA_FORMATS = {
     "avro": "application/vnd.apache.avro;version=1.9.0",
     "protobuf": "application/vnd.google.protobuf;version=3",
     "json_schema": "application/schema+json;version=draft-2020-12",
     "json": "application/schema+json;version=draft-2020-12",
+    "cloudevents": "application/schema+json;version=draft-2020-12",
 }
 _CONTENT_TYPES = {
     "avro": "application/vnd.apache.avro",
     "protobuf": "application/x-protobuf",
     "json_schema": "application/json",
     "json": "application/json",
+    "cloudevents": "application/cloudevents+json",
 }
 _LOOKUP = {
     "topic_record": "TopicRecordIdStrategy",
@@ -110,16 +113,16 @@ def _operation(action: str, service: Service, told: TopicTold, classes: list[typ
 
 def _message(told: TopicTold, message: MessageTold) -> dict[str, Any]:
     topic, contract = told.topic, message.contract
-    schema = schema_in("json_schema" if topic.format == "json" else topic.format, contract)
     kafka: dict[str, Any] = {
         "key": {"type": "string", "description": f"{contract.__key_field__} of the {message.kind}"}
     }
-    if topic.format != "json":
+    if topic.format in TYPES:
         kafka |= {
             "schemaIdLocation": "payload",
             "schemaIdPayloadEncoding": "confluent",
             "schemaLookupStrategy": _LOOKUP[topic.subjects],
         }
+    example = whole_example(contract) if topic.format == "cloudevents" else example_of(contract)
     made = {
         "name": full_name(contract),
         "title": contract.__name__,
@@ -129,12 +132,20 @@ def _message(told: TopicTold, message: MessageTold) -> dict[str, Any]:
         "traits": [{"$ref": "#/components/messageTraits/cloudevents"}],
         "payload": {
             "schemaFormat": _SCHEMA_FORMATS[topic.format],
-            "schema": schema if topic.format == "protobuf" else json.loads(schema),
+            "schema": _schema(topic.format, contract),
         },
         "bindings": {"kafka": kafka | {"bindingVersion": "0.5.0"}},
-        "examples": [{"name": contract.__name__, "payload": example_of(contract)}],
+        "examples": [{"name": contract.__name__, "payload": example}],
     }
     return {key: value for key, value in made.items() if value != ""}
+
+
+def _schema(format: str, contract: type[Contract]) -> Any:
+    """As text where it is no JSON."""
+    if format == "cloudevents":
+        return whole_schema(contract)
+    schema = schema_in(format if format in TYPES else "json_schema", contract)
+    return schema if format == "protobuf" else json.loads(schema)
 
 
 def _headers() -> dict[str, Any]:
