@@ -1,11 +1,21 @@
 """One partition of a store, in memory."""
 
 from collections.abc import Callable, Iterator
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from millstream.declare import Store, Value
 
-V = TypeVar("V", bound=Value)
+V = TypeVar("V")
+C = TypeVar("C", covariant=True)
+D = TypeVar("D", bound=Value)
+
+
+class Declared(Protocol[C]):
+    """What says of what class a store's values are."""
+
+    @property
+    def value(self) -> type[C]: ...
+
 
 _NEVER: Any = object()
 """In an undo entry: the transaction had not touched the key before."""
@@ -21,7 +31,7 @@ class MemoryStore(Generic[V]):
     """
 
     def __init__(
-        self, store: Store[V], encode: Callable[[V], bytes] | None = None, decode: Callable[[bytes], V] | None = None
+        self, store: Declared[V], encode: Callable[[V], bytes] | None = None, decode: Callable[[bytes], V] | None = None
     ) -> None:
         self._store = store
         self._class = store.value
@@ -118,7 +128,7 @@ class MemoryStore(Generic[V]):
         return value
 
 
-def memory(store: Store[V]) -> MemoryStore[V]:
+def memory(store: Store[D]) -> MemoryStore[D]:
     """A store for calling a handler in a test, with nothing running.
 
     >>> class Parcel(Value):

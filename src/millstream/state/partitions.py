@@ -1,17 +1,20 @@
 """The stores of a service, for the partitions that this instance holds."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 from millstream.contracts.catalogue import Contracts
 from millstream.declare import Service, Store
 from millstream.errors import Unavailable
 from millstream.kafka.port import Admin, Kafka
+from millstream.state.kept import Kept
 from millstream.state.memory import MemoryStore
 from millstream.telemetry import get_logger, metrics
 
 log = get_logger(__name__)
+
+AnyStore: TypeAlias = Store[Any] | Kept[Any]
 
 Progress = Callable[[str, int, float], None]
 """Told of a restore as it goes: the changelog, how many records so far, and seconds since it began."""
@@ -34,6 +37,7 @@ class StatePartitions:
     Partition n of a store belongs to partition n of the topics that its handlers read, and to partition n of its
     changelog.
 
+    - `kept`: what the runtime keeps beside the stores of the service.
     - `patience`: seconds that a restore waits for a transaction that somebody else left open.
     """
 
@@ -42,6 +46,7 @@ class StatePartitions:
         service: Service,
         contracts: Contracts,
         kafka: Kafka,
+        kept: Sequence[Kept[Any]] = (),
         *,
         patience: float = 60.0,
         progress: Progress | None = None,
@@ -50,17 +55,22 @@ class StatePartitions:
         self._kafka = kafka
         self._patience = patience
         self._progress = progress
-        self._changelogs = {store: store.changelog(service.name) for store in service.stores()}
+        self._changelogs: dict[AnyStore, str] = {store: store.changelog(service.name) for store in service.stores()}
         self._ways = {store: contracts.values(topic, store.value) for store, topic in self._changelogs.items()}
-        self._held: dict[int, dict[Store[Any], MemoryStore[Any]]] = {}
+        self._kept = tuple(kept)
+        self._changelogs |= {store: store.topic for store in self._kept}
+        self._held: dict[int, dict[AnyStore, MemoryStore[Any]]] = {}
 
     @property
     def held(self) -> set[int]:
         """The partitions that are here."""
         return set(self._held)
 
-    def stores(self, partition: int) -> dict[Store[Any], MemoryStore[Any]]:
-        """The stores of one partition, as handlers are given them. Raises `KeyError` for one that is not here."""
+    def stores(self, partition: int) -> dict[AnyStore, MemoryStore[Any]]:
+        """The stores of one partition, as handlers are given them, and what the runtime keeps.
+
+        Raises `KeyError` for a partition that is not here.
+        """
         return self._held[partition]
 
     def restore(self, partitions: Iterable[int]) -> None:
@@ -72,15 +82,18 @@ class StatePartitions:
         new = sorted(set(partitions) - self._held.keys())
         if not new:
             return
-        fresh = {
-            partition: {store: MemoryStore(store, way.encode, way.decode) for store, way in self._ways.items()}
-            for partition in new
-        }
+        fresh = {partition: self._empty() for partition in new}
         if self._changelogs:
             self._wait_until_settled(new)
         for store, topic in self._changelogs.items():
             self._read(store, topic, {partition: fresh[partition][store] for partition in new})
         self._held |= fresh
+
+    def _empty(self) -> dict[AnyStore, MemoryStore[Any]]:
+        stores: dict[AnyStore, MemoryStore[Any]] = {
+            store: MemoryStore(store, way.encode, way.decode) for store, way in self._ways.items()
+        }
+        return stores | {store: store.partition() for store in self._kept}
 
     def drop(self, partitions: Iterable[int]) -> None:
         """Forget partitions that somebody else holds from now on."""
@@ -131,7 +144,7 @@ class StatePartitions:
         finally:
             admin.close()
 
-    def _read(self, store: Store[Any], topic: str, states: dict[int, MemoryStore[Any]]) -> None:
+    def _read(self, store: AnyStore, topic: str, states: dict[int, MemoryStore[Any]]) -> None:
         began, count = time.monotonic(), 0
         restores = {partition: state.restore for partition, state in states.items()}
         for batch in self._kafka.read_to_end(topic, list(states)):
