@@ -1,5 +1,8 @@
 """What people see of dead letters, and how they choose among them."""
 
+from collections.abc import Callable
+from subprocess import CompletedProcess
+
 import pytest
 from tests.operate.dlq.rig import LettersRig
 
@@ -104,3 +107,17 @@ def test_what_no_worker_wrote_is_passed_over(rig: LettersRig):
     producer.close()
     assert rig.call("list", "--json").rows == []
     assert "is no dead letter" in rig.call("show", f"{rig.dlq}:0:0").refused
+
+
+@pytest.mark.parametrize("command", ["list", "show", "redrive", "edit", "discard", "serve"])
+def test_every_command_explains_itself_with_examples(millstream: Callable[..., CompletedProcess[str]], command: str):
+    helped = millstream("dlq", command, "--help")
+    assert helped.returncode == 0
+    assert f"millstream dlq {command}" in helped.stdout.split("Examples:")[1]
+    assert "Exit codes" in helped.stdout
+
+
+def test_what_is_refused_is_a_line_and_exit_code_2(millstream: Callable[..., CompletedProcess[str]]):
+    refused = millstream("dlq", "redrive")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert refused.stderr.startswith("millstream: Which letters?")

@@ -1,17 +1,9 @@
 """Handing letters in again: to the failing group alone, each once, in order, and where nothing speaks against it."""
 
-from concurrent.futures import ThreadPoolExecutor, wait
-
 import pytest
 from tests.operate.dlq.rig import LettersRig
 
-from millstream.operate.dlq.audit import AUDIT, SPEC
-from millstream.operate.dlq.bulk import Limits, carry_out, redrives
-from millstream.operate.dlq.clerk import Clerk, Done, Person
 from millstream.runtime.redrive import Action
-from millstream.testing.child import wait_until
-
-ANN, BOB = Person("ann@desk", "test"), Person("bob@desk", "test")
 
 
 def test_a_redrive_is_the_event_itself_for_the_group_that_failed(rig: LettersRig):
@@ -158,47 +150,3 @@ def test_discarding_says_so_and_lets_a_parked_key_go_on(rig: LettersRig):
     assert (handed.key(), handed.action, handed.offset()) == (b"o-2", Action.DISCARD, parked.offset())
     assert [(deed["deed"], deed["why"]) for deed in rig.deeds()] == [("discard", "tests")] * 2
     assert {row["state"] for row in rig.call("list", "--state", "all", "--json").rows} == {"discarded"}
-
-
-def test_two_at_once_take_turns_and_nothing_is_done_twice(rig: LettersRig):
-    rig.set_aside(*(rig.order(f"o-{n}") for n in range(6)))
-    anns, bobs = rig.office(), rig.office()
-    works = [list(redrives(office, rig.letters(), Limits())) for office in (anns, bobs)]
-    with (
-        Clerk(rig.kafka, rig.admin, rig.dlq, anns.audit, ANN) as ann,
-        Clerk(rig.kafka, rig.admin, rig.dlq, bobs.audit, BOB) as bob,
-    ):
-        done = ann.do(works[0][:2])
-        assert [one.mine for one in done] == [True, True]
-        overlapping = bob.do(works[1][1:4])
-        assert [one.mine for one in overlapping] == [False, True, True]
-        assert overlapping[0].entry.by == "ann@desk"
-        # Bob has fenced her; she begins again and finds what he did.
-        assert [one.mine for one in ann.do(works[0])] == [True, True, False, False, True, True]
-    assert len(rig.handed_in()) == len(rig.deeds()) == 6
-
-
-def test_a_transaction_that_somebody_left_open_is_waited_for(rig: LettersRig):
-    """What an open transaction hides on the audit could have been done already."""
-    rig.set_aside(rig.order("o-1"))
-    office = rig.office()
-    plans = list(redrives(office, rig.letters(), Limits()))
-    rig.admin.ensure_topics([SPEC])
-    hiding = rig.kafka.transactional_producer(f"{rig.name}.hiding")
-    hiding.begin()
-    hiding.produce(AUDIT, b"{}", b"not of ours", partition=0)
-    with ThreadPoolExecutor(1) as pool:
-        done = pool.submit(lambda: list(carry_out(office, plans, ANN)))
-        place = (AUDIT, 0)
-        wait_until(
-            lambda: rig.admin.end_offsets([place], "read_uncommitted") != rig.admin.end_offsets([place]),
-            seconds=10,
-            what="an open transaction on the audit",
-        )
-        assert not wait([done], 1.0).done
-        hiding.abort()
-        hiding.close()
-        [one] = done.result(30)
-    assert isinstance(one, Done)
-    assert one.mine
-    assert len(rig.handed_in()) == 1
