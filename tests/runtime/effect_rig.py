@@ -28,7 +28,7 @@ from millstream.declare import (
     seconds,
 )
 from millstream.errors import Unsettled
-from millstream.kafka import Message, TopicSpec, connect
+from millstream.kafka import Message, Producer, TopicSpec, connect
 from millstream.runtime.dead_letters import PREFIX
 from millstream.runtime.effect_parking import ParkedTopic
 from millstream.runtime.effect_worker import EffectWorker
@@ -190,22 +190,8 @@ class EffectRig:
 
     def redrive(self, letter: Message, action: Action = Action.HANDLE, number: int | None = None) -> None:
         """Hand a dead letter in again, or the charge with another number in its place."""
-        headers = letter.headers() or []
-        said = {name.removeprefix(PREFIX): value for name, value in headers if name.startswith(PREFIX)}
-        at = (said["topic"].decode(), int(said["partition"]), int(said["offset"]))
-        value = letter.value()
-        if number is not None:
-            value = msgspec.json.encode(msgspec.json.decode(value or b"") | {"number": number})
-        original = [header for header in headers if not header[0].startswith(PREFIX)]
-        count = int(said.get("redrives", b"0")) + 1
         producer = self.kafka.producer()
-        producer.produce(
-            self.redrive_topic,
-            value,
-            letter.key(),
-            redrive_headers(original, at=at, milliseconds=int(said["timestamp"]), action=action, count=count),
-            partition=at[1],
-        )
+        produce_redrive(producer, self.redrive_topic, letter, action, number)
         producer.flush()
         producer.close()
 
@@ -261,6 +247,21 @@ class EffectRig:
             what=f"{count} outcomes of {self.service.name}",
             every=0.05,
         )
+
+
+def produce_redrive(
+    producer: Producer, topic: str, letter: Message, action: Action = Action.HANDLE, number: int | None = None
+) -> None:
+    headers = letter.headers() or []
+    said = {name.removeprefix(PREFIX): value for name, value in headers if name.startswith(PREFIX)}
+    at = (said["topic"].decode(), int(said["partition"]), int(said["offset"]))
+    value = letter.value()
+    if number is not None:
+        value = msgspec.json.encode(msgspec.json.decode(value or b"") | {"number": number})
+    original = [header for header in headers if not header[0].startswith(PREFIX)]
+    count = int(said.get("redrives", b"0")) + 1
+    again = redrive_headers(original, at=at, milliseconds=int(said["timestamp"]), action=action, count=count)
+    producer.produce(topic, value, letter.key(), again, partition=at[1])
 
 
 def main() -> None:

@@ -1,0 +1,22 @@
+"""Effects that fail, in worlds where everything goes wrong: instances die and freeze, brokers and networks fail."""
+
+import pytest
+from tests.runtime.effect_world import till
+
+from millstream.testing.simulation import ROUGH
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_each_charge_has_one_outcome_in_the_order_of_its_card(seed: int):
+    with till(seed, ROUGH) as payments:
+        payments.finish()
+        payments.check()
+
+
+def test_a_world_with_effects_tells_the_same_story_again():
+    def story(seed: int) -> str:
+        with till(seed, ROUGH, charges=40) as payments:
+            payments.finish()
+            return payments.world.story
+
+    assert [story(seed) for seed in range(5)] == [story(seed) for seed in range(5)]
