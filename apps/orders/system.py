@@ -18,4 +18,5 @@ system = System(
         Sandbox("edge", "orders.sandbox.edge:main", public=True),
         Sandbox("shoppers", "orders.sandbox.shoppers:main", optional=True),
     ],
+    simulation="orders.simulation:scenario",
 )

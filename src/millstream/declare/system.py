@@ -29,13 +29,18 @@ class System:
 
     - `services`: `"module:attribute"` of each; the attribute, with `-` for `_`, is the service's name.
     - `sandbox`: processes of the outside world, for `millstream up`.
+    - `simulation`: `"module:function"` of what `millstream simulate` runs for each seed, `(World) -> list[str]`:
+      what is wrong in the end.
 
     >>> System("orders", services=["orders.order:order", "orders.read_model:read_model"]).names
     ('order', 'read-model')
     """
 
-    def __init__(self, name: str, services: Sequence[str], sandbox: Sequence[Sandbox] = ()) -> None:
+    def __init__(
+        self, name: str, services: Sequence[str], sandbox: Sequence[Sandbox] = (), *, simulation: str | None = None
+    ) -> None:
         self.name = name
+        self.simulation = simulation
         self._places = {_name_in(place): place for place in services}
         self.sandbox = {process.name: process for process in sandbox}
         if len(self._places) != len(services):

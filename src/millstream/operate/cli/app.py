@@ -10,6 +10,7 @@ from millstream.operate.cli.lag import lag
 from millstream.operate.cli.run import run
 from millstream.operate.cli.schemas import EXIT_CODES as FOUND
 from millstream.operate.cli.schemas import schemas
+from millstream.operate.cli.simulate import simulate
 from millstream.operate.cli.tail import tail
 from millstream.operate.cli.topics import topics
 from millstream.operate.cli.up import up
@@ -32,7 +33,7 @@ def broker(context: typer.Context) -> None:
     become_broker(context.args)
 
 
-for command in (up, run, topics, lag, tail, config):
+for command in (up, run, topics, lag, tail, config, simulate):
     app.command(epilog=EXIT_CODES)(command)
 app.command(epilog=FOUND)(docs)
 app.add_typer(schemas, name="schemas")

@@ -1,0 +1,31 @@
+"""One world of the order system: everything runs, everything fails, and then it must have come out right."""
+
+from millstream.testing.simulation import CALM, World
+from millstream.testing.simulation.services import Services
+from orders.email.service import Mailer
+from orders.payment.gateway import Gateway
+from orders.simulation.customers import Customers
+from orders.simulation.outside import GOOD, Outside, SimulatedGateway, SimulatedMailer
+from orders.simulation.truth import Truth
+from orders.system import system
+
+ORDERS = 200
+PAIRS = ("order", "inventory", "payment", "shipping", "email")
+"""Services that may have two instances."""
+
+
+def scenario(world: World, orders: int = ORDERS) -> list[str]:
+    """What is wrong when `orders` orders have ended in a world with faults. Raises TimeoutError if they do not end."""
+    outside = Outside(world)
+    gateway, mailer = SimulatedGateway(outside), SimulatedMailer(outside)
+    services = Services(world, system.services(), {Gateway: gateway.provide, Mailer: mailer.provide})
+    customers = Customers(world, services, system.service("order"), orders)
+    services.start({name: world.random.randint(1, 2) for name in PAIRS})
+    world.process("web", customers.serve)
+    world.until(lambda: customers.done, 600, "the customers to have asked for everything", every=0.5)
+    outside.manners = GOOD
+    world.faults = CALM
+    world.broker.restart()
+    services.settle(600)
+    truth = Truth(world.kafka(services.settings()), services.contracts, world.folder)
+    return list(truth.violations(customers.requests, gateway, mailer))

@@ -1,0 +1,146 @@
+"""What must be true of the order system when nothing is on its way any more, whatever went wrong before."""
+
+import sqlite3
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from contextlib import closing
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from millstream.contracts import Contracts
+from millstream.declare import Topic
+from millstream.kafka import Kafka
+from orders import contracts as declared
+from orders.contracts import (
+    MailDue,
+    OrderCancelled,
+    OrderCompleted,
+    OrderCreated,
+    OrderEvent,
+    PaymentCompleted,
+    PaymentRefunded,
+    RequestReturn,
+    ReturnCompleted,
+    ReturnRefunded,
+    StockProduct,
+)
+from orders.simulation.customers import Request
+from orders.simulation.outside import SimulatedGateway, SimulatedMailer
+
+TOPICS = tuple(value for value in vars(declared).values() if isinstance(value, Topic))
+
+
+class Truth:
+    """All events of a world that has come to rest, and what others remember of it."""
+
+    def __init__(self, kafka: Kafka, contracts: Contracts, folder: Path) -> None:
+        self._folder = folder
+        self.events: defaultdict[type, list[tuple[str, Any]]] = defaultdict(list)
+        """By class, with the id of each."""
+        self.dead: list[str] = []
+        for topic in TOPICS:
+            decode = contracts.decoder([topic]).decode
+            for batch in kafka.read_to_end(topic.name):
+                for message in batch:
+                    event = decode(message.value())
+                    headers = dict(message.headers() or ())
+                    self.events[type(event)].append(((headers.get("ce_id") or b"").decode(), event))
+            for batch in kafka.read_to_end(topic.dead_letters):
+                for message in batch:
+                    reason = dict(message.headers() or ())
+                    self.dead.append(f"{topic.dead_letters}: {reason}")
+
+    def violations(self, requests: list[Request], gateway: SimulatedGateway, mailer: SimulatedMailer) -> Iterator[str]:
+        """What is not as it must be."""
+        yield from (f"dead letter: {letter}" for letter in self.dead)
+        yield from self._orders(requests)
+        yield from self._money(gateway)
+        yield from self._stock()
+        yield from self._mails(mailer)
+        yield from self._rows()
+
+    def _orders(self, requests: list[Request]) -> Iterator[str]:
+        placed = {request.id for request in requests if isinstance(request.events[0], OrderCreated)}
+        written = {event.order_id for _, event in self.events[OrderCreated]}
+        if placed != written:
+            yield f"orders placed and not written down, or the other way round: {sorted(placed ^ written)}"
+        ends = Counter(event.order_id for kind in (OrderCompleted, OrderCancelled) for _, event in self.events[kind])
+        for id in sorted(placed):
+            if ends[id] != 1:
+                yield f"order {id} ends {ends[id]} times"
+        wanted = {request.id for request in requests if isinstance(request.events[0], RequestReturn)}
+        returned = Counter(event.return_id for _, event in self.events[ReturnCompleted])
+        if returned != Counter(wanted):
+            yield f"returns do not end once each: {sorted((returned - Counter(wanted)) + (Counter(wanted) - returned))}"
+
+    def _money(self, gateway: SimulatedGateway) -> Iterator[str]:
+        paid = {event.order_id: event.amount for _, event in self.events[PaymentCompleted]}
+        back = {event.order_id: event.amount for _, event in self.events[PaymentRefunded]}
+        totals = {event.order_id: event.total for _, event in self.events[OrderCreated]}
+        completed = {event.order_id for _, event in self.events[OrderCompleted]}
+        for id, total in totals.items():
+            charge = gateway.charges.get(id)
+            kept = Decimal(charge.amount) if charge is not None and charge.state == "charged" else Decimal(0)
+            if kept != (total if id in completed else 0):
+                ended = "completed" if id in completed else "not completed"
+                yield f"order {id} of {total} cost the customer {kept}, and is {ended}"
+            if id in completed and paid.get(id) != total:
+                yield f"order {id} is completed, and its payments say {paid.get(id)}"
+            given = Decimal(charge.amount) if charge is not None and charge.state == "refunded" else Decimal(0)
+            if back.get(id, Decimal(0)) != given:
+                yield f"order {id} got {given} back, and events say {back.get(id)}"
+        refunds = {event.return_id: event.amount for _, event in self.events[ReturnRefunded]}
+        if refunds != gateway.refunds:
+            yield f"refunds of returns are {gateway.refunds}, and events say {refunds}"
+        for kind in (PaymentCompleted, PaymentRefunded):
+            for id, count in Counter(event.order_id for _, event in self.events[kind]).items():
+                if count > 1:
+                    yield f"{kind.__name__} of order {id} is said {count} times"
+
+    def _stock(self) -> Iterator[str]:
+        expected: Counter[str] = Counter()
+        for event in {event.delivery_id: event for _, event in self.events[StockProduct]}.values():
+            expected[event.product] += event.quantity
+        for event in {event.return_id: event for _, event in self.events[RequestReturn]}.values():
+            for line in event.lines:
+                expected[line.product] += line.quantity
+        completed = {event.order_id for _, event in self.events[OrderCompleted]}
+        for event in {event.order_id: event for _, event in self.events[OrderCreated]}.values():
+            if event.order_id in completed:
+                for line in event.lines:
+                    expected[line.product] -= line.quantity
+        for product, on_hand, reserved in self._query("inventory", "SELECT product, on_hand, reserved FROM products"):
+            if on_hand != expected[product] or reserved:
+                yield f"stock of {product}: {on_hand}, of it reserved {reserved}; it must be {expected[product]}, 0"
+
+    def _mails(self, mailer: SimulatedMailer) -> Iterator[str]:
+        due = {f"<{id}@orders.shop.example>" for id, _ in self.events[MailDue]}
+        if due != set(mailer.mails):
+            yield f"mails due and not sent, or the other way round: {sorted(due ^ set(mailer.mails))}"
+        kinds = Counter((event.about, event.kind) for _, event in dict(self.events[MailDue]).items())
+        for order_id in {event.order_id for _, event in self.events[OrderCreated]}:
+            kinds[order_id, "created"] -= 1
+        for kind, name in ((OrderCompleted, "completed"), (OrderCancelled, "cancelled")):
+            for _, event in self.events[kind]:
+                kinds[event.order_id, name] -= 1
+        for _, event in self.events[ReturnCompleted]:
+            kinds[event.return_id, "returned"] -= 1
+        for (about, kind), count in kinds.items():
+            if count:
+                yield f"mails of {about} that it is {kind}: {count:+} against what happened"
+
+    def _rows(self) -> Iterator[str]:
+        shown = dict(self._query("read-model", "SELECT id, status FROM order_rows"))
+        for kind, status in ((OrderCompleted, "completed"), (OrderCancelled, "cancelled")):
+            for _, event in self.events[kind]:
+                if shown.get(event.order_id) != status:
+                    yield f"order {event.order_id} is {status}, and shown as {shown.get(event.order_id)}"
+        known = {id for kind, events in self.events.items() if issubclass(kind, OrderEvent) for id, _ in events}
+        kept = {id for (id,) in self._query("read-model", "SELECT event_id FROM history")}
+        if missing := known - kept:
+            yield f"events missing in the history: {sorted(missing)}"
+
+    def _query(self, service: str, statement: str) -> list[Any]:
+        with closing(sqlite3.connect(self._folder / "services" / f"{service}.db")) as db:
+            return db.execute(statement).fetchall()

@@ -1,0 +1,157 @@
+"""The services of a system as processes of a world: each with the workers that it has elsewhere, but for its web."""
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from copy import copy
+from functools import cache
+from typing import Any
+
+from sqlalchemy import Engine
+
+from millstream.contracts import Contracts
+from millstream.declare import Service
+from millstream.errors import Unavailable
+from millstream.kafka import Kafka
+from millstream.operate.assembly import assemble_handlers, topics_of
+from millstream.operate.run import Crew
+from millstream.runtime.database import open_database
+from millstream.runtime.worker import Worker
+from millstream.settings import Settings, load_settings
+from millstream.telemetry import Health, Tracer
+from millstream.testing.simulation.registry import SimulatedRegistry
+from millstream.testing.simulation.world import World
+
+QUIET_SECONDS = 3.0
+"""Nothing is read or written for so long: longer than anybody's pause, so there is nothing more to do."""
+
+PARTITIONS = 2
+"""Of topics that are declared with more: two instances share them out as they would any number, and it takes less."""
+
+
+class Services:
+    """Services of one system in a world.
+
+    - `providers`: what takes the place of resources of effects, by their class; see `Service.provides`.
+
+    Nothing runs before `start`; topics and schemas are there at once.
+
+        services = Services(world, system.services(), providers={Gateway: gateway})
+        services.start({"payment": 2})
+        services.settle(seconds=600)
+    """
+
+    def __init__(
+        self, world: World, services: Iterable[Service], providers: Mapping[type, Callable[..., Any]] | None = None
+    ) -> None:
+        self._world = world
+        self._services = {service.name: _provided(service, providers or {}) for service in services}
+        self.contracts = contracts_of(*self._services.values())
+        self._groups = {
+            group: topics for service in self._services.values() for group, topics in _groups(service).items()
+        }
+        specs = {
+            spec.name: spec._replace(partitions=min(PARTITIONS, spec.partitions))
+            for service in self._services.values()
+            for spec in topics_of(service)
+        }
+        self._partitions = [(spec.name, number) for spec in specs.values() for number in range(spec.partitions)]
+        world.kafka(self.settings()).admin().ensure_topics(list(specs.values()))
+
+    def settings(self, slot: int = 0) -> Settings:
+        """What an instance is told: impatient enough for trouble to be seen."""
+        return _settings(slot).model_copy(update={"data_dir": self._world.folder})
+
+    def start(self, instances: Mapping[str, int]) -> None:
+        """Let so many instances of each service run, one where nothing is said."""
+        for name, service in self._services.items():
+            for slot in range(instances.get(name, 1)):
+                self._world.process(f"{name}-{slot}", lambda service=service, slot=slot: self._run(service, slot))
+
+    def settle(self, seconds: float) -> None:
+        """Let the world go on until everything is read and nothing more is written. Raises TimeoutError."""
+        state, since = None, self._world.now
+
+        def quiet() -> bool:
+            nonlocal state, since
+            found = self._state()
+            if found is None or found != state:
+                state, since = found, self._world.now
+            return state is not None and self._world.now - since >= QUIET_SECONDS * 1_000_000
+
+        self._world.until(quiet, seconds, "all to be read and nothing more to be written", every=1.0)
+
+    def _state(self) -> Any:
+        """Where all partitions end; None while not all is read."""
+        admin = self._world.kafka(self.settings()).admin()
+        try:
+            if any(each.lag for group, topics in self._groups.items() for each in admin.group_lag(group, topics)):
+                return None
+            return admin.end_offsets(self._partitions, "read_uncommitted")
+        except Unavailable:
+            # A transaction that somebody left open ends in its own time.
+            return None
+        finally:
+            admin.close()
+
+    def _run(self, service: Service, slot: int) -> None:
+        settings, stop = self.settings(slot), threading.Event()
+        kafka: Kafka = self._world.kafka(settings, f"{service.name}-{slot}")
+
+        @cache
+        def engine() -> Engine:
+            return open_database(service, settings)
+
+        try:
+            workers, late = assemble_handlers(
+                service, settings, self.contracts, kafka, engine, health=Health(), tracer=Tracer()
+            )
+            crew = Crew(
+                [_Told(self._world, each) for each in workers], [_Told(self._world, each) for each in late], stop
+            )
+            crew.start()
+            stop.wait()
+            crew.finish()
+        finally:
+            if engine.cache_info().currsize:
+                engine().dispose()
+        raise RuntimeError("a worker failed; the process is to be started again")
+
+
+class _Told:
+    """A worker whose failure is part of the story."""
+
+    def __init__(self, world: World, worker: Worker) -> None:
+        self.name = worker.name
+        self._world, self._worker = world, worker
+
+    def run(self, stop: threading.Event) -> None:
+        try:
+            self._worker.run(stop)
+        except Exception as error:
+            self._world.tell(self._world.life.name, f"{self.name} fails: {type(error).__name__}: {error}")
+            raise
+
+
+@cache
+def contracts_of(*services: Service) -> Contracts:
+    """The schemas of these services, registered in one order; they outlast a world, because they never change."""
+    contracts = Contracts(SimulatedRegistry())
+    for service in services:
+        contracts.register(service.produced())
+    return contracts
+
+
+@cache
+def _settings(slot: int) -> Settings:
+    return load_settings(slot=slot, session_timeout_ms=6_000, heartbeat_interval_ms=1_000, commit_interval_ms=50)
+
+
+def _provided(service: Service, providers: Mapping[type, Callable[..., Any]]) -> Service:
+    mine = copy(service)
+    mine.providers = {**service.providers, **{kind: providers[kind] for kind in service.providers if kind in providers}}
+    return mine
+
+
+def _groups(service: Service) -> dict[str, list[str]]:
+    groups = {service.group(kind): [topic.name for topic in service.consumed(kind)] for kind in service.kinds()}
+    return groups | {background.group: [background.topic] for background in service.background}
