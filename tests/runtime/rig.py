@@ -27,7 +27,8 @@ from millstream.declare import (
     exponential,
 )
 from millstream.errors import Rejected
-from millstream.kafka import Message, TopicSpec, connect
+from millstream.kafka import Message, connect
+from millstream.operate.assembly import topics_of
 from millstream.runtime.kafka_worker import KafkaWorker
 from millstream.settings import Settings
 from millstream.testing.child import spawn, wait_until
@@ -106,11 +107,8 @@ class Rig:
         self._producer.close()
 
     def make_topics(self) -> None:
-        specs = [TopicSpec(topic.name, topic.partitions) for topic in (self.parcels.payments, self.parcels.shipments)]
-        specs += [TopicSpec(topic.dead_letters, 1) for topic in self.service.consumed()]
-        specs += [TopicSpec(store.changelog(self.service.name), 2) for store in self.service.stores()]
         admin = self.kafka.admin()
-        admin.ensure_topics(specs)
+        admin.ensure_topics(topics_of(self.service))
         admin.close()
 
     def worker(self, slot: int = 0) -> KafkaWorker:

@@ -69,8 +69,7 @@ def test_what_is_worth_another_try_is_tried_again(rig: Rig):
     rig.parcels.trouble = trouble
     rig.pay(("o-1", 1), ("o-1", 2))
     with rig.running():
-        rig.wait_until_caught_up()
-    assert rig.shipped() == {"o-1": [1, 2]}
+        wait_until(lambda: rig.shipped() == {"o-1": [1, 2]}, seconds=20, what="both shipments", every=0.1)
     assert not rig.dead_letters()
 
 

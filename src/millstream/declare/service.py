@@ -154,6 +154,10 @@ class Service:
         """The compacted topic of the timers of its Kafka handlers."""
         return f"{self.group(kind)}.timers"
 
+    def seen(self, kind: Kind) -> str:
+        """The compacted topic of the ids that its Kafka handlers with an `inbox` have handled."""
+        return f"{self.group(kind)}.inbox"
+
     def partitions(self, kind: Kind) -> int:
         """How many partitions the handlers of one kind are spread over."""
         return max((topic.partitions for topic in self.consumed(kind)), default=1)

@@ -24,6 +24,8 @@ class Given:
     connection: Any = None
     call: Call | None = None
     timers: Timers | None = None
+    seen: Any = None
+    """The ids that handlers with an `inbox` have handled."""
     resources: Mapping[type, Any] = field(default_factory=dict)
 
 

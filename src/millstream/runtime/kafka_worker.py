@@ -1,4 +1,4 @@
-"""The worker of Kafka handlers: outputs, state, dead letters and offsets commit together, in one Kafka transaction."""
+"""The worker of Kafka handlers: outputs, state, timers, parked events, dead letters and offsets commit together."""
 
 import threading
 import time
@@ -6,26 +6,23 @@ from collections.abc import Callable
 from typing import Any
 
 from millstream.contracts.catalogue import Contracts
-from millstream.declare import Contract, Handler, Kind, OnFailure, Service, home_of
-from millstream.errors import (
-    CommitUnknown,
-    DecodeError,
-    EncodeError,
-    KafkaFault,
-    RegistryUnavailable,
-    TransactionAborted,
-    Unavailable,
-)
+from millstream.declare import Kind, Service, Timer, home_of
+from millstream.errors import CommitUnknown, EncodeError, KafkaFault, TransactionAborted, Unavailable
 from millstream.kafka.port import Consumer, Kafka, Message, Offsets, TopicPartition
-from millstream.runtime.calling import Caller, GaveUp, Given, Stopping, caller, persist
-from millstream.runtime.dead_letters import Record, dead_letter, reason_of
+from millstream.runtime.calling import Caller, Stopping
+from millstream.runtime.dead_letters import Record
 from millstream.runtime.inbound import Inbox, Meta
+from millstream.runtime.kafka_bounds import Bounds
+from millstream.runtime.kafka_calls import kafka_caller
+from millstream.runtime.kafka_failing import Failing, Stop
+from millstream.runtime.kafka_place import Keeping, Place
 from millstream.runtime.outbound import Outbound
+from millstream.runtime.parking import park
 from millstream.runtime.signs import Signs
 from millstream.runtime.tally import Tally
+from millstream.runtime.timers import FiredTimer, timer_decoder
 from millstream.runtime.transaction import AtLeastOnce, ExactlyOnce
 from millstream.settings import Settings
-from millstream.state.memory import MemoryStore
 from millstream.state.partitions import Progress, StatePartitions
 from millstream.telemetry import Health, Tracer, get_logger
 
@@ -37,27 +34,12 @@ CHUNK = 200
 _IDLE_SECONDS = 0.25
 """How long to wait for a record before looking whether to stop."""
 
+_MOST_DUE = 100
+"""Parked events and timers of one partition that are dealt with between two chunks."""
+
 _SIGN_OF_LIFE = 120.0
 _PATIENCE = 60.0
 """Seconds of trouble with brokers after which the worker gives up, so that its process starts anew."""
-
-
-class _Stop(Exception):
-    """An event cannot be passed; everything before it is committed. `error` is what `run` raises."""
-
-    def __init__(self, error: Exception) -> None:
-        super().__init__(str(error))
-        self.error = error
-
-
-class _Place:
-    """What handlers are given for events of one partition, and the stores whose writes may have to be undone."""
-
-    __slots__ = ("given", "stores")
-
-    def __init__(self, stores: dict[Any, MemoryStore[Any]]) -> None:
-        self.given = Given(states=stores)
-        self.stores = tuple(stores.values())
 
 
 class KafkaWorker:
@@ -66,6 +48,9 @@ class KafkaWorker:
     An event is handled exactly once: whatever comes of it becomes visible together with the fact that it was handled.
     A transaction is committed at once when nothing more is waiting, and under load after `commit_interval_ms` or
     `commit_max_events`. With `delivery="at_least_once"` the same without transactions: records first, offsets after.
+
+    A key whose event failed is parked in partition state until its next attempt; other keys go on. Timers fire, and
+    parked events are tried, in transactions like any other, also when no event comes.
 
     - `contracts`: encodes what is produced and stored, decodes what is consumed.
     - `progress`: told how restores go.
@@ -91,24 +76,36 @@ class KafkaWorker:
         self._kafka = kafka
         self._group = service.group(Kind.KAFKA)
         self._topics = [topic.name for topic in service.consumed(Kind.KAFKA)]
+        self._redrives = service.redrives(Kind.KAFKA)
         self._transactional_id = f"{self.name}.{settings.slot}"
-        self._states = StatePartitions(service, contracts, kafka, progress=progress)
+        self._keeping = Keeping.of(service)
+        self._states = StatePartitions(service, contracts, kafka, self._keeping.all, progress=progress)
         self._inbox = Inbox(service, Kind.KAFKA, contracts)
         self._outbound = Outbound(service, contracts)
-        self._tracer = tracer or Tracer()
-        self._callers = {handler.name: self._caller(handler) for handler in service.of_kind(Kind.KAFKA)}
-        # By class: the handler's name, how to call it, and what to count it as (a class has one topic).
-        self._routes: dict[type, tuple[str, Caller, tuple[str, str]]] = {
-            contract: (handler.name, self._callers[handler.name], (handler.name, home_of(contract).name))
-            for contract, handler in self._inbox.handlers.items()
-        }
         self._tally = Tally(service.name, self._group)
         self._signs = Signs(health, self.name, _SIGN_OF_LIFE)
+        callers = {
+            handler.name: kafka_caller(handler, service.name, self._group, tracer or Tracer(), self._tally)
+            for handler in service.of_kind(Kind.KAFKA)
+        }
+        # By class: the handler's name, how to call it, and what to count it as (a class has one topic).
+        self._routes: dict[type, tuple[str, Caller, tuple[str, str]]] = {
+            contract: (handler.name, callers[handler.name], (handler.name, home_of(contract).name))
+            for contract, handler in self._inbox.handlers.items()
+            if not issubclass(contract, Timer)
+        }
+        self._inbox.decode[service.timed(Kind.KAFKA)] = timer_decoder(service.timers(Kind.KAFKA))
+        self._failing = Failing(
+            service, self.name, self._inbox, self._outbound, callers, self._tally, lambda: self._commit()
+        )
 
         self._stop = threading.Event()
-        self._places: dict[int, _Place] = {}
+        self._places: dict[int, Place] = {}
         self._positions: dict[TopicPartition, int] = {}
-        self._condemned: dict[tuple[str, int, int], EncodeError] = {}
+        self._standing: dict[TopicPartition, int] = {}
+        """What was committed last, of partitions that anything was."""
+        self._life = time.time_ns()
+        self._serial = 0
         self._open = False
         self._torn: BaseException | None = None
         self._began = 0.0
@@ -120,25 +117,29 @@ class KafkaWorker:
         return set(self._places)
 
     def run(self, stop: threading.Event) -> None:
-        self._stop = stop
+        self._stop = self._failing.stop = stop
         once = self._service.delivery == "exactly_once"
         self._transaction = ExactlyOnce(self._kafka, self._transactional_id) if once else AtLeastOnce(self._kafka)
         self._consumer: Consumer = self._kafka.consumer(
             self._group,
             instance=f"{self._group}-{self._settings.slot}",
-            co_partitioned=bool(self._service.stores()) and len(self._topics) > 1,
+            co_partitioned=True,
         )
+        self._bounds = Bounds(self._consumer, self._topics, self._service.most_parked)
         try:
             # First of all: whatever a former life left open ends here, and what it had committed can be read.
             self._insist(self._transaction.start)
             self._consumer.subscribe(
-                self._topics, on_assigned=self._assigned, on_revoked=self._revoked, on_lost=self._lost
+                [*self._topics, self._redrives],
+                on_assigned=self._assigned,
+                on_revoked=self._revoked,
+                on_lost=self._lost,
             )
             while not stop.is_set():
                 self._turn()
         except Stopping:
             pass
-        except _Stop as stopped:
+        except Stop as stopped:
             raise stopped.error from None
         except BaseException as error:
             # What is half-done must not be committed on the way out.
@@ -153,7 +154,8 @@ class KafkaWorker:
         self._signs.beat()
         self._tally.lag(self._consumer)
         try:
-            batch = self._consumer.poll_batch(CHUNK, 0 if self._open else _IDLE_SECONDS)
+            self._do_what_is_due()
+            batch = self._consumer.poll_batch(CHUNK, 0 if self._open else self._idle_seconds())
             if self._torn is not None:
                 raise self._torn
             if batch:
@@ -165,37 +167,43 @@ class KafkaWorker:
             self._torn = error
             self._recover(error)
             self._torn = None
+        self._bounds.hold_back(self._places)
+        self._bounds.tell(self._tally, self._places)
 
     def _handle(self, batch: list[Message]) -> None:
         # The hot loop: names are local, and nothing is done for an event that can be done for a chunk or at the start.
         decode, routes, records, handled = self._inbox.decode, self._routes, self._outbound.records, self._tally.handled
-        places, positions, condemned, clock = self._places, self._positions, self._condemned, time.monotonic
+        places, positions, condemned, clock = self._places, self._positions, self._failing.condemned, time.monotonic
         began = clock()
         deadline = self._begin_if_need_be()
         produce = self._transaction.produce
         for message in batch:
             topic, partition, offset = message.topic(), message.partition(), message.offset()
             place = places[partition]
-            try:
-                event = decode[topic](message.value())
-                contract = type(event)
-                produced: Any = ()
-                if contract in routes:
-                    name, call, counted = routes[contract]
-                    meta = Meta(message, contract)
-                    produced = records(name, meta, call(event, meta, place.given))
-                    handled[counted] += 1
-            except Exception as error:
-                produced = self._rescue(message, place, error)
-            if condemned and (topic, partition, offset) in condemned:
-                produced = self._replace(message, place)
+            produced: Any = ()
+            if place.parked and (topic, partition, message.key()) in place.parked:
+                place.lanes.add(park(message))
+            elif condemned and (topic, partition, offset) in condemned:
+                produced = self._failing.rescue(message, place, None)
+            else:
+                try:
+                    event = decode[topic](message.value())
+                    contract = type(event)
+                    if contract in routes:
+                        name, call, counted = routes[contract]
+                        meta = Meta(message, contract)
+                        produced = records(name, meta, call(event, meta, place.given))
+                        handled[counted] += 1
+                except Exception as error:
+                    produced = self._failing.rescue(message, place, error)
+                    deadline = self._begin_if_need_be()
             for store in place.stores:
                 store.keep_event()
             try:
                 for target, key, value, headers in produced:
                     produce(target, value, key, headers)
             except EncodeError as error:
-                self._condemn(message, error)
+                self._do_again_without(message, error)
             positions[topic, partition] = offset + 1
             if clock() > deadline:
                 self._commit()
@@ -207,104 +215,62 @@ class KafkaWorker:
         if self._events >= self._settings.commit_max_events:
             self._commit()
 
-    # When a handler fails
+    # Without an event: parked keys whose turn it is, and timers
 
-    def _rescue(self, message: Message, place: _Place, error: Exception) -> list[Record]:
-        """What comes of an event that failed at first: outputs after all, or a dead letter."""
-        self._undo(place)
-        try:
-            handler, event, meta = self._read_patiently(message)
-        except DecodeError as undecodable:
-            return self._set_aside(message, None, undecodable, attempts=0)
-        if handler is None:
-            return []
-        call = self._callers[handler.name]
+    def _idle_seconds(self) -> float:
+        moments = [moment for place in self._places.values() if (moment := place.next_due()) is not None]
+        return max(0.0, min(_IDLE_SECONDS, min(moments) - time.time())) if moments else _IDLE_SECONDS
 
-        def attempt() -> list[Record]:
-            try:
-                return self._outbound.records(handler.name, meta, call(event, meta, place.given))
-            except BaseException:
-                self._undo(place)
-                raise
+    def _do_what_is_due(self) -> None:
+        now = time.time()
+        for place in list(self._places.values()):
+            for _ in range(_MOST_DUE):
+                if self._stop.is_set() or not (self._try_a_head(place, now) or self._fire_a_timer(place, now)):
+                    break
+                if time.monotonic() > self._began + self._settings.commit_interval_ms / 1000:
+                    self._commit()
 
-        try:
-            failed = None if isinstance(error, RegistryUnavailable) else error
-            # No transaction stays open while waiting: what was finished before is committed first.
-            records = persist(handler, attempt, stop=self._stop, failed=failed, before_wait=self._commit)
-        except GaveUp as gave_up:
-            if handler.on_failure is OnFailure.STOP:
-                self._commit()
-                where = f"{message.topic()}[{message.partition()}] at offset {message.offset()}"
-                gave_up.error.add_note(f"{self.name} stops, as {handler.name} says, without moving past {where}.")
-                raise _Stop(gave_up.error) from None
-            records = self._set_aside(message, handler.name, gave_up.error, attempts=gave_up.attempts)
-        else:
-            self._tally.handled[handler.name, message.topic()] += 1
+    def _try_a_head(self, place: Place, now: float) -> bool:
+        head = place.lanes.due(now) if place.parked else None
+        if head is None:
+            return False
         self._begin_if_need_be()
-        return records
+        self._finish_one(head, place, self._failing.retry(head, place))
+        return True
 
-    def _read_patiently(self, message: Message) -> tuple[Handler | None, Any, Meta]:
-        """An event whose schema only the registry knows waits for it, and those behind it too: they may be like it."""
-        wait = 0.1
-        while True:
-            try:
-                return self._inbox.read(message)
-            except RegistryUnavailable as error:
-                log.warning("waiting for the registry", worker=self.name, error=str(error))
-                self._commit()
-            if self._stop.wait(wait):
-                raise Stopping
-            wait = min(5.0, 2 * wait)
+    def _fire_a_timer(self, place: Place, now: float) -> bool:
+        due = place.timers.store.due(now) if place.timers is not None else None
+        if due is None or place.timers is None:
+            return False
+        self._begin_if_need_be()
+        key, timer = due
+        place.timers.store.delete(key)
+        place.keep()  # it has fired, whatever becomes of its handler
+        fired = FiredTimer(self._service.timed(Kind.KAFKA), place.partition, timer)
+        self._finish_one(fired, place, self._failing.first(fired, place))
+        return True
 
-    def _set_aside(self, message: Message, handler: str | None, error: Exception, *, attempts: int) -> list[Record]:
-        self._tally.dead_letter(handler, message.topic(), reason_of(error))
-        letter = dead_letter(message, service=self._service.name, handler=handler, error=error, attempts=attempts)
-        return [letter]
+    def _finish_one(self, message: Message, place: Place, records: list[Record]) -> None:
+        self._begin_if_need_be()
+        place.keep()
+        try:
+            for target, key, value, headers in records:
+                self._transaction.produce(target, value, key, headers)
+        except EncodeError as error:
+            self._do_again_without(message, error)
+        self._stand(place.partition)
+        self._events += 1
 
-    def _condemn(self, message: Message, error: EncodeError) -> None:
+    def _stand(self, partition: int) -> None:
+        """Commit a position of the partition with what was done for it, as it is: that fences those who lost it."""
+        mine = [at for at in self._standing if at[1] == partition]
+        at = mine[0] if mine else (self._topics[0], partition)
+        self._positions.setdefault(at, self._standing.get(at, 0))
+
+    def _do_again_without(self, message: Message, error: EncodeError) -> None:
         """Kafka cannot take an output, maybe after others of its event: do it all again, and set the event aside."""
-        at = (message.topic(), message.partition(), message.offset())
-        if at in self._condemned:
-            error.add_note(
-                f"The dead letter of {at[0]}[{at[1]}] at offset {at[2]} is too large; raise message.max.bytes."
-            )
-            raise _Stop(error)
-        self._condemned[at] = error
+        self._failing.condemn(message, error)
         raise TransactionAborted(f"An output is refused: {error}") from error
-
-    def _replace(self, message: Message, place: _Place) -> list[Record]:
-        self._undo(place)
-        error = self._condemned[message.topic(), message.partition(), message.offset()]
-        handler, _, _ = self._inbox.read(message)
-        return self._set_aside(message, handler.name if handler else None, error, attempts=1)
-
-    @staticmethod
-    def _undo(place: _Place) -> None:
-        for store in place.stores:
-            store.undo_event()
-
-    def _caller(self, handler: Handler) -> Caller:
-        call = caller(handler)
-        if not self._tracer.enabled:
-            return call
-
-        def traced(event: Any, meta: Meta, given: Given) -> Any:
-            message = meta.message
-            with self._tracer.process_span(
-                message.topic(),
-                message.partition(),
-                message.offset(),
-                self._group,
-                meta.traceparent,
-                handler=handler.name,
-                key=message.key(),
-            ) as span:
-                meta.traceparent = span.traceparent
-                outputs = call(event, meta, given)
-                # A generator's work is done within the span, too.
-                return outputs if outputs is None or isinstance(outputs, Contract) else list(outputs)
-
-        return traced
 
     # Transactions
 
@@ -324,9 +290,11 @@ class KafkaWorker:
             produce = self._transaction.produce
             for topic, partition, key, value in self._states.changes():
                 produce(topic, value, key, None, partition)
-            self._transaction.commit(self._consumer, self._positions)
+            self._serial += 1
+            self._transaction.commit(self._consumer, self._positions, dict.fromkeys(self._positions, self._mark()))
             self._states.commit()
-            self._condemned.clear()
+            self._standing |= self._positions
+            self._failing.condemned.clear()
             self._tally.transaction("committed", time.monotonic() - self._began)
         else:
             self._transaction.abort()
@@ -335,7 +303,7 @@ class KafkaWorker:
     def _give_up(self) -> None:
         """Drop the transaction and everything that came of it in memory."""
         self._transaction.abort()
-        self._states.rollback()
+        self._roll_back()
         self._tally.transaction("aborted", time.monotonic() - self._began)
         self._finish()
 
@@ -354,14 +322,26 @@ class KafkaWorker:
         self._insist(self._consumer.rewind)
 
     def _settle(self) -> None:
-        """Whether a transaction of unknown outcome was committed: then all of its offsets are."""
+        """Whether a transaction of unknown outcome was committed: then its mark is beside all of its offsets.
+
+        Offsets alone do not tell: a transaction of timers moves none.
+        """
         committed = self._consumer.committed(list(self._positions))
-        if all((committed[at].offset or 0) >= position for at, position in self._positions.items()):
+        if all(committed[at] == (position, self._mark()) for at, position in self._positions.items()):
             self._states.commit()
+            self._standing |= self._positions
         else:
-            self._states.rollback()
+            self._roll_back()
         self._tally.transaction("unknown", time.monotonic() - self._began)
         self._finish()
+
+    def _mark(self) -> str:
+        return f"{self._transactional_id}/{self._life}/{self._serial}"
+
+    def _roll_back(self) -> None:
+        self._states.rollback()
+        for place in self._places.values():
+            place.line_up()
 
     def _insist(self, step: Callable[[], object]) -> None:
         """Try again while brokers do not answer, within bounds. Raises `Stopping` if told to stop."""
@@ -384,12 +364,16 @@ class KafkaWorker:
         numbers = {partition for _, partition in partitions}
         # First of all: offsets are told only once no transaction is about to change them, and those who had these
         # partitions can send no more. Before that, a changelog may lack what a frozen predecessor is yet to commit.
-        self._insist(lambda: self._consumer.committed(partitions))
+        self._insist(lambda: self._remember_standing(partitions))
         self._insist(lambda: self._states.restore(numbers))
-        for number in numbers:
-            self._places.setdefault(number, _Place(self._states.stores(number)))
+        for number in numbers - self._places.keys():
+            self._places[number] = Place(number, self._service, self._states, self._keeping)
         self._signs.assigned()
         return None
+
+    def _remember_standing(self, partitions: list[TopicPartition]) -> None:
+        committed = self._consumer.committed(partitions)
+        self._standing |= {at: found.offset for at, found in committed.items() if found.offset is not None}
 
     def _revoked(self, partitions: list[TopicPartition]) -> None:
         if self._torn is None:
@@ -410,5 +394,8 @@ class KafkaWorker:
         staying = {number for _, number in set(self._consumer.assignment()) - set(partitions)}
         gone = {number for _, number in partitions} - staying
         self._states.drop(gone)
+        self._bounds.forget(gone)
         for number in gone:
             self._places.pop(number, None)
+        for at in partitions:
+            self._standing.pop(at, None)

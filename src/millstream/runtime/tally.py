@@ -33,6 +33,10 @@ class Tally:
         metrics.EVENTS.labels(self._service, handler or "", topic, "dead_letter").inc()
         metrics.DEAD_LETTERS.labels(self._service, topic, reason).inc()
 
+    def duplicate(self, handler: str, topic: str) -> None:
+        """An event was passed over, for one with its id was handled before."""
+        metrics.EVENTS.labels(self._service, handler, topic, "duplicate").inc()
+
     def transaction(self, outcome: str, seconds: float) -> None:
         """A transaction has ended; `outcome` is `"committed"`, `"aborted"` or `"unknown"`."""
         metrics.TRANSACTION_SECONDS.labels(self._service, outcome).observe(seconds)

@@ -30,19 +30,20 @@ class Lanes:
 
     def __init__(self, shelf: Shelf, parked: Iterable[ParkedEvent] = ()) -> None:
         self._shelf = shelf
-        self._lanes: dict[LaneKey, list[ParkedEvent]] = {}
+        self.by_key: dict[LaneKey, list[ParkedEvent]] = {}
+        """The events of each parked key, in order; for a hot loop to look whether there is one."""
         self._due: list[tuple[float, LaneKey]] = []
         self._count = 0
         for event in parked:
             self._line_up(event)
-        for key in self._lanes:
+        for key in self.by_key:
             self._remind(key)
 
     def __contains__(self, key: object) -> bool:
-        return key in self._lanes
+        return key in self.by_key
 
     def __bool__(self) -> bool:
-        return bool(self._lanes)
+        return bool(self.by_key)
 
     def __len__(self) -> int:
         """How many events are parked."""
@@ -51,16 +52,16 @@ class Lanes:
     @property
     def keys(self) -> int:
         """How many keys are parked."""
-        return len(self._lanes)
+        return len(self.by_key)
 
     @property
     def held(self) -> int:
         """How many keys wait for a person."""
-        return sum(events[0].held for events in self._lanes.values())
+        return sum(events[0].held for events in self.by_key.values())
 
     def head(self, key: LaneKey) -> ParkedEvent | None:
         """The event that the others of its key wait for."""
-        events = self._lanes.get(key)
+        events = self.by_key.get(key)
         return events[0] if events else None
 
     def add(self, event: ParkedEvent) -> None:
@@ -71,7 +72,7 @@ class Lanes:
 
     def retry(self, event: ParkedEvent) -> None:
         """Put a head back, changed by another attempt or by a person."""
-        events = self._lanes[lane_of(event)]
+        events = self.by_key[lane_of(event)]
         assert events[0].at == event.at
         self._shelf.put(event)
         events[0] = event
@@ -80,7 +81,7 @@ class Lanes:
     def leave(self, event: ParkedEvent) -> None:
         """A head is done: what waits behind it is due at once."""
         key = lane_of(event)
-        events = self._lanes[key]
+        events = self.by_key[key]
         assert events[0].at == event.at
         self._shelf.drop(event)
         del events[0]
@@ -88,7 +89,7 @@ class Lanes:
         if events:
             self._remind(key)
         else:
-            del self._lanes[key]
+            del self.by_key[key]
 
     def next_due(self) -> float | None:
         """When the next head is to be tried, in seconds since 1970; 0.0 for at once, `None` for never."""
@@ -108,11 +109,11 @@ class Lanes:
 
     def drop(self, topic: str, partition: int) -> None:
         """Forget what is parked of a partition that somebody else has now; the shelf keeps it."""
-        for key in [key for key in self._lanes if key[:2] == (topic, partition)]:
-            self._count -= len(self._lanes.pop(key))
+        for key in [key for key in self.by_key if key[:2] == (topic, partition)]:
+            self._count -= len(self.by_key.pop(key))
 
     def _line_up(self, event: ParkedEvent) -> None:
-        insort(self._lanes.setdefault(lane_of(event), []), event, key=ParkedEvent.offset)
+        insort(self.by_key.setdefault(lane_of(event), []), event, key=ParkedEvent.offset)
         self._count += 1
 
     def _remind(self, key: LaneKey) -> None:

@@ -1,0 +1,250 @@
+"""What becomes of an event that was not simply handled: another try, a parked key, a dead letter, the end."""
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, NoReturn
+
+from millstream.declare import Handler, Kind, OnFailure, Service
+from millstream.errors import DecodeError, EncodeError, RegistryUnavailable
+from millstream.kafka.port import Message
+from millstream.runtime.calling import Caller, GaveUp, Stopping, persist
+from millstream.runtime.dead_letters import Record, dead_letter, reason_of
+from millstream.runtime.inbound import Inbox, Meta
+from millstream.runtime.kafka_place import Place
+from millstream.runtime.outbound import Outbound
+from millstream.runtime.parking import ParkedEvent, Verdict, lane_of, park, verdict
+from millstream.runtime.redrive import Action, Redrive, read_redrive
+from millstream.runtime.tally import Tally
+from millstream.telemetry import get_logger
+
+log = get_logger(__name__)
+
+
+class Stop(Exception):
+    """An event cannot be passed; everything before it is committed. `error` is what the worker raises."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+class Tried(NamedTuple):
+    """How often an event has failed before, and since when; how often a person had handed it in again."""
+
+    attempts: int = 0
+    first_failed_at: float = 0.0
+    redrives: int = 0
+
+
+class Outcome(NamedTuple):
+    """What came of an event: records, and what is parked of it, if it waits."""
+
+    records: list[Record]
+    parked: ParkedEvent | None = None
+
+
+class Failing:
+    """Deals with the events of a Kafka worker that are not done at the first call. Used by its thread alone.
+
+    - `commit`: commits what earlier events did; called before every wait.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        name: str,
+        inbox: Inbox,
+        outbound: Outbound,
+        callers: Mapping[str, Caller],
+        tally: Tally,
+        commit: Callable[[], None],
+    ) -> None:
+        self.stop = threading.Event()
+        self.condemned: dict[tuple[str, int, int], EncodeError] = {}
+        """Events whose outputs Kafka cannot take, by topic, partition and offset."""
+        self._service = service.name
+        self._group = service.group(Kind.KAFKA)
+        self._redrives = service.redrives(Kind.KAFKA)
+        self._name = name
+        self._inbox = inbox
+        self._outbound = outbound
+        self._callers = callers
+        self._tally = tally
+        self._commit = commit
+
+    def rescue(self, message: Message, place: Place, error: Exception | None) -> list[Record]:
+        """What comes of an event that failed at its first call with `error`; raises `Stop` and `Stopping`."""
+        place.undo()
+        if message.topic() == self._redrives:
+            return self._redriven(message, place)
+        outcome = self._judge(message, place, Tried(), error)
+        if outcome.parked is not None:
+            place.lanes.add(outcome.parked)
+        return outcome.records
+
+    def retry(self, head: ParkedEvent, place: Place) -> list[Record]:
+        """What comes of a parked event whose turn it is. Raises as `rescue` does."""
+        outcome = self._judge(head, place, Tried(head.attempts, head.first_failed_at, head.redrives), None)
+        if outcome.parked is None:
+            place.lanes.leave(head)
+        else:
+            place.lanes.retry(outcome.parked)
+        return outcome.records
+
+    def first(self, message: Message, place: Place, redrives: int = 0) -> list[Record]:
+        """What comes of an event that did not come by its topic: behind its key, if that is parked."""
+        if message.key() is not None and lane_of(message) in place.parked:
+            place.lanes.add(park(message, redrives=redrives))
+            return []
+        outcome = self._judge(message, place, Tried(redrives=redrives), None)
+        if outcome.parked is not None:
+            place.lanes.add(outcome.parked)
+        return outcome.records
+
+    def condemn(self, message: Message, error: EncodeError) -> None:
+        """Kafka cannot take an output: done again, the event will be set aside. Raises `Stop` where it was already."""
+        at = _at(message)
+        if at in self.condemned:
+            error.add_note(
+                f"The dead letter of {at[0]}[{at[1]}] at offset {at[2]} is too large; raise message.max.bytes."
+            )
+            raise Stop(error)
+        self.condemned[at] = error
+
+    def _redriven(self, message: Message, place: Place) -> list[Record]:
+        try:
+            redrive = read_redrive(message)
+        except DecodeError as error:
+            redrive = None
+            reason = str(error)
+        else:
+            reason = f"{redrive.topic()}[{redrive.partition()}] is not read here"
+        if redrive is None or redrive.topic() not in self._inbox.decode or redrive.partition() != place.partition:
+            log.warning(
+                "passing over a redrive of no event that is read here; hand it in with `millstream dlq redrive`",
+                topic=message.topic(),
+                partition=message.partition(),
+                offset=message.offset(),
+                error=reason,
+            )
+            return []
+        if (refused := self.condemned.get(_at(message))) is not None:
+            self.condemned[redrive.at] = refused
+        head = place.lanes.head(lane_of(redrive)) if redrive.key() is not None else None
+        if head is not None and head.at == redrive.at:
+            self._free(head, redrive, place)
+            return []
+        return [] if redrive.action is Action.DISCARD else self.first(redrive, place, redrive.count)
+
+    def _free(self, head: ParkedEvent, redrive: Redrive, place: Place) -> None:
+        if redrive.action is Action.DISCARD:
+            place.lanes.leave(head)
+        else:
+            place.lanes.retry(park(redrive, redrives=redrive.count))
+
+    def _judge(self, message: Message, place: Place, tried: Tried, failed: Exception | None) -> Outcome:
+        if (refused := self.condemned.get(_at(message))) is not None:
+            return self._set_aside(message, self._handler(message), refused, tried)
+        try:
+            handler, event, meta = self._read_patiently(message)
+        except DecodeError as undecodable:
+            return self._set_aside(message, None, undecodable, tried)
+        if handler is None:
+            return Outcome([])
+
+        def attempt() -> list[Record]:
+            try:
+                return self._outbound.records(handler.name, meta, self._callers[handler.name](event, meta, place.given))
+            except BaseException:
+                place.undo()
+                raise
+
+        if failed is None or isinstance(failed, RegistryUnavailable):
+            try:
+                return self._handled(handler, message, attempt())
+            except Exception as error:
+                failed = error
+        now = time.time()
+        tried = Tried(tried.attempts + 1, tried.first_failed_at or now, tried.redrives)
+        decided = verdict(
+            handler,
+            failed,
+            attempts=tried.attempts,
+            seconds=now - tried.first_failed_at,
+            keyed=message.key() is not None,
+        )
+        if decided is Verdict.RETRY and message.key() is None:
+            return self._persist(handler, message, attempt, failed, tried)
+        if decided is Verdict.RETRY:
+            return Outcome([], park(message, **tried._asdict(), due_at=now + handler.retry.backoff(tried.attempts)))
+        if decided is Verdict.STOP:
+            self._stop_at(message, handler, failed)
+        if decided is Verdict.PARK_KEY:
+            letter = self._set_aside(message, handler, failed, tried, parked=True)
+            return Outcome(letter.records, park(message, **tried._asdict()))
+        return self._set_aside(message, handler, failed, tried)
+
+    def _persist(
+        self, handler: Handler, message: Message, attempt: Callable[[], list[Record]], failed: Exception, tried: Tried
+    ) -> Outcome:
+        """Without a key there is no order to keep, and nothing to wait behind: the partition waits."""
+        try:
+            # No transaction stays open while waiting: what was finished before is committed first.
+            records = persist(handler, attempt, stop=self.stop, failed=failed, before_wait=self._commit)
+        except GaveUp as gave_up:
+            if handler.on_failure is OnFailure.STOP:
+                self._stop_at(message, handler, gave_up.error)
+            return self._set_aside(message, handler, gave_up.error, tried._replace(attempts=gave_up.attempts))
+        return self._handled(handler, message, records)
+
+    def _handled(self, handler: Handler, message: Message, records: list[Record]) -> Outcome:
+        self._tally.handled[handler.name, message.topic()] += 1
+        return Outcome(records)
+
+    def _stop_at(self, message: Message, handler: Handler, error: Exception) -> NoReturn:
+        self._commit()
+        where = f"{message.topic()}[{message.partition()}] at offset {message.offset()}"
+        error.add_note(f"{self._name} stops, as {handler.name} says, without moving past {where}.")
+        raise Stop(error) from None
+
+    def _read_patiently(self, message: Message) -> tuple[Handler | None, object, Meta]:
+        """An event whose schema only the registry knows waits for it, and those behind it too: they may be like it."""
+        wait = 0.1
+        while True:
+            try:
+                return self._inbox.read(message)
+            except RegistryUnavailable as error:
+                log.warning("waiting for the registry", worker=self._name, error=str(error))
+                self._commit()
+            if self.stop.wait(wait):
+                raise Stopping
+            wait = min(5.0, 2 * wait)
+
+    def _handler(self, message: Message) -> Handler | None:
+        try:
+            return self._read_patiently(message)[0]
+        except DecodeError:
+            return None
+
+    def _set_aside(
+        self, message: Message, handler: Handler | None, error: Exception, tried: Tried, *, parked: bool = False
+    ) -> Outcome:
+        name = handler.name if handler else None
+        self._tally.dead_letter(name, message.topic(), reason_of(error))
+        letter = dead_letter(
+            message,
+            service=self._service,
+            group=self._group,
+            handler=name,
+            error=error,
+            attempts=max(tried.attempts, 1) if handler else 0,
+            first_failed_at=tried.first_failed_at or None,
+            parked=parked,
+            redrives=tried.redrives,
+        )
+        return Outcome([letter])
+
+
+def _at(message: Message) -> tuple[str, int, int]:
+    return message.topic(), message.partition(), message.offset()

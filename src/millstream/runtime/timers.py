@@ -1,0 +1,202 @@
+"""Timers of Kafka handlers: set in the transaction of an event, fired in one of their own.
+
+A timer that fires is an event of the pseudo-topic `<group>.timers`: what retries, parks and sets aside other events
+does so with it too.
+"""
+
+import time
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from millstream.contracts.ids import derived_id
+from millstream.declare import Timer, full_name, key_of
+from millstream.errors import DecodeError
+from millstream.runtime.inbound import Meta
+from millstream.state.kept import DueStore
+
+
+class SetTimer(msgspec.Struct, frozen=True, kw_only=True):
+    """One timer that was set.
+
+    - `number`: counts up with every timer of the partition.
+    - `due`: seconds since 1970.
+    - `payload`: the timer's fields, as MessagePack: fields may come with defaults, or go.
+    - `id`, `correlation_id`, `causation_id`: as an event has them; derived from the event that set it.
+    """
+
+    number: int
+    due: float
+    type: str
+    key: str
+    payload: bytes
+    id: str
+    correlation_id: str
+    causation_id: str
+    traceparent: bytes | None = None
+
+
+class FiredTimer:
+    """A timer as a message: of the pseudo-topic, at the offset that is its number."""
+
+    __slots__ = ("_partition", "_timer", "_topic")
+
+    def __init__(self, topic: str, partition: int, timer: SetTimer) -> None:
+        self._topic, self._partition, self._timer = topic, partition, timer
+
+    def topic(self) -> str:
+        return self._topic
+
+    def partition(self) -> int:
+        return self._partition
+
+    def offset(self) -> int:
+        return self._timer.number
+
+    def key(self) -> bytes:
+        return self._timer.key.encode()
+
+    def value(self) -> bytes:
+        return msgspec.msgpack.encode(self._timer)
+
+    def headers(self) -> list[tuple[str, bytes]]:
+        timer = self._timer
+        moment = datetime.fromtimestamp(timer.due, UTC).isoformat(timespec="milliseconds")
+        headers = [
+            ("ce_id", timer.id.encode()),
+            ("correlationid", timer.correlation_id.encode()),
+            ("ce_type", timer.type.encode()),
+            ("ce_source", self._topic.encode()),
+            ("ce_specversion", b"1.0"),
+            ("ce_time", moment.encode()),
+            ("causationid", timer.causation_id.encode()),
+        ]
+        return headers if timer.traceparent is None else [*headers, ("traceparent", timer.traceparent)]
+
+    def timestamp(self) -> tuple[int, int]:
+        return 1, int(self._timer.due * 1000)
+
+
+def timer_decoder(timers: Iterable[type[Timer]]) -> Callable[[bytes | None], Timer]:
+    """From the value of a `FiredTimer` to the timer. Raises `DecodeError`."""
+    read = msgspec.msgpack.Decoder(SetTimer).decode
+    payloads = {full_name(timer): msgspec.msgpack.Decoder(timer).decode for timer in timers}
+
+    def decode(value: bytes | None) -> Timer:
+        try:
+            found = read(value or b"")
+            decode_payload = payloads.get(found.type)
+            if decode_payload is None:
+                raise DecodeError("unexpected_type", f"no handler here takes the timer {found.type}")
+            return decode_payload(found.payload)
+        except msgspec.ValidationError as error:
+            raise DecodeError("invalid", str(error)) from None
+        except msgspec.MsgspecError as error:
+            raise DecodeError("malformed", f"no timer: {error}") from None
+
+    return decode
+
+
+class PartitionTimers:
+    """The timers of one partition, as a handler gets them. `event` is what it handles."""
+
+    def __init__(self, store: DueStore, timers: Iterable[type[Timer]]) -> None:
+        self.store = store
+        self._names = {timer: full_name(timer) for timer in timers}
+        self._last = max((timer.number for _, timer in store.items()), default=0)
+        self._event: Any = None
+        self._meta: Meta | None = None
+        self._maker = ""
+        self._ordinal = 0
+
+    def begin(self, event: Any, meta: Meta, maker: str) -> None:
+        """The handler `maker` is called with this event: what it sets comes of it."""
+        self._event, self._meta, self._maker, self._ordinal = event, meta, maker, 0
+
+    def set(self, timer: Timer, /, *, after: timedelta | None = None, at: datetime | None = None) -> None:
+        meta = self._meta
+        assert meta is not None
+        name, key = self._name(type(timer)), key_of(timer)
+        if key != key_of(self._event):
+            raise ValueError(
+                f"{self._maker} sets {type(timer).__name__} of {key!r} while it handles {key_of(self._event)!r}: "
+                "its state is in another partition. Send a command with that key, and set the timer where it is handled"
+            )
+        self._last = max(time.time_ns() // 1000, self._last + 1)
+        found = SetTimer(
+            number=self._last,
+            due=due_moment(after, at),
+            type=name,
+            key=key,
+            payload=msgspec.msgpack.encode(timer),
+            id=derived_id(meta.id, f"{self._maker}.timer", self._ordinal),
+            correlation_id=meta.correlation_id,
+            causation_id=meta.id,
+            traceparent=meta.traceparent,
+        )
+        self._ordinal += 1
+        self.store.put(f"{name}/{key}", found)
+
+    def cancel(self, timer: type[Timer], key: str, /) -> None:
+        self.store.delete(f"{self._name(timer)}/{key}")
+
+    def _name(self, timer: type[Timer]) -> str:
+        if (name := self._names.get(timer)) is None:
+            raise ValueError(
+                f"{self._maker} sets {timer.__name__}, which no handler beside it takes: register one with "
+                f"on({timer.__name__})"
+            )
+        return name
+
+
+class MemoryTimers:
+    """Timers for calling a handler in a test, with nothing running, at whatever time the test says it is.
+
+    >>> from datetime import timedelta
+    >>> class PaymentOverdue(Timer, key="order_id"):
+    ...     order_id: str
+    >>> timers = MemoryTimers()
+    >>> timers.set(PaymentOverdue(order_id="o-1"), after=timedelta(minutes=2))
+    >>> timers.pass_time(timedelta(minutes=1))
+    []
+    >>> timers.pass_time(timedelta(minutes=1))
+    [PaymentOverdue(order_id='o-1')]
+    """
+
+    def __init__(self, now: datetime = datetime(2026, 1, 1, tzinfo=UTC)) -> None:
+        self.now = now
+        self._set: dict[tuple[type[Timer], str], tuple[datetime, Timer]] = {}
+
+    def set(self, timer: Timer, /, *, after: timedelta | None = None, at: datetime | None = None) -> None:
+        moment = datetime.fromtimestamp(due_moment(after, at, self.now.timestamp()), UTC)
+        self._set[type(timer), key_of(timer)] = moment, timer
+
+    def cancel(self, timer: type[Timer], key: str, /) -> None:
+        self._set.pop((timer, key), None)
+
+    @property
+    def waiting(self) -> list[Timer]:
+        """Those that are set, the earliest first."""
+        return [timer for _, timer in sorted(self._set.values(), key=lambda found: found[0])]
+
+    def pass_time(self, time: timedelta) -> list[Timer]:
+        """Those that are due after so much more time, the earliest first; they are set no more."""
+        self.now += time
+        due = [timer for timer in self.waiting if self._set[type(timer), key_of(timer)][0] <= self.now]
+        for timer in due:
+            del self._set[type(timer), key_of(timer)]
+        return due
+
+
+def due_moment(after: timedelta | None, at: datetime | None, now: float | None = None) -> float:
+    """Seconds since 1970. Raises `ValueError` unless exactly one of the two is given, `at` with a time zone."""
+    if (after is None) == (at is None):
+        raise ValueError("a timer is set either after= some time or at= a moment")
+    if at is not None:
+        if at.tzinfo is None:
+            raise ValueError("at= has no time zone: make it datetime(…, tzinfo=UTC)")
+        return at.timestamp()
+    assert after is not None
+    return (time.time() if now is None else now) + max(0.0, after.total_seconds())
