@@ -1,5 +1,6 @@
 """Events, commands and the values inside them: frozen, typed, keyword-only."""
 
+from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, dataclass_transform, get_args, get_origin
 
 import msgspec
@@ -123,6 +124,7 @@ def former_names(contract: type[Value]) -> list[str]:
     return [alias if "." in alias else f"{namespace}.{alias}" for alias in contract.__aliases__]
 
 
+@cache
 def key_field(contract: type[Contract]) -> str:
     """The field that is the record's key.
 
