@@ -1,17 +1,24 @@
 """What is hostile takes a moment, not minutes: the broker lives in the same process."""
 
+import asyncio
 import json
 import time
+from contextlib import suppress
 from typing import Any
 
 import pytest
 from tests.local.registry.json_schemas import DRAFTS, parse
 
+from millstream.local.registry import schemas
+from millstream.local.registry.catalog import Catalog
 from millstream.local.registry.formats import InvalidSchema, TooMuch
 from millstream.local.registry.json_schema.content import MAX_PATTERNS
 from millstream.local.registry.json_schema.differences import MAX_TOLD
 from millstream.local.registry.json_schema.drafts import MAX_DEPTH, MAX_SHAPES
 from millstream.local.registry.json_schema.rules import MAX_STEPS
+from millstream.local.registry.judging import objections
+from millstream.local.registry.records import Config, SchemaRecord
+from millstream.local.registry.schemas import Offer
 
 SECONDS = 10
 CHAIN = {f"d{i}": {"$ref": f"#/definitions/d{i + 1}"} for i in range(20_000)} | {"d20000": {}}
@@ -131,6 +138,39 @@ def test_a_comparison_without_end_is_given_up_soon(reader: Any, writer: Any, why
     with pytest.raises(TooMuch, match=why):
         new.misfits(old)
     assert time.process_time() - began < SECONDS
+
+
+def short_knot(size: int, last: str) -> str:
+    every = [{"$ref": f"#/d/{i}"} for i in range(size)]
+    definitions = {f"{i}": {"anyOf": every} for i in range(size)} | {"0": {"type": last}}
+    return json.dumps({"$ref": "#/d/1", "d": definitions}, separators=(",", ":"))
+
+
+@pytest.mark.parametrize("size", [20, 30])
+def test_a_short_schema_is_no_longer_compared_than_a_long_one(size: int) -> None:
+    texts = short_knot(size, "string"), short_knot(size, "number")
+    assert max(map(len, texts)) <= schemas.SMALL
+    new, old = (parse(json.loads(text)) for text in texts)
+    began = time.process_time()
+    with suppress(TooMuch):
+        assert new.misfits(old)
+    assert time.process_time() - began < SECONDS
+
+
+def test_the_loop_goes_on_while_short_schemas_are_compared() -> None:
+    async def compared() -> int:
+        offers = (Offer(short_knot(20, last), "JSON") for last in ("string", "number"))
+        new, old = [await schemas.understand(Catalog(), offer, normalize=False, as_new=True) for offer in offers]
+        before = SchemaRecord(subject="s", version=1, id=1, schema=old.text, schemaType="JSON")
+        judging = asyncio.create_task(objections(Catalog(), Config(level="BACKWARD"), new, None, [before]))
+        turns = 0
+        while not judging.done():
+            await asyncio.sleep(0)
+            turns += 1
+        assert await judging
+        return turns
+
+    assert asyncio.run(compared()) > 5
 
 
 def test_a_pattern_made_to_take_for_ever_is_matched_at_once() -> None:

@@ -3,6 +3,7 @@
 https://docs.confluent.io/platform/current/schema-registry/fundamentals/schema-evolution.html
 """
 
+import asyncio
 from collections.abc import Sequence
 
 from millstream.local.registry import formats, schemas
@@ -37,7 +38,8 @@ async def objections(
                 return [*found, f"{{validateFields: 'false', compatibility: '{level}'}}"]
         return []
 
-    return await schemas.apart(len(new.text) + sum(len(entry.schema) for entry in chosen), judge)
+    # On a thread, however short they are: each part of one schema may have to be held against each of the other.
+    return await asyncio.to_thread(judge)
 
 
 def _objections_of(level: str, new: Understood, entry: SchemaRecord, referred: tuple[Referred, ...]) -> list[str]:

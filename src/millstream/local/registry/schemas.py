@@ -15,7 +15,7 @@ from millstream.local.registry.records import Metadata, Reference, SchemaRecord,
 T = TypeVar("T")
 
 SMALL = 16 * 1024
-"""Characters of schema that are judged at once; more are judged on a thread, for the broker lives in the same loop."""
+"""Characters of schema that are read at once; more are read on a thread, for the broker lives in the same loop."""
 MAX_REFERRED = 500
 MAX_REFERRED_CHARACTERS = 4 * 1024 * 1024
 
@@ -77,7 +77,7 @@ def stored(entry: SchemaRecord, referred: tuple[Referred, ...]) -> Parsed:
 
 
 async def apart(size: int, work: Callable[[], T]) -> T:
-    """Do `work`, on a thread if it is about more characters than can be judged between two requests to the broker."""
+    """Do `work`, on a thread if it is about more characters than can be read between two requests to the broker."""
     return work() if size <= SMALL else await asyncio.to_thread(work)
 
 

@@ -17,6 +17,9 @@ MAX_STEPS = 300_000
 GLANCE = 0.2
 """What it costs to look at a pair that is known; schemas that hold each other do so all the time."""
 
+CARRIED = 0.1
+"""What it costs to carry one difference to the place where it is met again; a pair may have a hundred."""
+
 MAX_NESTED = 60
 """How many comparisons may wait for each other; what is deeper is looked at afterwards, for the stack has an end."""
 
@@ -95,7 +98,13 @@ class Comparison:
             self._under_way.remove(pair)
             if not fits(found):
                 self.misfits[pair] = found
-        return [difference.under(path) for difference in found] if found else found
+        return self._under(path, found)
+
+    def _under(self, path: str, found: list[Difference]) -> list[Difference]:
+        if not (path and found):
+            return found
+        self._budget.spend(CARRIED * len(found))
+        return [difference.under(path) for difference in found]
 
     def _compare(self, writer: Node, reader: Node) -> list[Difference]:
         if (writer.kind == "combined") != (reader.kind == "combined"):
@@ -154,13 +163,12 @@ class Comparison:
             return found
         fitting: list[dict[int, list[Difference]]] = [{} for _ in writer.distinct]
         for i, written in enumerate(writer.distinct):
-            path = f"/{writer.criterion}/{i}"
             for j, read in enumerate(reader.distinct):
-                if fits(way := self.of(written, read, path)):
+                if fits(way := self.of(written, read, "")):
                     fitting[i][j] = way
         matched = matching.pairs([list(ways) for ways in fitting], self.step)
         for i, j in matched.items():
-            found += fitting[i][j]
+            found += self._under(f"/{writer.criterion}/{i}", fitting[i][j])
         if len(matched) < min(len(writer.distinct), len(reader.distinct)):
             found.append(Difference("COMBINED_TYPE_SUBSCHEMAS_CHANGED"))
         return found
