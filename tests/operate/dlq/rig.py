@@ -20,9 +20,9 @@ from millstream.contracts import Contracts, Registry, header_writer
 from millstream.kafka import Message, TopicSpec, connect
 from millstream.operate.assembly import topics_of
 from millstream.operate.dlq.audit import AUDIT, Audit
-from millstream.operate.dlq.bulk import Office
 from millstream.operate.dlq.filters import Filter
 from millstream.operate.dlq.letter import DeadLetter
+from millstream.operate.dlq.office import Office
 from millstream.operate.dlq.reading import letters
 from millstream.operate.dlq.system import Origins
 from millstream.runtime.dead_letters import dead_letter
@@ -126,9 +126,10 @@ class LettersRig:
         producer.close()
 
     def records(self, topic: str) -> list[Message]:
-        if topic not in self.admin.topics():
+        if topic == AUDIT and AUDIT not in self.admin.topics():
             return []
-        return [m for batch in self.kafka.read_to_end(topic, timeout=20) for m in batch]
+        partitions = [0] if topic == AUDIT else [0, 1]
+        return [m for batch in self.kafka.read_to_end(topic, partitions, timeout=20) for m in batch]
 
     def handed_in(self) -> list[Redrive]:
         return [read_redrive(message) for message in self.records(self.redrives)]
@@ -136,12 +137,12 @@ class LettersRig:
     def office(self) -> Office:
         origins = Origins(self.module.system)
         audit = Audit(self.kafka, self.admin, frozenset([self.dlq]))
-        audit.refresh()
+        audit.refresh(settled=False)
         there = {name: found.partitions for name, found in self.admin.topics().items()}
         return Office(self.kafka, self.admin, origins, audit, there)
 
     def letters(self) -> list[DeadLetter]:
-        return [letter for letter, _ in letters(self.kafka, [self.dlq], self.office().audit, Filter())]
+        return [letter for letter, _ in letters(self.office(), [self.dlq], Filter())]
 
     def deeds(self) -> list[dict[str, Any]]:
         """The audit of this system's letters."""

@@ -92,14 +92,14 @@ class Audit:
         """Reads on to the end.
 
         - `settled`: first wait for transactions that are open now, for they may hide what came after them. Only
-          whoever does not write may do without.
+          whoever does not write may do without, and where there is no audit yet.
 
         Raises `Unavailable` where they do not end in time.
         """
-        if AUDIT not in self._admin.topics():
-            return
         if settled:
             self._wait_for_others()
+        elif AUDIT not in self._admin.topics():
+            return
         for batch in self._kafka.read_to_end(AUDIT, [0], start={PARTITION: self._next}):
             for message in batch:
                 self._next = message.offset() + 1

@@ -2,34 +2,20 @@
 
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import NamedTuple
 
-from millstream.kafka.port import Admin, Kafka
-from millstream.operate.dlq.audit import Audit
 from millstream.operate.dlq.clerk import Clerk, Done, Person
 from millstream.operate.dlq.letter import DeadLetter
+from millstream.operate.dlq.office import Office
 from millstream.operate.dlq.overtaken import overtakers
-from millstream.operate.dlq.system import Origins
 from millstream.operate.dlq.work import MOST_REDRIVES, Refused, Work, discard, redrive
 
 AT_ONCE = 500
 """How many letters are looked at, and written in one transaction, at most. Memory holds no more of them."""
 MOST = 1_000
 """How many one command deals with unless somebody says otherwise."""
-
-
-@dataclass(frozen=True, slots=True)
-class Office:
-    """What it takes to deal with letters. `partitions`: how many each topic has that is there."""
-
-    kafka: Kafka
-    admin: Admin
-    origins: Origins
-    audit: Audit
-    partitions: Mapping[str, int]
 
 
 class Limits(NamedTuple):
@@ -91,7 +77,7 @@ def _redrives(office: Office, chunk: Sequence[DeadLetter], limits: Limits) -> It
         )
 
     topic = chunk[0].id.topic
-    late = {} if limits.overtaken else overtakers(office.kafka, office.admin, office.audit, chunk, topic=topic)
+    late = {} if limits.overtaken else overtakers(office, chunk, topic=topic)
     return map(plan, sorted(chunk, key=lambda letter: (letter.at, letter.group or "")))
 
 

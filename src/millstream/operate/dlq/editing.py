@@ -6,7 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
+import msgspec
+
 from millstream.contracts import Contracts, Headers
+from millstream.contracts.cloudevents import structured
 from millstream.contracts.json_forms import from_json, to_json
 from millstream.contracts.reading import shape_of
 from millstream.declare import Contract, Value, full_name
@@ -47,9 +50,10 @@ class Draft:
     ) -> None:
         self._letter, self._contracts = letter, contracts
         self.contract: type[Value] = origins.class_of(letter, named)
+        self._topic = origins.topics[letter.at[0]]
         self._real: Any = None
         try:
-            event = contracts.decoder([origins.topics[letter.at[0]]]).decode(letter.value)
+            event = contracts.decoder([self._topic]).decode(letter.value)
             if type(event) is self.contract:
                 self._real = to_json(shape_of(self.contract), event)
         except DecodeError:
@@ -109,6 +113,8 @@ class Draft:
             raise self._misfit(str(error)) from None
         except MillstreamError as error:
             raise ConfigurationError(f"{self._letter.id}: {name} cannot be encoded: {error}") from error
+        if self._topic.format == "cloudevents":
+            data = self._whole(data)
         changed = ("$",) if self._real is None else tuple(_changes(self._real, kept, "$"))
         return Edited(data, self._headers(), changed)
 
@@ -116,6 +122,22 @@ class Draft:
         """The event is the same one, so it keeps its id; only its class may have been wrong."""
         named = full_name(self.contract).encode()
         return [(name, named if name == "ce_type" else value) for name, value in self._letter.headers]
+
+    def _whole(self, data: bytes) -> bytes:
+        """The CloudEvent that it was, with other data."""
+        named = {"type": full_name(self.contract), "datacontenttype": "application/json", "data": msgspec.Raw(data)}
+        try:
+            before = msgspec.json.decode(self._letter.value or b"", type=dict[str, Any])
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            before = {}
+        if "id" in before:
+            return msgspec.json.encode({name: part for name, part in before.items() if name != "data_base64"} | named)
+        if "ce_id" in dict(self._letter.headers):
+            return structured(data, self._headers())
+        raise ConfigurationError(
+            f"{self._letter.id}: neither its headers nor its bytes say the id of the CloudEvent, so it cannot be "
+            "the same event again: publish a new one, and discard this letter"
+        )
 
     def _misfit(self, detail: str) -> ConfigurationError:
         return ConfigurationError(

@@ -4,10 +4,9 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from millstream.kafka.port import Admin, Kafka
-from millstream.operate.dlq.audit import Audit
 from millstream.operate.dlq.filters import Filter
 from millstream.operate.dlq.letter import DeadLetter, LetterId
+from millstream.operate.dlq.office import Office
 from millstream.operate.dlq.reading import SILENCE, letters
 
 SHOWN = 5
@@ -23,9 +22,7 @@ class Overtakers(NamedTuple):
     first: tuple[int, ...]
 
 
-def overtakers(
-    kafka: Kafka, admin: Admin, audit: Audit, asked: Sequence[DeadLetter], *, topic: str
-) -> dict[LetterId, Overtakers]:
+def overtakers(office: Office, asked: Sequence[DeadLetter], *, topic: str) -> dict[LetterId, Overtakers]:
     """What overtook each of these letters of one dead letter topic; those that nothing overtook are left out.
 
     Events that were set aside themselves, and not handed in again, have overtaken nothing. Parked letters are never
@@ -37,10 +34,10 @@ def overtakers(
         later[_place(letter)].append(letter)
     if not later:
         return {}
-    aside = _set_aside(kafka, audit, later, topic)
+    aside = _set_aside(office, later, topic)
     counts = dict.fromkeys((letter.id for letter in ordered), 0)
     first = defaultdict[LetterId, list[int]](list)
-    for place, offset in _followers(kafka, admin, ordered):
+    for place, offset in _followers(office, ordered):
         for letter in later.get(place, ()):
             if offset > letter.at[2] and (letter.group, *letter.origin, offset) not in aside:
                 counts[letter.id] += 1
@@ -54,26 +51,25 @@ def _place(letter: DeadLetter) -> _Place:
 
 
 def _set_aside(
-    kafka: Kafka, audit: Audit, asked: dict[_Place, list[DeadLetter]], topic: str
+    office: Office, asked: dict[_Place, list[DeadLetter]], topic: str
 ) -> set[tuple[str | None, str, int, int]]:
     """Group and position of the events of these keys that were never handled."""
     unhandled = Filter(states=("open", "parked", "discarded"))
     return {
         (letter.group, *letter.at)
-        for letter, _ in letters(kafka, [topic], audit, unhandled)
+        for letter, _ in letters(office, [topic], unhandled)
         if letter.key is not None and _place(letter) in asked
     }
 
 
-def _followers(kafka: Kafka, admin: Admin, asked: Sequence[DeadLetter]) -> Iterator[tuple[_Place, int]]:
-    there = admin.topics()
+def _followers(office: Office, asked: Sequence[DeadLetter]) -> Iterator[tuple[_Place, int]]:
     starts: dict[tuple[str, int], int] = {}
     for letter in asked:
         starts[letter.origin] = min(letter.at[2] + 1, starts.get(letter.origin, letter.at[2] + 1))
     for (topic, partition), start in starts.items():
-        if topic not in there or partition >= there[topic].partitions:
+        if partition >= office.partitions.get(topic, 0):
             continue
-        reading = kafka.read_to_end(topic, [partition], start={(topic, partition): start}, timeout=SILENCE)
+        reading = office.kafka.read_to_end(topic, [partition], start={(topic, partition): start}, timeout=SILENCE)
         for batch in reading:
             for message in batch:
                 if (key := message.key()) is not None:

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Iterator, Sequence
 
 from millstream.errors import ConfigurationError, DecodeError
-from millstream.kafka.port import Admin, Kafka, Message, Offsets, TopicPartition
-from millstream.operate.dlq.audit import Audit
+from millstream.kafka.port import Kafka, Message, Offsets, TopicPartition
 from millstream.operate.dlq.filters import Filter
 from millstream.operate.dlq.letter import DeadLetter, LetterId, State, read_letter
+from millstream.operate.dlq.office import Office
 
 Progress = Callable[[int], None]
 """Told how many records were read."""
@@ -16,9 +16,8 @@ SILENCE = 30.0
 
 
 def letters(
-    kafka: Kafka,
+    office: Office,
     topics: Sequence[str],
-    audit: Audit,
     wanted: Filter,
     *,
     progress: Progress | None = None,
@@ -30,29 +29,30 @@ def letters(
     """
     for topic in topics:
         begin = {place: offset for place, offset in (start or {}).items() if place[0] == topic}
-        for batch in kafka.read_to_end(topic, start=begin, timeout=SILENCE):
+        reading = office.kafka.read_to_end(topic, range(office.partitions[topic]), start=begin, timeout=SILENCE)
+        for batch in reading:
             for message in batch:
                 try:
                     letter = read_letter(message)
                 except DecodeError:
                     continue
-                state = audit.state(letter)
+                state = office.audit.state(letter)
                 if wanted.takes(letter, state):
                     yield letter, state
             if progress is not None:
                 progress(len(batch))
 
 
-def letter_at(kafka: Kafka, admin: Admin, id: LetterId) -> DeadLetter:
+def letter_at(office: Office, id: LetterId) -> DeadLetter:
     """One letter. Raises `ConfigurationError` where there is none."""
-    topic = admin.topics().get(id.topic)
-    if topic is None:
+    partitions = office.partitions.get(id.topic)
+    if partitions is None:
         raise ConfigurationError(f"{id}: there is no topic {id.topic!r}; `millstream topics --all` lists what there is")
-    if id.partition >= topic.partitions:
-        raise ConfigurationError(f"{id}: {id.topic} has {topic.partitions} partitions, numbered from 0")
+    if id.partition >= partitions:
+        raise ConfigurationError(f"{id}: {id.topic} has {partitions} partitions, numbered from 0")
     place = (id.topic, id.partition)
-    if id.offset < admin.end_offsets([place])[place]:
-        found = _first(kafka, place, id.offset)
+    if id.offset < office.admin.end_offsets([place])[place]:
+        found = _first(office.kafka, place, id.offset)
         if found is not None and found.offset() == id.offset:
             try:
                 return read_letter(found)
@@ -61,11 +61,10 @@ def letter_at(kafka: Kafka, admin: Admin, id: LetterId) -> DeadLetter:
     raise ConfigurationError(f"{id}: there is no such record; `millstream dlq list` shows what there is")
 
 
-def size(admin: Admin, topics: Sequence[str]) -> int:
+def size(office: Office, topics: Sequence[str]) -> int:
     """How many offsets these topics have, for a progress bar."""
-    there = admin.topics()
-    places = [(topic, partition) for topic in topics for partition in range(there[topic].partitions)]
-    return sum(admin.end_offsets(places).values())
+    places = [(topic, partition) for topic in topics for partition in range(office.partitions[topic])]
+    return sum(office.admin.end_offsets(places).values())
 
 
 def _first(kafka: Kafka, place: TopicPartition, offset: int) -> Message | None:

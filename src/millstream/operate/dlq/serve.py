@@ -11,10 +11,11 @@ from datetime import datetime, timedelta
 from millstream.errors import KafkaFault
 from millstream.kafka.port import Admin, Kafka, TopicPartition
 from millstream.operate.dlq.audit import Audit, now
-from millstream.operate.dlq.bulk import AT_ONCE, Limits, Office, carry_out, discards, redrives
+from millstream.operate.dlq.bulk import AT_ONCE, Limits, carry_out, discards, redrives
 from millstream.operate.dlq.clerk import Done, Person
 from millstream.operate.dlq.filters import Filter
 from millstream.operate.dlq.letter import DeadLetter, LetterId
+from millstream.operate.dlq.office import Office
 from millstream.operate.dlq.reading import letters
 from millstream.operate.dlq.rules import Rule
 from millstream.operate.dlq.system import Origins
@@ -79,7 +80,7 @@ class RedriveService:
             ends = self._admin.end_offsets(places)
             if all(self._next.get(place, 0) >= end for place, end in ends.items()):
                 continue
-            waiting = self._sort(topic)
+            waiting = self._sort(office, topic)
             for desk in self._desks:
                 if not stop.is_set():
                     self._serve(office, desk, stop)
@@ -87,14 +88,14 @@ class RedriveService:
             self._next |= {place: min(waiting.get(place, end), end) for place, end in ends.items()}
             self._left = {id for id in self._left if id.offset >= self._next.get((id.topic, id.partition), 0)}
 
-    def _sort(self, topic: str) -> dict[TopicPartition, int]:
+    def _sort(self, office: Office, topic: str) -> dict[TopicPartition, int]:
         """Puts on each rule's desk what it may deal with now; answers where the first letter lies that has to wait."""
         moment = now()
         waiting: dict[TopicPartition, int] = {}
         waiting_keys: set[tuple[str | None, str, int, bytes]] = set()
         for desk in self._desks:
             desk.open(self._audit, moment)
-        for letter, state in letters(self._kafka, [topic], self._audit, Filter(), start=self._next):
+        for letter, state in letters(office, [topic], Filter(), start=self._next):
             desk = next((desk for desk in self._desks if desk.rule.takes(letter, state, moment)), None)
             if desk is None or letter.id in self._left:
                 continue

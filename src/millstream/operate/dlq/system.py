@@ -2,7 +2,9 @@
 
 from collections.abc import Iterable, Mapping
 
+from millstream.contracts.cloudevents import headers_in
 from millstream.declare import Service, System, Topic, Value, full_name
+from millstream.declare.contract import former_names
 from millstream.errors import ConfigurationError
 from millstream.operate.assembly import topics_of
 from millstream.operate.dlq.letter import DeadLetter
@@ -89,7 +91,9 @@ class Origins:
         if topic is None:
             raise ConfigurationError(f"{self.system} has no topic {letter.at[0]!r}, so nobody knows its classes")
         wanted = named or letter.type
-        found = [of for of in topic.contracts if wanted in (full_name(of), of.__name__)]
+        if wanted is None and topic.format == "cloudevents":
+            wanted = dict(headers_in(letter.value)).get("ce_type", b"").decode()
+        found = [of for of in topic.contracts if wanted in (full_name(of), of.__name__, *former_names(of))]
         if not found and named is None and len(topic.contracts) == 1:
             return topic.contracts[0]
         if not found:

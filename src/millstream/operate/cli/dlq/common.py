@@ -10,9 +10,9 @@ import typer
 from millstream.operate.cli.common import cluster, tool_settings
 
 if TYPE_CHECKING:
-    from millstream.operate.dlq.bulk import Office
     from millstream.operate.dlq.filters import Filter
     from millstream.operate.dlq.letter import State
+    from millstream.operate.dlq.office import Office
     from millstream.settings import Settings
 
 TopicOption = Annotated[
@@ -73,7 +73,7 @@ def office(
     Raises `ConfigurationError` for a topic or service that is not there, `Unavailable` without a broker.
     """
     from millstream.operate.dlq.audit import Audit
-    from millstream.operate.dlq.bulk import Office
+    from millstream.operate.dlq.office import Office
     from millstream.operate.dlq.system import Origins
     from millstream.operate.place import load_system
 

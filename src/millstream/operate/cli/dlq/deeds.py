@@ -30,11 +30,11 @@ from millstream.operate.cli.dlq.common import (
 )
 
 if TYPE_CHECKING:
-    from millstream.operate.dlq.bulk import Office
     from millstream.operate.dlq.clerk import Done, Person
     from millstream.operate.dlq.editing import Draft, Edited
     from millstream.operate.dlq.filters import Filter
     from millstream.operate.dlq.letter import DeadLetter, LetterId
+    from millstream.operate.dlq.office import Office
     from millstream.operate.dlq.work import Refused, Work
 
 IdsArgument = Annotated[
@@ -189,7 +189,7 @@ def edit(
     id = LetterId.read(letter)
     person = _person(by, why, "edit")
     with office(system, id.topic, None) as (at, _, settings):
-        found = letter_at(at.kafka, at.admin, id)
+        found = letter_at(at, id)
         [plan] = _all_or_none(redrives(at, [found], Limits(1, most_redrives, overtaken)))
         contracts = Contracts(Registry(settings.registry_url))
         edited = _edited(Draft(found, at.origins, contracts, named=type, reveal=reveal), fields, file)
@@ -334,7 +334,7 @@ def _chosen(
             unknown = {id.topic for id in ids} - set(topics)
             for name in unknown:
                 at.origins.chosen(name, ())
-            yield at, iter([letter_at(at.kafka, at.admin, id) for id in ids])
+            yield at, iter([letter_at(at, id) for id in ids])
             return
-        with progress(lambda: size(at.admin, topics), "Reading") as read:
-            yield at, (letter for letter, _ in letters(at.kafka, topics, at.audit, wanted, progress=read))
+        with progress(lambda: size(at, topics), "Reading") as read:
+            yield at, (letter for letter, _ in letters(at, topics, wanted, progress=read))

@@ -74,8 +74,8 @@ def list_(
     masking = None if reveal else masking_of(system)
     with office(system, topic, service) as (at, topics, settings):
         contracts = Contracts(Registry(settings.registry_url))
-        with progress(lambda: size(at.admin, topics), "Reading") as read:
-            found = letters(at.kafka, topics, at.audit, wanted, progress=read)
+        with progress(lambda: size(at, topics), "Reading") as read:
+            found = letters(at, topics, wanted, progress=read)
             rows = (told(letter, state, at.audit[letter.id], contracts, masking) for letter, state in found)
             if as_json:
                 for row in islice(rows, most):
@@ -112,7 +112,7 @@ def show(
     masking = None if reveal else masking_of(system)
     with office(system, id.topic, None) as (at, _, settings):
         contracts = Contracts(Registry(settings.registry_url))
-        found = letter_at(at.kafka, at.admin, id)
+        found = letter_at(at, id)
         row = told(found, at.audit.state(found), at.audit[id], contracts, masking)
     if as_json:
         print_json(row)
