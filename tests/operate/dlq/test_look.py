@@ -1,5 +1,9 @@
 """What people see of dead letters, and how they choose among them."""
 
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from subprocess import CompletedProcess
 
@@ -107,6 +111,26 @@ def test_what_no_worker_wrote_is_passed_over(rig: LettersRig):
     producer.close()
     assert rig.call("list", "--json").rows == []
     assert "is no dead letter" in rig.call("show", f"{rig.dlq}:0:0").refused
+
+
+def test_a_bar_on_the_terminal_leaves_the_pipe_alone(rig: LettersRig):
+    rig.set_aside(rig.order("o-1"))
+    controller, terminal = os.openpty()
+    command = "import sys; sys.argv[0] = 'millstream'; from millstream.operate.cli import main; main()"
+    listed = subprocess.run(
+        [sys.executable, "-c", command, "dlq", "list", "--json"],
+        cwd=rig.folder,
+        env={**os.environ, **rig.env, "TERM": "xterm"},
+        stdout=subprocess.PIPE,
+        stderr=terminal,
+        timeout=30,
+        check=True,
+    )
+    shown = os.read(controller, 65_536).decode()
+    os.close(controller)
+    os.close(terminal)
+    assert "Reading" in shown
+    assert json.loads(listed.stdout)["key"] == "o-1"
 
 
 @pytest.mark.parametrize("command", ["list", "show", "redrive", "edit", "discard", "serve"])

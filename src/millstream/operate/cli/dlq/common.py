@@ -92,16 +92,20 @@ def office(
 
 
 @contextmanager
-def progress(total: Callable[[], int], doing: str) -> Iterator[Callable[[int], None] | None]:
-    """A bar on a terminal that somebody looks at, on standard error; nothing elsewhere."""
-    if not sys.stderr.isatty():
+def progress(total: Callable[[], int], *, streaming: bool) -> Iterator[Callable[[int], None] | None]:
+    """A bar on standard error, where somebody looks at that.
+
+    - `streaming`: lines come meanwhile, so that whoever sees those needs no bar.
+    """
+    if not sys.stderr.isatty() or (streaming and sys.stdout.isatty()):
         yield None
         return
     from rich.console import Console
     from rich.progress import Progress
 
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(doing, total=total())
+    # rich would write what goes to standard output to its own console, which is not where a pipe expects it.
+    with Progress(console=Console(stderr=True), transient=True, redirect_stdout=False) as bar:
+        task = bar.add_task("Reading", total=total())
         yield lambda count: bar.advance(task, count)
 
 

@@ -336,5 +336,5 @@ def _chosen(
                 at.origins.chosen(name, ())
             yield at, iter([letter_at(at, id) for id in ids])
             return
-        with progress(lambda: size(at, topics), "Reading") as read:
+        with progress(lambda: size(at, topics), streaming=True) as read:
             yield at, (letter for letter, _ in letters(at, topics, wanted, progress=read))

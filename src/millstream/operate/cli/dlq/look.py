@@ -74,7 +74,7 @@ def list_(
     masking = None if reveal else masking_of(system)
     with office(system, topic, service) as (at, topics, settings):
         contracts = Contracts(Registry(settings.registry_url))
-        with progress(lambda: size(at, topics), "Reading") as read:
+        with progress(lambda: size(at, topics), streaming=as_json) as read:
             found = letters(at, topics, wanted, progress=read)
             rows = (told(letter, state, at.audit[letter.id], contracts, masking) for letter, state in found)
             if as_json:
