@@ -11,7 +11,8 @@ from tests.runtime.rig import Parcels
 from millstream.contracts import Contracts, edge_id, header_writer
 from millstream.declare import Kind
 from millstream.errors import Unavailable
-from millstream.kafka import Producer, TopicSpec
+from millstream.kafka import Producer
+from millstream.operate.assembly import topics_of
 from millstream.runtime.kafka_worker import KafkaWorker
 from millstream.settings import Settings
 from millstream.testing.simulation import CALM, ROUGH, Faults, Process, World
@@ -66,11 +67,7 @@ class Shop:
         return Settings(slot=slot, session_timeout_ms=6_000, heartbeat_interval_ms=300, commit_interval_ms=20)
 
     def _make_topics(self) -> None:
-        parcels, service = self.parcels, self.parcels.service
-        specs = [TopicSpec(topic.name, 2) for topic in (parcels.payments, parcels.shipments)]
-        specs += [TopicSpec(topic.dead_letters, 1) for topic in service.consumed()]
-        specs += [TopicSpec(store.changelog(service.name), 2) for store in service.stores()]
-        self.world.kafka().admin().ensure_topics(specs)
+        self.world.kafka().admin().ensure_topics(topics_of(self.parcels.service))
 
     def _instance(self, slot: int) -> Process:
         settings = self._settings(slot)
