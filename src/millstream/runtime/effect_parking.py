@@ -1,12 +1,11 @@
 """Where effects keep what is parked: a compacted topic, one record for each event that waits."""
 
-import time
 from collections.abc import Collection
 
 import msgspec
 
-from millstream.errors import Unavailable
 from millstream.kafka.port import Kafka, TopicPartition
+from millstream.kafka.settling import wait_for_transactions
 from millstream.runtime.parking import ParkedEvent
 from millstream.telemetry import get_logger
 
@@ -14,7 +13,6 @@ log = get_logger(__name__)
 
 PATIENCE = 60.0
 """Seconds that a restore waits for a transaction that somebody else left open."""
-LOOK_AGAIN = 0.02
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(ParkedEvent).decode
@@ -34,7 +32,7 @@ class ParkedTopic:
         `Unavailable` if brokers do not answer, or a transaction of a dead holder stays open for too long.
         """
         numbers = sorted({number for _, number in partitions})
-        self._wait_until_settled(numbers)
+        wait_for_transactions(self._kafka, [(self.topic, number) for number in numbers], PATIENCE)
         found: dict[bytes, bytes] = {}
         for batch in self._kafka.read_to_end(self.topic, numbers):
             for message in batch:
@@ -54,23 +52,6 @@ class ParkedTopic:
             # Bytes that somebody else wrote here must not keep the rest from coming back.
             log.warning("passing over what is no parked event", topic=self.topic, error=str(error))
             return None
-
-    def _wait_until_settled(self, numbers: list[int]) -> None:
-        """A committed transaction becomes readable when its marker arrives, which can be after its offsets are."""
-        keys = [(self.topic, number) for number in numbers]
-        admin = self._kafka.admin()
-        try:
-            ends = admin.end_offsets(keys, "read_uncommitted")
-            deadline = time.monotonic() + PATIENCE
-            while any(end < ends[key] for key, end in admin.end_offsets(keys, "read_committed").items()):
-                if time.monotonic() > deadline:
-                    raise Unavailable(
-                        f"A transaction on {self.topic} has been open for {PATIENCE:g} s. Its holder may hang; it ends "
-                        "when transaction.timeout.ms has passed."
-                    )
-                time.sleep(LOOK_AGAIN)
-        finally:
-            admin.close()
 
 
 def key_of(at: tuple[str, int, int]) -> bytes:

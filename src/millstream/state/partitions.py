@@ -6,8 +6,8 @@ from typing import Any, NamedTuple, TypeAlias
 
 from millstream.contracts.catalogue import Contracts
 from millstream.declare import Service, Store
-from millstream.errors import Unavailable
-from millstream.kafka.port import Admin, Kafka
+from millstream.kafka.port import Kafka
+from millstream.kafka.settling import wait_for_transactions
 from millstream.state.kept import Kept
 from millstream.state.memory import MemoryStore
 from millstream.telemetry import get_logger, metrics
@@ -18,8 +18,6 @@ AnyStore: TypeAlias = Store[Any] | Kept[Any]
 
 Progress = Callable[[str, int, float], None]
 """Told of a restore as it goes: the changelog, how many records so far, and seconds since it began."""
-
-_LOOK_AGAIN = 0.02
 
 
 class Change(NamedTuple):
@@ -84,7 +82,8 @@ class StatePartitions:
             return
         fresh = {partition: self._empty() for partition in new}
         if self._changelogs:
-            self._wait_until_settled(new)
+            changelogs = [(topic, partition) for topic in self._changelogs.values() for partition in new]
+            wait_for_transactions(self._kafka, changelogs, self._patience)
         for store, topic in self._changelogs.items():
             self._read(store, topic, {partition: fresh[partition][store] for partition in new})
         self._held |= fresh
@@ -122,27 +121,6 @@ class StatePartitions:
     def _all(self) -> Iterator[MemoryStore[Any]]:
         for stores in self._held.values():
             yield from stores.values()
-
-    def _wait_until_settled(self, partitions: list[int]) -> None:
-        """Wait until no transaction is open on the changelogs.
-
-        A committed transaction becomes readable when its marker arrives, which can be after its holder was told that it
-        is committed: up to then read_committed would end short of it.
-        """
-        keys = [(topic, partition) for topic in self._changelogs.values() for partition in partitions]
-        admin: Admin = self._kafka.admin()
-        try:
-            ends = admin.end_offsets(keys, "read_uncommitted")
-            deadline = time.monotonic() + self._patience
-            while any(end < ends[key] for key, end in admin.end_offsets(keys, "read_committed").items()):
-                if time.monotonic() > deadline:
-                    raise Unavailable(
-                        f"A transaction on a changelog of {self._service} has been open for {self._patience:g} s. "
-                        "Its holder may hang; it ends when transaction.timeout.ms has passed."
-                    )
-                time.sleep(_LOOK_AGAIN)
-        finally:
-            admin.close()
 
     def _read(self, store: AnyStore, topic: str, states: dict[int, MemoryStore[Any]]) -> None:
         began, count = time.monotonic(), 0
