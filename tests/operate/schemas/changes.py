@@ -221,6 +221,94 @@ BREAKING = [
     ),
 ]
 
+_MILLIS = {"type": "long", "logicalType": "timestamp-millis"}
+_MICROS = {"type": "long", "logicalType": "timestamp-micros"}
+_LOGICAL = "LOGICAL_TYPE_CHANGED"
+
+MEANING = [
+    Change(
+        "scale of a decimal",
+        "total: Annotated[Decimal, Scale(18, 4)]",
+        "total: Annotated[Decimal, Scale(18, 2)]",
+        field="total",
+        rule="DECIMAL_SCALE_CHANGED",
+        fix="keep the scale of total",
+    ),
+    Change(
+        "scale of a decimal in a line",
+        WITH_LINES.format("price: Annotated[Decimal, Scale(18, 2)] | None = None"),
+        WITH_LINES.format("price: Annotated[Decimal, Scale(18, 4)] | None = None"),
+        field="lines[].price",
+        rule="DECIMAL_SCALE_CHANGED",
+        fix="keep the scale of price",
+    ),
+    Change(
+        "fewer digits",
+        "total: Annotated[Decimal, Scale(18, 4)]",
+        "total: Annotated[Decimal, Scale(9, 4)]",
+        field="total",
+        rule="DECIMAL_PRECISION_REDUCED",
+        fix="keep as many digits in total",
+    ),
+    Change(
+        "forward: more digits",
+        "total: Annotated[Decimal, Scale(9, 4)]",
+        "total: Annotated[Decimal, Scale(18, 4)]",
+        level="FORWARD",
+        field="total",
+        rule="DECIMAL_PRECISION_REDUCED",
+        fix="has no room for so many digits",
+    ),
+    Change(
+        "decimal to bytes", "n: Annotated[Decimal, Scale(9, 2)]", "n: bytes", field="n", rule=_LOGICAL, fix="leave n"
+    ),
+    Change("str to decimal", "n: str", "n: Annotated[Decimal, Scale(9, 2)]", field="n", rule=_LOGICAL, fix="leave n"),
+    Change("str to UUID", "id: str", "id: UUID", field="id", rule=_LOGICAL, fix="leave id as it was"),
+    Change(
+        "str to UUID in a dict", "a: dict[str, str]", "a: dict[str, UUID]", field="a{}", rule=_LOGICAL, fix="leave a"
+    ),
+    Change(
+        "forward: UUID to str",
+        "id: UUID",
+        "id: str",
+        level="FORWARD",
+        field="id",
+        rule=_LOGICAL,
+        fix="still running takes it for what it was",
+    ),
+    Change("int to datetime", "at: int", "at: datetime", field="at", rule=_LOGICAL, fix="leave at as it was"),
+    Change("datetime to int", "at: datetime", "at: int", field="at", rule=_LOGICAL, fix="leave at as it was"),
+    Change("date to datetime", "on: date", "on: datetime", field="on", rule=_LOGICAL, fix="leave on as it was"),
+    Change("int to timedelta", "took: int", "took: timedelta", field="took", rule=_LOGICAL, fix="leave took as it was"),
+    Change("time to datetime", "at: time", "at: datetime", field="at", rule=_LOGICAL, fix="leave at as it was"),
+    Change(
+        "millis to micros",
+        record(("at", _MILLIS)),
+        record(("at", _MICROS)),
+        field="at",
+        rule=_LOGICAL,
+        fix="leave at as it was",
+    ),
+    Change(
+        "micros to millis, perhaps",
+        record(("at", ["null", _MICROS], None)),
+        record(("at", ["null", _MILLIS], None)),
+        level="FULL_TRANSITIVE",
+        field="at",
+        rule=_LOGICAL,
+        fix="leave at as it was",
+    ),
+    Change(
+        "deep in a recursive class",
+        TREE.format("id: str | None = None"),
+        TREE.format("id: UUID | None = None"),
+        field="whole.id",
+        rule=_LOGICAL,
+        fix="leave id as it was",
+    ),
+]
+"""What the rules of Avro, and so registries, let pass, while readers would take values for something else."""
+
 SAFE = [
     Change("optional field", "", "note: str | None = None"),
     Change("field with a default", "", "channel: str = 'web'"),
@@ -241,6 +329,13 @@ SAFE = [
     Change("documentation", "note: str", "note: Annotated[str, Doc('what the customer said')]"),
     Change("optional field of a line", WITH_LINES.format(""), WITH_LINES.format("quantity: int = 1")),
     Change("optional field in a recursive class", TREE.format(""), TREE.format("weight: int | None = None")),
+    Change("UUID to str", "id: UUID", "id: str"),
+    Change("UUID becomes one of two", "id: UUID | None", "id: UUID | int | None"),
+    Change("more digits", "n: Annotated[Decimal, Scale(9, 2)]", "n: Annotated[Decimal, Scale(18, 2)]"),
+    Change(
+        "a logical type of somebody else", record(("n", "long")), record(("n", {"type": "long", "logicalType": "x"}))
+    ),
+    Change("datetime becomes optional", "at: datetime", "at: datetime | None"),
     Change("empty list", "", "tags: tuple[str, ...] = ()"),
     Change("forward: a field comes", "", "note: str", level="FORWARD"),
     Change("full: optional both ways", "a: str | None = None", "b: str | None = None", level="FULL_TRANSITIVE"),

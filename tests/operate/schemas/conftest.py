@@ -10,7 +10,7 @@ from millstream import Service, System, Topic
 from millstream.declare import Contract
 
 HEAD = """
-from datetime import date, datetime
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum, StrEnum
 from typing import Annotated, Literal

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from tests.operate.schemas.changes import BREAKING, SAFE, Change, source
+from tests.operate.schemas.changes import BREAKING, MEANING, SAFE, Change, source
 
 from millstream import Event, System
 from millstream.operate.schemas.declared import Declared, declared
@@ -75,7 +75,8 @@ def found_in(new: Declared, history: History) -> tuple[Finding, ...]:
 def test_there_are_twenty_of_each():
     assert len(BREAKING) >= 20
     assert len(SAFE) >= 20
-    assert len({change.name for change in (*BREAKING, *SAFE)}) == len(BREAKING) + len(SAFE)
+    for changes in (BREAKING, MEANING, SAFE):
+        assert len({change.name for change in changes}) == len(changes)
 
 
 @pytest.mark.parametrize("change", BREAKING, ids=lambda change: change.name.replace(" ", "-"))
@@ -97,6 +98,31 @@ def test_a_breaking_change_is_named_with_its_field_and_its_remedy(
     assert [finding.rule for finding in findings] == [
         message.split("'")[1] for message in messages if message.startswith("{errorType")
     ]
+
+
+@pytest.mark.parametrize("change", MEANING, ids=lambda change: change.name.replace(" ", "-"))
+def test_a_change_of_meaning_is_found_by_the_gate_where_registries_let_it_pass(
+    change: Change, versions: Callable[..., tuple[Declared, Declared]], tmp_path: Path, shared_kafka: LocalKafka
+):
+    old, new = versions(change, f"shop.{uuid.uuid4().hex[:8]}")
+    findings = found_in(new, locked(old, change.level, tmp_path))
+    assert {(finding.rule, finding.field) for finding in findings} == {(change.rule, change.field)}
+    assert change.fix in findings[0].remedy
+    assert change.field.rpartition(".")[2] in findings[0].problem
+
+    assert found_in(new, registered(old, change.level, shared_kafka.registry)) == findings
+    assert objections_of(shared_kafka.registry, new) == []
+
+
+def test_a_change_of_meaning_is_told_in_the_words_of_who_writes_classes(
+    versions: Callable[..., tuple[Declared, Declared]], tmp_path: Path
+):
+    old, new = versions(MEANING[0], "shop.told")
+    (finding,) = found_in(new, locked(old, "BACKWARD", tmp_path))
+    assert finding.problem == "new code takes total for decimal(18, 2), and old records have decimal(18, 4)"
+    old, new = versions(next(change for change in MEANING if change.name == "str to UUID"), "shop.told")
+    (finding,) = found_in(new, locked(old, "BACKWARD", tmp_path))
+    assert finding.problem == "new code takes id for UUID, and old records have str"
 
 
 @pytest.mark.parametrize("change", SAFE, ids=lambda change: change.name.replace(" ", "-"))

@@ -1,15 +1,21 @@
-"""The verdict on each class. The rules are those of the local registry, so that gate and registry never disagree."""
+"""The verdict on each class.
+
+The rules are those of the local registry, so that the gate passes nothing that the registry refuses. For Avro, values
+must go on meaning the same, too.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from millstream.local.registry import formats
+from millstream.local.registry.avro.reading import read
 from millstream.local.registry.formats import Parsed
 from millstream.operate.schemas import remedies
 from millstream.operate.schemas.declared import Declared
 from millstream.operate.schemas.finding import Direction, Finding, Misfit, read_misfit
 from millstream.operate.schemas.history import History, Version
+from millstream.operate.schemas.meanings import changed_meanings
 from millstream.operate.schemas.paths import field_path
 from millstream.operate.schemas.told import problem_of, written_field_like
 
@@ -66,6 +72,8 @@ def _findings(declared: Declared, new: Parsed, version: Version, level: str) -> 
     try:
         old = formats.find(version.type).parse(version.text, (), as_new=False)
         misfits = list(_misfits(level, new, old))
+        if declared.type == "AVRO":
+            misfits += _changed_meanings(level, declared.text, version.text)
     except formats.TooMuch as error:
         yield found("", "NOT_COMPARABLE", str(error), remedies.NOT_COMPARABLE)
         return
@@ -86,6 +94,16 @@ def _misfits(level: str, new: Parsed, old: Parsed) -> Iterator[tuple[Direction, 
     if level.startswith(("FORWARD", "FULL")):
         for said in old.misfits(new):
             yield "forward", read_misfit(said, "forward")
+
+
+def _changed_meanings(level: str, new_text: str, old_text: str) -> Iterator[tuple[Direction, Misfit]]:
+    new, old = read(new_text, as_new=False)[0], read(old_text, as_new=False)[0]
+    if level.startswith(("BACKWARD", "FULL")):
+        for misfit in changed_meanings(new, old):
+            yield "backward", misfit
+    if level.startswith(("FORWARD", "FULL")):
+        for misfit in changed_meanings(old, new):
+            yield "forward", misfit
 
 
 def _remedy(misfit: Misfit, direction: Direction, field: str, texts: tuple[str, str], schema_type: str) -> str:

@@ -19,6 +19,15 @@ _REMEDIES: dict[tuple[str, Direction], str] = {
     "have it",
     ("MISSING_UNION_BRANCH", "forward"): "leave {field} as it was and add a new field instead, with a default; code "
     "that is still running does not know the new type",
+    ("LOGICAL_TYPE_CHANGED", "backward"): "leave {field} as it was and add a new field instead, with a default",
+    ("LOGICAL_TYPE_CHANGED", "forward"): "leave {field} as it was and add a new field instead; code that is still "
+    "running takes it for what it was",
+    ("DECIMAL_SCALE_CHANGED", "backward"): "keep the scale of {field} and add a new field instead, with a default",
+    ("DECIMAL_SCALE_CHANGED", "forward"): "keep the scale of {field} and add a new field instead; code that is still "
+    "running puts the point where it was",
+    ("DECIMAL_PRECISION_REDUCED", "backward"): "keep as many digits in {field}, for old records may have them",
+    ("DECIMAL_PRECISION_REDUCED", "forward"): "leave {field} as it was and add a new field instead; code that is "
+    "still running has no room for so many digits",
     ("FIXED_SIZE_MISMATCH", "backward"): "leave {field} as it was and add a new field instead, with a default",
     ("FIXED_SIZE_MISMATCH", "forward"): "leave {field} as it was and add a new field instead, with a default",
 }

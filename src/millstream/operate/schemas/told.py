@@ -5,6 +5,8 @@ from millstream.local.registry.avro.reading import read
 from millstream.operate.schemas.finding import Direction, Misfit
 
 _TYPES = {"LONG": "int", "INT": "int (32 bits)", "DOUBLE": "float", "STRING": "str", "BOOLEAN": "bool", "NULL": "None"}
+_TYPES |= {"string": "str", "uuid": "UUID", "timestamp-micros": "datetime", "time-micros": "time"}
+_TYPES |= {"microseconds": "timedelta"}
 
 
 def problem_of(misfit: Misfit, direction: Direction, field: str) -> str:
@@ -16,7 +18,7 @@ def problem_of(misfit: Misfit, direction: Direction, field: str) -> str:
             return f"{what} is new and has no default, and old records do not have it"
         case "READER_FIELD_MISSING_DEFAULT_VALUE":
             return f"{what} is gone, and running code needs it: it has no default there"
-        case "TYPE_MISMATCH":
+        case "TYPE_MISMATCH" | "LOGICAL_TYPE_CHANGED" | "DECIMAL_SCALE_CHANGED" | "DECIMAL_PRECISION_REDUCED":
             read_as, written = _two_types(misfit.detail)
             return f"{reader} takes {what} for {read_as}, and {writer} have {written}"
         case "NAME_MISMATCH":

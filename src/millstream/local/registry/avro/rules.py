@@ -104,7 +104,7 @@ class _Comparison:
         for position, field in enumerate(reader.fields):
             if len(found) >= MAX_MISFITS:
                 break
-            source = _source(field, written)
+            source = source_of(field, written)
             place = f"{path}/fields/{position}"
             if source is not None:
                 found += self.of(field.type, source.type, f"{place}/type")
@@ -113,7 +113,7 @@ class _Comparison:
         return found
 
 
-def _source(field: Field, written: dict[str, Field]) -> Field | None:
+def source_of(field: Field, written: dict[str, Field]) -> Field | None:
     return next((written[name] for name in (field.name, *field.aliases) if name in written), None)
 
 
