@@ -32,9 +32,11 @@ def overtakers(office: Office, asked: Sequence[DeadLetter], *, topic: str) -> di
     later = defaultdict[_Place, list[DeadLetter]](list)
     for letter in ordered:
         later[_place(letter)].append(letter)
-    if not later:
+    # Most keys have no later event; only for the others the dead letters are read once more.
+    followed = {place for place, offset in _followers(office, ordered) if _is_followed(later.get(place, ()), offset)}
+    if not followed:
         return {}
-    aside = _set_aside(office, later, topic)
+    aside = _set_aside(office, followed, topic)
     counts = dict.fromkeys((letter.id for letter in ordered), 0)
     first = defaultdict[LetterId, list[int]](list)
     for place, offset in _followers(office, ordered):
@@ -46,13 +48,15 @@ def overtakers(office: Office, asked: Sequence[DeadLetter], *, topic: str) -> di
     return {id: Overtakers(count, tuple(first[id])) for id, count in counts.items() if count}
 
 
+def _is_followed(letters: Sequence[DeadLetter], offset: int) -> bool:
+    return any(offset > letter.at[2] for letter in letters)
+
+
 def _place(letter: DeadLetter) -> _Place:
     return *letter.origin, letter.key or b""
 
 
-def _set_aside(
-    office: Office, asked: dict[_Place, list[DeadLetter]], topic: str
-) -> set[tuple[str | None, str, int, int]]:
+def _set_aside(office: Office, asked: set[_Place], topic: str) -> set[tuple[str | None, str, int, int]]:
     """Group and position of the events of these keys that were never handled."""
     unhandled = Filter(states=("open", "parked", "discarded"))
     return {
