@@ -1,5 +1,6 @@
 """Bounds on what is in hand and on what is parked: a partition that reaches one is paused."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from millstream.kafka.port import Consumer, TopicPartition
@@ -15,11 +16,13 @@ MOST_IN_HAND = 500
 class Bounds:
     """Pauses partitions, and resumes them. Used by the thread that polls.
 
-    - `most_parked`: events of one partition that may be parked.
+    - `redrives`: the topic that comes whatever is parked.
+    - `most_parked`: events that may be parked of partitions with one number.
     """
 
-    def __init__(self, consumer: Consumer, most_parked: int) -> None:
+    def __init__(self, consumer: Consumer, redrives: str, most_parked: int) -> None:
         self._consumer = consumer
+        self._redrives = redrives
         self._most_parked = most_parked
         self._busy: set[TopicPartition] = set()
         self._full: set[TopicPartition] = set()
@@ -31,8 +34,8 @@ class Bounds:
 
     @property
     def full(self) -> int:
-        """How many partitions wait because too much is parked."""
-        return len(self._full)
+        """How many partitions wait because too much is parked, those of all topics with one number as one."""
+        return len({number for _, number in self._full})
 
     @property
     def paused(self) -> set[TopicPartition]:
@@ -41,10 +44,8 @@ class Bounds:
 
     def hold_back(self, partitions: Mapping[TopicPartition, Partition]) -> None:
         """Pause those with much in hand, until half of it is settled, and those with much parked, until it is less."""
-        before, full = self.paused, {at for at, held in partitions.items() if held.parked >= self._most_parked}
-        for at in full - self._full:
-            self._warn(at, partitions[at])
-        self._full = full
+        before = self.paused
+        self._full = self._too_full(partitions)
         self._busy = {
             at
             for at, held in partitions.items()
@@ -60,13 +61,21 @@ class Bounds:
         self._busy.difference_update(partitions)
         self._full.difference_update(partitions)
 
-    def _warn(self, at: TopicPartition, partition: Partition) -> None:
-        log.warning(
-            "too much is parked: the partition waits until what its handlers call answers again, or until its keys are "
-            "redriven or discarded (millstream dlq)",
-            topic=at[0],
-            partition=at[1],
-            events=partition.parked,
-            keys=partition.parked_keys,
-            most=self._most_parked,
-        )
+    def _too_full(self, partitions: Mapping[TopicPartition, Partition]) -> set[TopicPartition]:
+        events: Counter[int] = Counter()
+        keys: Counter[int] = Counter()
+        for (_, number), held in partitions.items():
+            events[number] += held.parked
+            keys[number] += held.parked_keys
+        full = {at for at in partitions if at[0] != self._redrives and events[at[1]] >= self._most_parked}
+        for topic, number in sorted(full - self._full):
+            log.warning(
+                "too much is parked: the partition waits until what its handlers call answers again, or until its keys "
+                "are redriven or discarded (millstream dlq)",
+                topic=topic,
+                partition=number,
+                events=events[number],
+                keys=keys[number],
+                most=self._most_parked,
+            )
+        return full
