@@ -1,12 +1,15 @@
 """One partition of a Kafka worker: the stores of its handlers, its timers, and what is parked of it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, cast
 
 import msgspec
 
-from millstream.declare import Kind, Service
-from millstream.runtime.calling import Given
+from millstream.declare import Handler, Kind, Service
+from millstream.runtime.calling import Caller, Given
+from millstream.runtime.dead_letters import Record
+from millstream.runtime.inbound import Meta
+from millstream.runtime.outbound import Outbound
 from millstream.runtime.parking import Lanes, ParkedEvent
 from millstream.runtime.timers import PartitionTimers, SetTimer
 from millstream.state.kept import DueStore, Kept
@@ -49,9 +52,17 @@ class Place:
     - `lanes`: what is parked; `parked` is what they hold by key, for a quick look.
     """
 
-    __slots__ = ("_shelf", "given", "lanes", "parked", "partition", "seen", "stores", "timers")
-
-    def __init__(self, partition: int, service: Service, states: StatePartitions, keeping: Keeping) -> None:
+    def __init__(
+        self,
+        partition: int,
+        service: Service,
+        states: StatePartitions,
+        keeping: Keeping,
+        outbound: Outbound,
+        callers: Mapping[str, Caller],
+    ) -> None:
+        self._outbound = outbound
+        self._callers = callers
         stores = states.stores(partition)
         self.partition = partition
         self.timers = None
@@ -68,6 +79,14 @@ class Place:
         """Make the lanes of what is parked; anew after a transaction that was aborted."""
         self.lanes = Lanes(self._shelf, self._shelf.events())
         self.parked = self.lanes.by_key
+
+    def attempt(self, handler: Handler, event: Any, meta: Meta, /) -> list[Record]:
+        """One whole call of a handler. Whatever it raises, nothing of it is left."""
+        try:
+            return self._outbound.records(handler.name, meta, self._callers[handler.name](event, meta, self.given))
+        except BaseException:
+            self.undo()
+            raise
 
     def undo(self) -> None:
         """Take back what the present event wrote."""

@@ -11,10 +11,10 @@ from millstream.errors import CommitUnknown, EncodeError, KafkaFault, Transactio
 from millstream.kafka.port import Consumer, Kafka, Message, Offsets, TopicPartition
 from millstream.runtime.calling import Caller, Stopping
 from millstream.runtime.dead_letters import Record
+from millstream.runtime.failing import Failing, Stop
 from millstream.runtime.inbound import Inbox, Meta
 from millstream.runtime.kafka_bounds import Bounds
 from millstream.runtime.kafka_calls import kafka_caller
-from millstream.runtime.kafka_failing import Failing, Stop
 from millstream.runtime.kafka_place import Keeping, Place
 from millstream.runtime.outbound import Outbound
 from millstream.runtime.parking import park
@@ -95,9 +95,8 @@ class KafkaWorker:
             if not issubclass(contract, Timer)
         }
         self._inbox.decode[service.timed(Kind.KAFKA)] = timer_decoder(service.timers(Kind.KAFKA))
-        self._failing = Failing(
-            service, self.name, self._inbox, self._outbound, callers, self._tally, lambda: self._commit()
-        )
+        self._callers = callers
+        self._failing = Failing(service, Kind.KAFKA, self.name, self._inbox, self._tally, lambda: self._commit())
 
         self._stop = threading.Event()
         self._places: dict[int, Place] = {}
@@ -184,7 +183,7 @@ class KafkaWorker:
             if place.parked and (topic, partition, message.key()) in place.parked:
                 place.lanes.add(park(message))
             elif condemned and (topic, partition, offset) in condemned:
-                produced = self._failing.rescue(message, place, None)
+                produced = self._failing.first(message, place)
             else:
                 try:
                     event = decode[topic](message.value())
@@ -195,7 +194,7 @@ class KafkaWorker:
                         produced = records(name, meta, call(event, meta, place.given))
                         handled[counted] += 1
                 except Exception as error:
-                    produced = self._failing.rescue(message, place, error)
+                    produced = self._rescue(message, place, error)
                     deadline = self._begin_if_need_be()
             for store in place.stores:
                 store.keep_event()
@@ -214,6 +213,12 @@ class KafkaWorker:
         self._events += len(batch)
         if self._events >= self._settings.commit_max_events:
             self._commit()
+
+    def _rescue(self, message: Message, place: Place, error: Exception) -> list[Record]:
+        place.undo()
+        if message.topic() == self._redrives:
+            return self._failing.redrive(message, place, lambda redrive: redrive.partition() == place.partition)
+        return self._failing.first(message, place, failed=error)
 
     # Without an event: parked keys whose turn it is, and timers
 
@@ -367,7 +372,9 @@ class KafkaWorker:
         self._insist(lambda: self._remember_standing(partitions))
         self._insist(lambda: self._states.restore(numbers))
         for number in numbers - self._places.keys():
-            self._places[number] = Place(number, self._service, self._states, self._keeping)
+            self._places[number] = Place(
+                number, self._service, self._states, self._keeping, self._outbound, self._callers
+            )
         self._signs.assigned()
         return None
 

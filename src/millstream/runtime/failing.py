@@ -2,18 +2,16 @@
 
 import threading
 import time
-from collections.abc import Callable, Mapping
-from typing import NamedTuple, NoReturn
+from collections.abc import Callable
+from typing import Any, NamedTuple, NoReturn, Protocol
 
 from millstream.declare import Handler, Kind, OnFailure, Service
 from millstream.errors import DecodeError, EncodeError, RegistryUnavailable
 from millstream.kafka.port import Message
-from millstream.runtime.calling import Caller, GaveUp, Stopping, persist
+from millstream.runtime.calling import GaveUp, Stopping, persist
 from millstream.runtime.dead_letters import Record, dead_letter, reason_of
 from millstream.runtime.inbound import Inbox, Meta
-from millstream.runtime.kafka_place import Place
-from millstream.runtime.outbound import Outbound
-from millstream.runtime.parking import ParkedEvent, Verdict, lane_of, park, verdict
+from millstream.runtime.parking import Lanes, ParkedEvent, Verdict, lane_of, park, verdict
 from millstream.runtime.redrive import Action, Redrive, read_redrive
 from millstream.runtime.tally import Tally
 from millstream.telemetry import get_logger
@@ -44,63 +42,87 @@ class Outcome(NamedTuple):
     parked: ParkedEvent | None = None
 
 
+class Desk(Protocol):
+    """Where an event is dealt with: what is parked beside it, and the way to call its handler."""
+
+    lanes: Lanes
+
+    def attempt(self, handler: Handler, event: Any, meta: Meta, /) -> list[Record]:
+        """One whole call. Whatever it raises, nothing of it is left."""
+        ...
+
+
 class Failing:
-    """Deals with the events of a Kafka worker that are not done at the first call. Used by its thread alone.
+    """Deals with the events of a worker that are not done at the first call. Used by its thread alone.
 
     - `commit`: commits what earlier events did; called before every wait.
+    - `spare`: whether an error is not the event's fault; it is raised as it is.
     """
 
     def __init__(
         self,
         service: Service,
+        kind: Kind,
         name: str,
         inbox: Inbox,
-        outbound: Outbound,
-        callers: Mapping[str, Caller],
         tally: Tally,
         commit: Callable[[], None],
+        spare: Callable[[Exception], bool] = lambda error: False,
     ) -> None:
         self.stop = threading.Event()
         self.condemned: dict[tuple[str, int, int], EncodeError] = {}
         """Events whose outputs Kafka cannot take, by topic, partition and offset."""
         self._service = service.name
-        self._group = service.group(Kind.KAFKA)
-        self._redrives = service.redrives(Kind.KAFKA)
+        self._group = service.group(kind)
+        self._redrives = service.redrives(kind)
         self._name = name
         self._inbox = inbox
-        self._outbound = outbound
-        self._callers = callers
         self._tally = tally
         self._commit = commit
+        self._spare = spare
 
-    def rescue(self, message: Message, place: Place, error: Exception | None) -> list[Record]:
-        """What comes of an event that failed at its first call with `error`; raises `Stop` and `Stopping`."""
-        place.undo()
-        if message.topic() == self._redrives:
-            return self._redriven(message, place)
-        outcome = self._judge(message, place, Tried(), error)
-        if outcome.parked is not None:
-            place.lanes.add(outcome.parked)
-        return outcome.records
+    def first(
+        self, message: Message, desk: Desk, *, failed: Exception | None = None, redrives: int = 0
+    ) -> list[Record]:
+        """What comes of an event; behind its key, if that is parked. Raises `Stop` and `Stopping`.
 
-    def retry(self, head: ParkedEvent, place: Place) -> list[Record]:
-        """What comes of a parked event whose turn it is. Raises as `rescue` does."""
-        outcome = self._judge(head, place, Tried(head.attempts, head.first_failed_at, head.redrives), None)
-        if outcome.parked is None:
-            place.lanes.leave(head)
-        else:
-            place.lanes.retry(outcome.parked)
-        return outcome.records
-
-    def first(self, message: Message, place: Place, redrives: int = 0) -> list[Record]:
-        """What comes of an event that did not come by its topic: behind its key, if that is parked."""
-        if message.key() is not None and lane_of(message) in place.parked:
-            place.lanes.add(park(message, redrives=redrives))
+        - `failed`: what its first call raised, where that was made already.
+        """
+        if desk.lanes.by_key and message.key() is not None and lane_of(message) in desk.lanes:
+            desk.lanes.add(park(message, redrives=redrives))
             return []
-        outcome = self._judge(message, place, Tried(redrives=redrives), None)
+        outcome = self._judge(message, desk, Tried(redrives=redrives), failed)
         if outcome.parked is not None:
-            place.lanes.add(outcome.parked)
+            desk.lanes.add(outcome.parked)
         return outcome.records
+
+    def retry(self, head: ParkedEvent, desk: Desk) -> list[Record]:
+        """What comes of a parked event whose turn it is. Raises as `first` does."""
+        outcome = self._judge(head, desk, Tried(head.attempts, head.first_failed_at, head.redrives), None)
+        if outcome.parked is None:
+            desk.lanes.leave(head)
+        else:
+            desk.lanes.retry(outcome.parked)
+        return outcome.records
+
+    def redrive(self, message: Message, desk: Desk, ours: Callable[[Redrive], bool]) -> list[Record]:
+        """What comes of a record of the redrive topic. Raises as `first` does.
+
+        - `ours`: whether this worker has the partition that the event was first read from.
+        """
+        try:
+            redrive = read_redrive(message)
+        except DecodeError as error:
+            return self._pass_over(message, str(error))
+        if redrive.topic() not in self._inbox.decode or not ours(redrive):
+            return self._pass_over(message, f"{redrive.topic()}[{redrive.partition()}] is not read here")
+        if (refused := self.condemned.get(_at(message))) is not None:
+            self.condemned[redrive.at] = refused
+        head = desk.lanes.head(lane_of(redrive)) if redrive.key() is not None else None
+        if head is not None and head.at == redrive.at:
+            self._free(head, redrive, desk)
+            return []
+        return [] if redrive.action is Action.DISCARD else self.first(redrive, desk, redrives=redrive.count)
 
     def condemn(self, message: Message, error: EncodeError) -> None:
         """Kafka cannot take an output: done again, the event will be set aside. Raises `Stop` where it was already."""
@@ -112,38 +134,25 @@ class Failing:
             raise Stop(error)
         self.condemned[at] = error
 
-    def _redriven(self, message: Message, place: Place) -> list[Record]:
-        try:
-            redrive = read_redrive(message)
-        except DecodeError as error:
-            redrive = None
-            reason = str(error)
-        else:
-            reason = f"{redrive.topic()}[{redrive.partition()}] is not read here"
-        if redrive is None or redrive.topic() not in self._inbox.decode or redrive.partition() != place.partition:
-            log.warning(
-                "passing over a redrive of no event that is read here; hand it in with `millstream dlq redrive`",
-                topic=message.topic(),
-                partition=message.partition(),
-                offset=message.offset(),
-                error=reason,
-            )
-            return []
-        if (refused := self.condemned.get(_at(message))) is not None:
-            self.condemned[redrive.at] = refused
-        head = place.lanes.head(lane_of(redrive)) if redrive.key() is not None else None
-        if head is not None and head.at == redrive.at:
-            self._free(head, redrive, place)
-            return []
-        return [] if redrive.action is Action.DISCARD else self.first(redrive, place, redrive.count)
+    def _pass_over(self, message: Message, reason: str) -> list[Record]:
+        """No event of ours: there is no dead letter topic that it could go to."""
+        log.warning(
+            "passing over a redrive of no event that is read here; hand it in with `millstream dlq redrive`",
+            worker=self._name,
+            topic=message.topic(),
+            partition=message.partition(),
+            offset=message.offset(),
+            error=reason,
+        )
+        return []
 
-    def _free(self, head: ParkedEvent, redrive: Redrive, place: Place) -> None:
+    def _free(self, head: ParkedEvent, redrive: Redrive, desk: Desk) -> None:
         if redrive.action is Action.DISCARD:
-            place.lanes.leave(head)
+            desk.lanes.leave(head)
         else:
-            place.lanes.retry(park(redrive, redrives=redrive.count))
+            desk.lanes.retry(park(redrive, redrives=redrive.count))
 
-    def _judge(self, message: Message, place: Place, tried: Tried, failed: Exception | None) -> Outcome:
+    def _judge(self, message: Message, desk: Desk, tried: Tried, failed: Exception | None) -> Outcome:
         if (refused := self.condemned.get(_at(message))) is not None:
             return self._set_aside(message, self._handler(message), refused, tried)
         try:
@@ -154,17 +163,15 @@ class Failing:
             return Outcome([])
 
         def attempt() -> list[Record]:
-            try:
-                return self._outbound.records(handler.name, meta, self._callers[handler.name](event, meta, place.given))
-            except BaseException:
-                place.undo()
-                raise
+            return desk.attempt(handler, event, meta)
 
         if failed is None or isinstance(failed, RegistryUnavailable):
             try:
                 return self._handled(handler, message, attempt())
             except Exception as error:
                 failed = error
+        if self._spare(failed):
+            raise failed
         now = time.time()
         tried = Tried(tried.attempts + 1, tried.first_failed_at or now, tried.redrives)
         decided = verdict(
@@ -193,6 +200,8 @@ class Failing:
             # No transaction stays open while waiting: what was finished before is committed first.
             records = persist(handler, attempt, stop=self.stop, failed=failed, before_wait=self._commit)
         except GaveUp as gave_up:
+            if self._spare(gave_up.error):
+                raise gave_up.error from None
             if handler.on_failure is OnFailure.STOP:
                 self._stop_at(message, handler, gave_up.error)
             return self._set_aside(message, handler, gave_up.error, tried._replace(attempts=gave_up.attempts))
