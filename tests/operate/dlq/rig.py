@@ -146,8 +146,8 @@ class LettersRig:
 
     def deeds(self) -> list[dict[str, Any]]:
         """The audit of this system's letters."""
-        entries = [json.loads(message.value() or b"") for message in self.records(AUDIT)]
-        return [entry for entry in entries if entry["letter"].startswith(self.dlq)]
+        ours = [m for m in self.records(AUDIT) if (m.key() or b"").startswith(self.dlq.encode())]
+        return [json.loads(message.value() or b"") for message in ours]
 
     def call(self, *arguments: str, monkeypatch: pytest.MonkeyPatch | None = None, **env: str) -> Answer:
         """`millstream dlq …`, in this process."""

@@ -3,6 +3,7 @@
 import pytest
 from tests.operate.dlq.rig import LettersRig
 
+from millstream.operate.dlq.audit import AUDIT, SPEC
 from millstream.runtime.redrive import Action
 
 
@@ -150,3 +151,16 @@ def test_discarding_says_so_and_lets_a_parked_key_go_on(rig: LettersRig):
     assert (handed.key(), handed.action, handed.offset()) == (b"o-2", Action.DISCARD, parked.offset())
     assert [(deed["deed"], deed["why"]) for deed in rig.deeds()] == [("discard", "tests")] * 2
     assert {row["state"] for row in rig.call("list", "--state", "all", "--json").rows} == {"discarded"}
+
+
+def test_what_somebody_else_put_into_the_audit_says_nothing(rig: LettersRig):
+    rig.set_aside(rig.order("o-1"))
+    [letter] = rig.letters()
+    rig.admin.ensure_topics([SPEC])
+    producer = rig.kafka.producer()
+    for value in (b"not JSON", b"{}", b"", b"\xff"):
+        producer.produce(AUDIT, value, str(letter.id).encode(), partition=0)
+    producer.flush()
+    producer.close()
+    assert rig.call("redrive", str(letter.id)).code == 0
+    assert len(rig.handed_in()) == 1

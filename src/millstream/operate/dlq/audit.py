@@ -12,8 +12,9 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from millstream.errors import Unavailable
-from millstream.kafka.port import Admin, Kafka, TopicPartition, TopicSpec
+from millstream.errors import ConfigurationError
+from millstream.kafka.port import Admin, Kafka, Message, TopicPartition, TopicSpec
+from millstream.kafka.settling import wait_for_transactions
 from millstream.operate.dlq.letter import DeadLetter, LetterId, State
 
 AUDIT = "millstream.dlq.audit"
@@ -97,24 +98,23 @@ class Audit:
         Raises `Unavailable` where they do not end in time.
         """
         if settled:
-            self._wait_for_others()
+            wait_for_transactions(self._kafka, [PARTITION], SETTLED_WITHIN)
         elif AUDIT not in self._admin.topics():
             return
         for batch in self._kafka.read_to_end(AUDIT, [0], start={PARTITION: self._next}):
             for message in batch:
                 self._next = message.offset() + 1
-                entry = msgspec.json.decode(message.value() or b"", type=Entry)
-                id = LetterId.read(entry.letter)
-                if id.topic in self._topics:
-                    self._entries.setdefault(id, entry)
+                self._note(message)
 
-    def _wait_for_others(self) -> None:
-        end = self._admin.end_offsets([PARTITION], "read_uncommitted")[PARTITION]
-        deadline = time.monotonic() + SETTLED_WITHIN
-        while self._admin.end_offsets([PARTITION])[PARTITION] < end:
-            if time.monotonic() > deadline:
-                raise Unavailable(f"A transaction on {AUDIT} has been open for {SETTLED_WITHIN:g} s. Try again later.")
-            time.sleep(0.02)
+    def _note(self, message: Message) -> None:
+        try:
+            entry = msgspec.json.decode(message.value() or b"", type=Entry)
+            id = LetterId.read(entry.letter)
+        except (msgspec.MsgspecError, UnicodeDecodeError, ConfigurationError):
+            # Whatever somebody else put there, it says nothing about a letter.
+            return
+        if id.topic in self._topics:
+            self._entries.setdefault(id, entry)
 
 
 def whoami() -> str:

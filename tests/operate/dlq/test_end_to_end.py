@@ -1,0 +1,170 @@
+"""With real workers of each kind: a poisoned event is set aside, the cause is mended, and a redrive brings its outcome
+once, as if it had never failed; nobody else who reads its topic sees anything.
+"""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from tests.runtime.effect_rig import EffectRig
+from tests.runtime.rig import Rig
+from tests.runtime.running import Running
+
+from millstream.contracts import derived_id, identity
+from millstream.declare import Service, System, dead_letter, park_key
+from millstream.errors import Rejected
+from millstream.kafka import Kafka, Message
+from millstream.operate.assembly import topics_of
+from millstream.operate.dlq.audit import Audit
+from millstream.operate.dlq.bulk import Limits, carry_out, discards, redrives
+from millstream.operate.dlq.clerk import Done, Person
+from millstream.operate.dlq.filters import Filter
+from millstream.operate.dlq.letter import WAITING
+from millstream.operate.dlq.office import Office
+from millstream.operate.dlq.reading import letters
+from millstream.operate.dlq.system import Origins
+from millstream.testing.child import wait_until
+from millstream.testing.plugin import Cluster
+
+
+@dataclass
+class Case:
+    """One kind of worker. `send(key)` an event; while `broken`, its handler refuses it."""
+
+    service: Service
+    kafka: Kafka
+    source: str
+    outcomes: str
+    handler: str
+    send: Callable[[str], None]
+    running: Callable[[], AbstractContextManager[Any]]
+    broken: bool = True
+
+    def records(self, topic: str) -> list[Message]:
+        return [m for batch in self.kafka.read_to_end(topic, timeout=20) for m in batch]
+
+    def wait_for(self, topic: str, count: int) -> list[Message]:
+        found: list[Message] = []
+
+        def there() -> bool:
+            found[:] = self.records(topic)
+            return len(found) >= count
+
+        wait_until(there, seconds=30, what=f"{count} records on {topic}", every=0.1)
+        return found
+
+    def check(self, *_: Any) -> None:
+        if self.broken:
+            raise Rejected("broken", "until it is mended")
+
+    @contextmanager
+    def office(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[Office]:
+        module = ModuleType(place := f"{self.source.replace('.', '_')}_system")
+        setattr(module, attribute := self.service.name.replace("-", "_"), self.service)
+        monkeypatch.setitem(sys.modules, place, module)
+        origins = Origins(System("test", [f"{place}:{attribute}"]))
+        admin = self.kafka.admin()
+        try:
+            audit = Audit(self.kafka, admin, frozenset(origins.dead_letters))
+            there = {name: found.partitions for name, found in admin.topics().items()}
+            yield Office(self.kafka, admin, origins, audit, there)
+        finally:
+            admin.close()
+
+
+def kafka_case(cluster: Cluster, folder: Path, **options: Any) -> Case:
+    rig = Rig(cluster.bootstrap, cluster.registry, **options)
+    parcels = rig.parcels
+    case = Case(
+        rig.service, rig.kafka, parcels.payments.name, parcels.shipments.name, "ship",
+        send=lambda key: rig.pay((key, 1)), running=rig.running,
+    )  # fmt: skip
+    parcels.trouble = case.check
+    return case
+
+
+def effect_case(cluster: Cluster, folder: Path, **options: Any) -> Case:
+    rig = EffectRig(cluster.bootstrap, folder, **options)
+
+    @contextmanager
+    def running() -> Iterator[None]:
+        worker = Running(rig.worker())
+        try:
+            yield
+        finally:
+            worker.stop()
+
+    case = Case(
+        rig.service, rig.kafka, rig.payments.charges.name, rig.payments.charged.name, "charge",
+        send=lambda key: rig.charge((key, 1)), running=running,
+    )  # fmt: skip
+
+    async def trouble(number: int, call: Any) -> None:
+        case.check()
+
+    rig.payments.trouble = trouble
+    return case
+
+
+CASES = {"kafka": kafka_case, "effect": effect_case}
+
+
+@pytest.fixture(params=[dead_letter, park_key], ids=["dead_letter", "park_key"])
+def on_failure(request: pytest.FixtureRequest) -> Any:
+    return request.param
+
+
+@pytest.fixture(params=CASES)
+def case(request: pytest.FixtureRequest, cluster: Cluster, tmp_path: Path, on_failure: Any) -> Iterator[Case]:
+    made = CASES[request.param](cluster, tmp_path, on_failure=on_failure)
+    admin = made.kafka.admin()
+    admin.ensure_topics(topics_of(made.service))
+    admin.close()
+    with ExitStack() as stack:
+        stack.enter_context(made.running())
+        yield made
+
+
+def test_a_redrive_brings_the_outcome_once_and_wakes_nobody_else(
+    case: Case, on_failure: Any, monkeypatch: pytest.MonkeyPatch
+):
+    case.send("k-1")
+    [letter] = case.wait_for(f"{case.source}.dlq", 1)
+    [event] = case.records(case.source)
+    case.broken = False
+    with case.office(monkeypatch) as office:
+        found = [one for one, _ in letters(office, [letter.topic()], Filter(states=WAITING))]
+        assert [one.parked for one in found] == [on_failure is park_key]
+        [done] = carry_out(office, redrives(office, found, Limits()), Person("ann", "test"))
+        assert isinstance(done, Done)
+        # Behind it, so that what it did has been done when this has an outcome.
+        case.send("k-1")
+        outcomes = case.wait_for(case.outcomes, 2)
+    assert len(outcomes) == 2
+    assert len(case.records(case.source)) == 2, "the redrive went to the failing group alone"
+    id, _, _ = identity(event.headers(), event.topic(), event.partition(), event.offset())
+    ids = [dict(outcome.headers() or [])["ce_id"].decode() for outcome in outcomes]
+    assert derived_id(id, f"{case.service.name}.{case.handler}", 0) in ids
+    assert len(set(ids)) == 2
+    assert len(case.records(f"{case.source}.dlq")) == 1
+
+
+@pytest.mark.parametrize("on_failure", [park_key], indirect=True, ids=["park_key"])
+def test_discarding_a_parked_event_lets_its_key_go_on_without_it(case: Case, monkeypatch: pytest.MonkeyPatch):
+    case.send("k-1")
+    [letter] = case.wait_for(f"{case.source}.dlq", 1)
+    case.send("k-1")
+    case.broken = False
+    with case.office(monkeypatch) as office:
+        found = [one for one, _ in letters(office, [letter.topic()], Filter(states=WAITING))]
+        assert len(list(carry_out(office, discards(office, found, 10), Person("ann", "test")))) == 1
+    [outcome] = case.wait_for(case.outcomes, 1)
+    behind = case.records(case.source)[1]
+    id, _, _ = identity(behind.headers(), behind.topic(), behind.partition(), behind.offset())
+    expected = derived_id(id, f"{case.service.name}.{case.handler}", 0)
+    assert dict(outcome.headers() or [])["ce_id"].decode() == expected
