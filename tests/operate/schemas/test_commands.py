@@ -111,6 +111,12 @@ def test_show_prints_the_schema_of_a_class_in_each_format(millstream: Millstream
     assert "message Ordered {" in millstream("schemas", "show", "Ordered", "--format", "protobuf").stdout
 
 
+@pytest.mark.parametrize("format", ["json", "cloudevents"])
+def test_show_describes_in_json_what_travels_in_json(millstream: Millstream, shop: Path, format: str):
+    change(shop, 'Topic("shop.orders", Ordered', f'Topic("shop.orders", Ordered, format="{format}"')
+    assert "what" in json.loads(millstream("schemas", "show", "Ordered").stdout)["properties"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
