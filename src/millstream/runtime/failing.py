@@ -96,6 +96,10 @@ class Failing:
             desk.lanes.add(outcome.parked)
         return outcome.records
 
+    def do(self, message: ParkedEvent | Message, desk: Desk) -> list[Record]:
+        """What comes of what was due. Raises as `first` does."""
+        return self.retry(message, desk) if isinstance(message, ParkedEvent) else self.first(message, desk)
+
     def retry(self, head: ParkedEvent, desk: Desk) -> list[Record]:
         """What comes of a parked event whose turn it is. Raises as `first` does."""
         outcome = self._judge(head, desk, Tried(head.attempts, head.first_failed_at, head.redrives), None)

@@ -6,7 +6,7 @@ from typing import Any
 from millstream.declare import Contract, Handler
 from millstream.runtime.calling import Caller, Given, caller
 from millstream.runtime.inbound import Meta
-from millstream.runtime.kafka_place import SeenId
+from millstream.runtime.place import SeenId
 from millstream.runtime.tally import Tally
 from millstream.runtime.timers import PartitionTimers
 from millstream.telemetry import Tracer

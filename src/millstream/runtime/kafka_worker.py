@@ -9,15 +9,16 @@ from millstream.contracts.catalogue import Contracts
 from millstream.declare import Kind, Service, Timer, home_of
 from millstream.errors import CommitUnknown, EncodeError, KafkaFault, TransactionAborted, Unavailable
 from millstream.kafka.port import Consumer, Kafka, Message, Offsets, TopicPartition
+from millstream.runtime.bounds import Bounds
 from millstream.runtime.calling import Caller, Stopping
 from millstream.runtime.dead_letters import Record
 from millstream.runtime.failing import Failing, Stop
 from millstream.runtime.inbound import Inbox, Meta
-from millstream.runtime.kafka_bounds import Bounds
 from millstream.runtime.kafka_calls import kafka_caller
-from millstream.runtime.kafka_place import Keeping, Place
+from millstream.runtime.kafka_place import KafkaPlace
 from millstream.runtime.outbound import Outbound
-from millstream.runtime.parking import park
+from millstream.runtime.parking import ParkedEvent, park
+from millstream.runtime.place import Keeping
 from millstream.runtime.signs import Signs
 from millstream.runtime.tally import Tally
 from millstream.runtime.timers import FiredTimer, timer_decoder
@@ -78,7 +79,7 @@ class KafkaWorker:
         self._topics = [topic.name for topic in service.consumed(Kind.KAFKA)]
         self._redrives = service.redrives(Kind.KAFKA)
         self._transactional_id = f"{self.name}.{settings.slot}"
-        self._keeping = Keeping.of(service)
+        self._keeping = Keeping.of(service, Kind.KAFKA)
         self._states = StatePartitions(service, contracts, kafka, self._keeping.all, progress=progress)
         self._inbox = Inbox(service, Kind.KAFKA, contracts)
         self._outbound = Outbound(service, contracts)
@@ -99,7 +100,7 @@ class KafkaWorker:
         self._failing = Failing(service, Kind.KAFKA, self.name, self._inbox, self._tally, lambda: self._commit())
 
         self._stop = threading.Event()
-        self._places: dict[int, Place] = {}
+        self._places: dict[int, KafkaPlace] = {}
         self._positions: dict[TopicPartition, int] = {}
         self._standing: dict[TopicPartition, int] = {}
         """What was committed last, of partitions that anything was."""
@@ -214,7 +215,7 @@ class KafkaWorker:
         if self._events >= self._settings.commit_max_events:
             self._commit()
 
-    def _rescue(self, message: Message, place: Place, error: Exception) -> list[Record]:
+    def _rescue(self, message: Message, place: KafkaPlace, error: Exception) -> list[Record]:
         place.undo()
         if message.topic() == self._redrives:
             return self._failing.redrive(message, place, lambda redrive: redrive.partition() == place.partition)
@@ -230,32 +231,15 @@ class KafkaWorker:
         now = time.time()
         for place in list(self._places.values()):
             for _ in range(_MOST_DUE):
-                if self._stop.is_set() or not (self._try_a_head(place, now) or self._fire_a_timer(place, now)):
+                if self._stop.is_set() or (message := place.take_due(now)) is None:
                     break
+                self._begin_if_need_be()
+                self._finish_one(message, place)
                 if time.monotonic() > self._began + self._settings.commit_interval_ms / 1000:
                     self._commit()
 
-    def _try_a_head(self, place: Place, now: float) -> bool:
-        head = place.lanes.due(now) if place.parked else None
-        if head is None:
-            return False
-        self._begin_if_need_be()
-        self._finish_one(head, place, self._failing.retry(head, place))
-        return True
-
-    def _fire_a_timer(self, place: Place, now: float) -> bool:
-        due = place.timers.store.due(now) if place.timers is not None else None
-        if due is None or place.timers is None:
-            return False
-        self._begin_if_need_be()
-        key, timer = due
-        place.timers.store.delete(key)
-        place.keep()  # it has fired, whatever becomes of its handler
-        fired = FiredTimer(self._service.timed(Kind.KAFKA), place.partition, timer)
-        self._finish_one(fired, place, self._failing.first(fired, place))
-        return True
-
-    def _finish_one(self, message: Message, place: Place, records: list[Record]) -> None:
+    def _finish_one(self, message: ParkedEvent | FiredTimer, place: KafkaPlace) -> None:
+        records = self._failing.do(message, place)
         self._begin_if_need_be()
         place.keep()
         try:
@@ -372,8 +356,9 @@ class KafkaWorker:
         self._insist(lambda: self._remember_standing(partitions))
         self._insist(lambda: self._states.restore(numbers))
         for number in numbers - self._places.keys():
-            self._places[number] = Place(
-                number, self._service, self._states, self._keeping, self._outbound, self._callers
+            stores = self._states.stores(number)
+            self._places[number] = KafkaPlace(
+                number, self._service, self._keeping, stores, self._outbound, self._callers
             )
         self._signs.assigned()
         return None

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from millstream.declare import Kind
 from millstream.kafka.port import Consumer
-from millstream.runtime.kafka_place import Place
+from millstream.runtime.place import Place
 from millstream.runtime.tally import Tally
 from millstream.telemetry import get_logger
 
