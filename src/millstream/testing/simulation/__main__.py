@@ -51,11 +51,12 @@ def main() -> None:
     logging.disable()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     scenario: Scenario = load(sys.argv[1], object)
-    # What is there now stays: the collector need not look at it again.
-    gc.freeze()
+    # A world is short, and most of it goes at once when it ends.
+    gc.disable()
     for line in sys.stdin:
         sys.stdout.buffer.write(msgspec.json.encode(play(scenario, int(line))) + b"\n")
         sys.stdout.flush()
+        gc.collect()
 
 
 if __name__ == "__main__":

@@ -9,10 +9,11 @@ import struct
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from datetime import timedelta
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, NamedTuple, get_args, get_origin
 from uuid import UUID
 
+import msgspec
 from kio.index import load_entity_schema
 from kio.serial import entity_reader, entity_writer
 from kio.static.constants import EntityType
@@ -38,6 +39,9 @@ class Api(NamedTuple):
     read: Callable[[bytes, int], tuple[Any, int]]
 
 
+_pack, _unpack = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder().decode
+
+
 @cache
 def api(name: str) -> Api:
     """The API of this name."""
@@ -57,7 +61,13 @@ def api(name: str) -> Api:
 
 def request(name: str, client_id: str, values: Mapping[str, Any]) -> bytes:
     """The frame of a request, without its length. Answers come in order, so all have the same correlation id."""
-    spoken = api(name)
+    return _frame(name, client_id, _pack(values))
+
+
+@lru_cache(4_000)
+def _frame(name: str, client_id: str, packed: bytes) -> bytes:
+    # Clients say the same again and again, and packing what they say is a hundred times as fast as kio is.
+    values, spoken = _unpack(packed), api(name)
     client = client_id.encode()
     buffer = io.BytesIO()
     buffer.write(spoken.head + struct.pack(">ih", 0, len(client)) + client + b"\0" * spoken.flexible_request)

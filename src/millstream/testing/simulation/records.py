@@ -2,6 +2,7 @@
 
 import struct
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 from crc32c import crc32c
@@ -131,13 +132,20 @@ def read_batches(
             if not marker_commits(batch):
                 open_aborts.discard(header.producer_id)
         elif not (header.is_transactional and header.producer_id in open_aborts):
-            messages.extend(each for each in _messages(topic, partition, batch) if each.offset() >= start)
+            read = _messages(topic, partition, bytes(batch))
+            messages.extend(read if header.base_offset >= start else (each for each in read if each.offset() >= start))
         following = max(following, header.next_offset)
         at += size
     return messages, following
 
 
-def _messages(topic: str, partition: int, batch: bytes) -> Iterator[SimulatedMessage]:
+@lru_cache(2_000)
+def _messages(topic: str, partition: int, batch: bytes) -> tuple[SimulatedMessage, ...]:
+    """Every group reads what is written once, so what was read once is remembered."""
+    return tuple(_read_messages(topic, partition, batch))
+
+
+def _read_messages(topic: str, partition: int, batch: bytes) -> Iterator[SimulatedMessage]:
     header = read_header(batch)
     by_log = bool(header.attributes & TIMESTAMP_TYPE)
     at = HEADER_SIZE
@@ -159,6 +167,7 @@ def _messages(topic: str, partition: int, batch: bytes) -> Iterator[SimulatedMes
         at = end
 
 
+@lru_cache(2_000)
 def murmur2(data: bytes) -> int:
     """The hash by which Java's producer places keys, as an unsigned number.
 

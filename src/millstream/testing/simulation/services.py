@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 from millstream.contracts import Contracts
 from millstream.declare import Service
 from millstream.errors import Unavailable
-from millstream.kafka import Kafka
+from millstream.kafka import Kafka, TopicPartition
 from millstream.operate.assembly import assemble_handlers, topics_of
 from millstream.operate.run import Crew
 from millstream.runtime.database import open_database
@@ -44,8 +44,9 @@ class Services:
         self, world: World, services: Iterable[Service], providers: Mapping[type, Callable[..., Any]] | None = None
     ) -> None:
         self._world = world
+        services = tuple(services)
+        self.contracts = _contracts(services)
         self._services = {service.name: _provided(service, providers or {}) for service in services}
-        self.contracts = contracts_of(*self._services.values())
         self._groups = {
             group: topics for service in self._services.values() for group, topics in _groups(service).items()
         }
@@ -55,7 +56,8 @@ class Services:
             for spec in topics_of(service)
         }
         self._partitions = [(spec.name, number) for spec in specs.values() for number in range(spec.partitions)]
-        world.kafka(self.settings()).admin().ensure_topics(list(specs.values()))
+        self._admin = world.kafka(self.settings()).admin()
+        self._admin.ensure_topics(list(specs.values()))
 
     def settings(self, slot: int = 0) -> Settings:
         """What an instance is told: impatient enough for trouble to be seen."""
@@ -69,29 +71,32 @@ class Services:
 
     def settle(self, seconds: float) -> None:
         """Let the world go on until everything is read and nothing more is written. Raises TimeoutError."""
-        state, since = None, self._world.now
+        ends, since = None, self._world.now
 
         def quiet() -> bool:
-            nonlocal state, since
-            found = self._state()
-            if found is None or found != state:
-                state, since = found, self._world.now
-            return state is not None and self._world.now - since >= QUIET_SECONDS * 1_000_000
+            nonlocal ends, since
+            found = self._ends()
+            if found is None or found != ends:
+                ends, since = found, self._world.now
+            return self._world.now - since >= QUIET_SECONDS * 1_000_000 and self._all_read()
 
         self._world.until(quiet, seconds, "all to be read and nothing more to be written", every=1.0)
 
-    def _state(self) -> Any:
-        """Where all partitions end; None while not all is read."""
-        admin = self._world.kafka(self.settings()).admin()
+    def _ends(self) -> dict[TopicPartition, int] | None:
+        """Where all partitions end; None where no broker says so."""
         try:
-            if any(each.lag for group, topics in self._groups.items() for each in admin.group_lag(group, topics)):
-                return None
-            return admin.end_offsets(self._partitions, "read_uncommitted")
+            return self._admin.end_offsets(self._partitions, "read_uncommitted")
+        except Unavailable:
+            return None
+
+    def _all_read(self) -> bool:
+        """Whether no group is behind."""
+        try:
+            groups = self._groups.items()
+            return not any(each.lag for group, topics in groups for each in self._admin.group_lag(group, topics))
         except Unavailable:
             # A transaction that somebody left open ends in its own time.
-            return None
-        finally:
-            admin.close()
+            return False
 
     def _run(self, service: Service, slot: int) -> None:
         settings, stop = self.settings(slot), threading.Event()
@@ -133,7 +138,7 @@ class _Told:
 
 
 @cache
-def contracts_of(*services: Service) -> Contracts:
+def _contracts(services: tuple[Service, ...]) -> Contracts:
     """The schemas of these services, registered in one order; they outlast a world, because they never change."""
     contracts = Contracts(SimulatedRegistry())
     for service in services:

@@ -9,6 +9,7 @@ import logging
 import queue
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import thread as pool
 from contextlib import contextmanager
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -35,6 +36,20 @@ class Threads:
             (queue, "SimpleQueue"): queue._PySimpleQueue,  # type: ignore[attr-defined] # private, and in every version
             (asyncio.events, "new_event_loop"): lambda: Loop(scheduler),
         }
+
+    @contextmanager
+    def pools(self) -> Iterator[None]:
+        """While this is open, threads of pools may die with their process."""
+        log = logging.getLogger("concurrent.futures")
+        # It is critical to a pool when one of its threads ends; that is what a crash is.
+        log.addFilter(_is_no_death)
+        try:
+            yield
+        finally:
+            log.removeFilter(_is_no_death)
+            for thread in list(self._actors):
+                # Kept for the end of the interpreter, and with what was never done the whole world with it.
+                pool._threads_queues.pop(thread, None)  # type: ignore[attr-defined] # nothing public forgets
 
     def _wait(self, condition: Any, timeout: float | None = None) -> bool:
         """As `threading.Condition.wait`."""
@@ -103,17 +118,6 @@ class Loop(asyncio.BaseEventLoop):
 
     def _write_to_self(self) -> None:
         self._scheduler.touch(self._life)
-
-
-@contextmanager
-def quiet_deaths() -> Iterator[None]:
-    """A thread pool calls it critical when one of its threads ends with its process; that is what a crash is."""
-    pools = logging.getLogger("concurrent.futures")
-    pools.addFilter(_is_no_death)
-    try:
-        yield
-    finally:
-        pools.removeFilter(_is_no_death)
 
 
 def _is_no_death(record: logging.LogRecord) -> bool:

@@ -15,7 +15,7 @@ from millstream.testing.simulation.kafka import SimulatedKafka
 from millstream.testing.simulation.lives import Process
 from millstream.testing.simulation.network import SimulatedBroker
 from millstream.testing.simulation.scheduler import Scheduler
-from millstream.testing.simulation.threads import Threads, quiet_deaths
+from millstream.testing.simulation.threads import Threads
 from millstream.testing.simulation.virtual import inside, virtual
 
 IN_MEMORY = Path("/dev/shm")  # noqa: S108 the broker's files are read back only by itself
@@ -66,8 +66,9 @@ class World(Scheduler):
             self.sleep(every)
 
     def __enter__(self) -> Self:
-        self._open.enter_context(virtual(self, Threads(self).replaced))
-        self._open.enter_context(quiet_deaths())
+        threads = Threads(self)
+        self._open.enter_context(virtual(self, threads.replaced))
+        self._open.enter_context(threads.pools())
         temporary = TemporaryDirectory(prefix="millstream-world-", dir=IN_MEMORY if IN_MEMORY.is_dir() else None)
         self.folder = Path(self._open.enter_context(temporary))
         with inside():
