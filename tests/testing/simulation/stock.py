@@ -11,7 +11,7 @@ from sqlalchemy import select
 from tests.runtime.sql_rig import Stock
 
 from millstream.contracts import Contracts
-from millstream.kafka import TopicSpec
+from millstream.operate.assembly import topics_of
 from millstream.runtime.database import open_database
 from millstream.runtime.relay import Relay
 from millstream.runtime.sql_worker import SqlWorker
@@ -28,8 +28,7 @@ class Warehouse:
         self.service = self.stock.service
         self.ordered: list[str] = []
         self._orders, self._products = orders, products
-        specs = [TopicSpec(topic.name, topic.partitions) for topic in (self.stock.orders, self.stock.reserved)]
-        world.kafka().admin().ensure_topics([*specs, TopicSpec(self.stock.orders.dead_letters, 1)])
+        world.kafka().admin().ensure_topics(topics_of(self.stock.service))
         self.customer = world.process("customer", self._order, restart=False)
         self.instances = [self._instance(slot) for slot in range(2)]
 

@@ -204,6 +204,6 @@ def test_trouble_in_the_middle_of_everything_is_raised_in_the_test():
 
 
 def test_misfortunes_strike():
-    told = story(1, ROUGH._replace(crash=1.0, freeze=2.0, broker_crash=3.0, hang_up=0.05))
+    told = story(1, ROUGH._replace(crash=1.0, freeze=2.0, broker_crash=3.0, hang_up=0.05), payments=100)
     for what in ("is killed", "starts again", "is frozen", "broker", "an answer is lost", "a late request arrives"):
         assert what in told

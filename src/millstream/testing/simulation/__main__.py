@@ -56,7 +56,9 @@ def main() -> None:
     for line in sys.stdin:
         sys.stdout.buffer.write(msgspec.json.encode(play(scenario, int(line))) + b"\n")
         sys.stdout.flush()
+        # What outlasts a world is remembered for the next one: it need not be looked at again.
         gc.collect()
+        gc.freeze()
 
 
 if __name__ == "__main__":
