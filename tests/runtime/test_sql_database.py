@@ -36,6 +36,22 @@ def test_makes_the_services_tables_and_its_own(engine: Engine) -> None:
     assert {"numbers", "millstream_positions", "millstream_outbox"} <= set(inspect(engine).get_table_names())
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("ALTER TABLE millstream_outbox DROP COLUMN headers", r"has no headers\..*DROP TABLE millstream_outbox"),
+        ("ALTER TABLE millstream_positions DROP COLUMN next_offset", r"has no next_offset\..*a new database"),
+    ],
+)
+def test_a_table_of_another_release_is_told_with_its_remedy(
+    engine: Engine, tmp_path: Path, change: str, said: str
+) -> None:
+    with engine.begin() as connection:
+        connection.execute(text(change))
+    with pytest.raises(ConfigurationError, match=said):
+        open_database(service, Settings(data_dir=tmp_path))
+
+
 def test_every_commit_is_on_disk_and_keys_are_checked(engine: Engine) -> None:
     with engine.connect() as connection:
         found = [

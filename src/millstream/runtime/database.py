@@ -8,13 +8,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, MetaData, create_engine, event, text
+from sqlalchemy import Connection, Engine, MetaData, create_engine, event, inspect, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, PendingRollbackError
 
 from millstream.declare import Service
 from millstream.errors import ConfigurationError
-from millstream.runtime.tables import own_tables
+from millstream.runtime.tables import outbox_table, own_tables
 from millstream.settings import Settings, without_credentials
 
 BUSY_SECONDS = 10
@@ -40,12 +40,14 @@ _PASSING_CODES = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_IOE
 def open_database(service: Service, settings: Settings) -> Engine:
     """The engine of a service's database, with its own tables and Millstream's created where they are missing.
 
-    Several processes may do so at once. Raises `ConfigurationError` for a URL that cannot work.
+    Several processes may do so at once. Raises `ConfigurationError` for a URL that cannot work, and for a database in
+    which another release of Millstream made other tables.
 
     Example: `engine = open_database(inventory, load_settings())`
     """
     engine = open_engine(settings.database(service.name))
     create_missing(engine, *([service.tables] if service.tables is not None else []), own_tables)
+    _check_layout(engine)
     return engine
 
 
@@ -74,6 +76,23 @@ def create_missing(engine: Engine, *tables: MetaData) -> None:
     with _setup_alone(engine) as connection:
         for metadata in tables:
             metadata.create_all(connection)
+
+
+def _check_layout(engine: Engine) -> None:
+    found = inspect(engine)
+    for name, table in own_tables.tables.items():
+        missing = set(table.columns.keys()) - {column["name"] for column in found.get_columns(name)}
+        if missing:
+            raise ConfigurationError(
+                f"{engine.url.render_as_string()}: the table {name} was made by another release of Millstream and has "
+                f"no {', '.join(sorted(missing))}. {_remedy(name)}"
+            )
+
+
+def _remedy(table: str) -> str:
+    if table == outbox_table.name:
+        return f"Let that release run until all is published, then DROP TABLE {table}: this release makes it anew"
+    return "Go on with that release, or give the service a new database: this table says what has been done"
 
 
 def passing(error: BaseException) -> bool:
