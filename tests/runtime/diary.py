@@ -158,17 +158,8 @@ class DiaryRig:
         self._producer.flush()
 
     def redrive(self, letter: Message, action: Action = Action.HANDLE, value: bytes | None = None) -> None:
-        """As `millstream dlq redrive` does."""
-        said = dict(letter.headers() or ())
-        at = (
-            said["millstream-dlq-topic"].decode(),
-            int(said["millstream-dlq-partition"]),
-            int(said["millstream-dlq-offset"]),
-        )
-        original = [header for header in letter.headers() or () if not header[0].startswith("millstream-dlq-")]
-        headers = redrive_headers(original, at=at, milliseconds=letter.timestamp()[1], action=action, count=1)
-        topic = self.service.redrives(Kind.KAFKA)
-        self._producer.produce(topic, value or letter.value(), letter.key(), headers, at[1])
+        topic, key, made, headers, partition = redriven(letter, self.service.redrives(Kind.KAFKA), action)
+        self._producer.produce(topic, value or made, key, headers, partition)
         self._producer.flush()
 
     def records(self, topic: str) -> list[Message]:
@@ -199,6 +190,15 @@ class DiaryRig:
     def wait_for_letters(self, count: int, seconds: float = 30) -> list[Message]:
         wait_until(lambda: len(self.dead_letters()) >= count, seconds=seconds, what=f"{count} dead letters", every=0.1)
         return self.dead_letters()
+
+
+def redriven(letter: Message, topic: str, action: Action) -> tuple[str, bytes | None, bytes | None, Any, int]:
+    """The record that `millstream dlq redrive` makes of a dead letter: topic, key, value, headers, partition."""
+    said = {name.removeprefix("millstream-dlq-"): value.decode() for name, value in letter.headers() or ()}
+    at = said["topic"], int(said["partition"]), int(said["offset"])
+    original = [header for header in letter.headers() or () if not header[0].startswith("millstream-dlq-")]
+    headers = redrive_headers(original, at=at, milliseconds=int(said["timestamp"]), action=action, count=1)
+    return topic, letter.key(), letter.value(), headers, at[1]
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from subprocess import Popen
 from typing import Any
@@ -13,13 +14,28 @@ from typing import Any
 import msgspec
 from sqlalchemy import Column, Integer, MetaData, Table, Text, select, update
 from sqlalchemy.orm import Session
+from tests.runtime.diary import redriven
 from tests.runtime.running import Running
 
 from millstream.contracts import Contracts
-from millstream.declare import Delivery, Event, Kind, OnFailure, Retry, Service, Topic, dead_letter, exponential
+from millstream.declare import (
+    Event,
+    Kind,
+    OnFailure,
+    Retry,
+    Service,
+    Timer,
+    Timers,
+    Topic,
+    dead_letter,
+    exponential,
+    seconds,
+)
 from millstream.errors import Rejected
-from millstream.kafka import Message, TopicSpec, connect
+from millstream.kafka import Message, connect
+from millstream.operate.assembly import topics_of
 from millstream.runtime.database import open_database
+from millstream.runtime.redrive import Action
 from millstream.runtime.relay import Relay
 from millstream.runtime.sql_worker import SqlWorker
 from millstream.runtime.worker import Worker
@@ -39,27 +55,44 @@ class Stock:
     in the numbers, in the table and in the topic.
     """
 
-    def __init__(self, name: str, *, delivery: Delivery = "exactly_once", on_failure: OnFailure = dead_letter) -> None:
+    def __init__(
+        self,
+        name: str,
+        *,
+        on_failure: OnFailure = dead_letter,
+        retry: Retry | None = None,
+        inbox: timedelta | None = None,
+        **options: Any,
+    ) -> None:
         class Ordered(Event, key="product"):
             product: str
             quantity: int = 1
+            remind_in: float | None = None
 
         class Reserved(Event, key="product"):
             product: str
             number: int
+            quantity: int = 0
 
-        self.Ordered, self.Reserved = Ordered, Reserved
+        class Remind(Timer, key="product"):
+            product: str
+            quantity: int
+
+        self.Ordered, self.Reserved, self.Remind = Ordered, Reserved, Remind
         self.orders = Topic(f"{name}.orders", Ordered, partitions=PARTITIONS, format="json")
         self.reserved = Topic(f"{name}.reserved", Reserved, partitions=PARTITIONS, format="json")
         tables = MetaData()
         self.products = products = Table(
             "products", tables, Column("product", Text, primary_key=True), Column("number", Integer, nullable=False)
         )
-        self.service = service = Service(f"{name}-stock", tables=tables, delivery=delivery)
+        self.service = service = Service(f"{name}-stock", tables=tables, **options)
         self.trouble: Callable[[Any, Session], None] = lambda order, db: None
+        retry = retry or Retry(attempts=3, backoff=exponential(0.01))
 
-        @service.on(Ordered, retry=Retry(attempts=3, backoff=exponential(0.01)), on_failure=on_failure)
-        def reserve(order: Ordered, db: Session) -> Reserved:
+        @service.on(Ordered, retry=retry, on_failure=on_failure, inbox=inbox)
+        def reserve(order: Ordered, db: Session, timers: Timers) -> Reserved:
+            if order.remind_in is not None:
+                timers.set(Remind(product=order.product, quantity=order.quantity), after=seconds(order.remind_in))
             before = db.scalar(select(products.c.number).where(products.c.product == order.product))
             number = (before or 0) + 1
             if before is None:
@@ -69,7 +102,12 @@ class Stock:
             if order.quantity < 0:
                 raise Rejected("negative", f"{order.quantity}")
             self.trouble(order, db)
-            return Reserved(product=order.product, number=number)
+            return Reserved(product=order.product, number=number, quantity=order.quantity)
+
+        @service.on(Remind, retry=retry, on_failure=on_failure)
+        def remind(due: Remind, db: Session) -> Reserved:
+            self.trouble(due, db)
+            return Reserved(product=due.product, number=-1, quantity=due.quantity)
 
 
 class SqlRig:
@@ -99,10 +137,8 @@ class SqlRig:
         )
 
     def make_topics(self) -> None:
-        stock = self.stock
-        specs = [TopicSpec(topic.name, topic.partitions) for topic in (stock.orders, stock.reserved)]
         admin = self.kafka.admin()
-        admin.ensure_topics([*specs, TopicSpec(stock.orders.dead_letters, 1)])
+        admin.ensure_topics(topics_of(self.service))
         admin.close()
 
     def worker(self, slot: int = 0) -> SqlWorker:
@@ -117,13 +153,15 @@ class SqlRig:
         arguments = json.dumps([self.bootstrap, str(self.folder), self.name, self.database, slot])
         return spawn([sys.executable, "-c", script, arguments], output=output)
 
-    def order(self, *orders: tuple[str, int]) -> None:
-        self.send(*[(product, msgspec.json.encode({"product": product, "quantity": n})) for product, n in orders])
+    def order(self, *orders: tuple[str, int], id: str | None = None, **fields: Any) -> None:
+        made = [(product, {"product": product, "quantity": n, **fields}) for product, n in orders]
+        headers = [] if id is None else [("ce_id", id.encode())]
+        self.send(*[(product, msgspec.json.encode(order)) for product, order in made], headers=headers)
 
-    def send(self, *records: tuple[str, bytes]) -> None:
+    def send(self, *records: tuple[str, bytes], headers: list[tuple[str, bytes]] | None = None) -> None:
         producer = self.kafka.producer()
         for key, value in records:
-            producer.produce(self.stock.orders.name, value, key.encode())
+            producer.produce(self.stock.orders.name, value, key.encode(), headers)
         producer.flush()
         producer.close()
 
@@ -137,6 +175,23 @@ class SqlRig:
             event = msgspec.json.decode(message.value() or b"")
             found.setdefault(event["product"], []).append(event["number"])
         return found
+
+    def quantities(self, *, reminded: bool = False) -> dict[str, list[int]]:
+        """The quantities of each product's reservations, in order; or of its reminders."""
+        found: dict[str, list[int]] = {}
+        for message in self.records(self.stock.reserved.name):
+            event = msgspec.json.decode(message.value() or b"")
+            if (event["number"] == -1) == reminded:
+                found.setdefault(event["product"], []).append(event["quantity"])
+        return found
+
+    def redrive(self, letter: Message, action: Action = Action.HANDLE, value: bytes | None = None) -> None:
+        """As `millstream dlq redrive` does."""
+        producer = self.kafka.producer()
+        topic, key, made, headers, partition = redriven(letter, self.service.redrives(Kind.SQL), action)
+        producer.produce(topic, value or made, key, headers, partition)
+        producer.flush()
+        producer.close()
 
     def dead_letters(self) -> list[Message]:
         return self.records(self.stock.orders.dead_letters)

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from millstream.declare import Event, Handler, Service, Topic
 from millstream.errors import DeclarationError
 from millstream.runtime.database import open_database
+from millstream.runtime.sql_kept import SqlKept
 from millstream.runtime.sql_unit import SqlUnit
 from millstream.settings import Settings
 
@@ -61,7 +62,7 @@ def engine(tmp_path: Path):
 
 
 def begun(engine: Engine) -> SqlUnit:
-    return SqlUnit(engine, {}, None, None)
+    return SqlUnit(engine, {}, None, None, SqlKept(Service("units")))
 
 
 def add(unit: SqlUnit, handler: Handler, number: int) -> None:

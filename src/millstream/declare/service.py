@@ -192,7 +192,7 @@ class Service:
         """Raises `DeclarationError` for what only the whole service shows: partition counts, groups, resources."""
         if self._group is not None and len(self.kinds()) > 1:
             raise DeclarationError(f"{self.name} has handlers of {len(self.kinds())} kinds: group= serves only one")
-        for kind in (Kind.KAFKA, Kind.EFFECT):
+        for kind in self.kinds():
             counts = {topic.name: topic.partitions for topic in self.consumed(kind)}
             if len(set(counts.values())) > 1:
                 raise DeclarationError(

@@ -64,6 +64,7 @@ def topics_of(service: Service) -> list[TopicSpec]:
             need(Topic(service.parked(kind), partitions=partitions, compacted=True))
         if kind is Kind.KAFKA and service.timers(kind):
             need(Topic(service.timed(kind), partitions=partitions, compacted=True))
+        if service.timers(kind):
             need(Topic(f"{service.timed(kind)}.dlq", partitions=partitions, retention=FOREVER))
         if kind is Kind.KAFKA and any(handler.inbox for handler in service.of_kind(kind)):
             need(Topic(service.seen(kind), partitions=partitions, compacted=True))

@@ -18,11 +18,13 @@ _TELL_EVERY = 1.0
 class Bounds:
     """Pauses partitions of which too much is parked, and resumes them. Redrives always come.
 
+    - `kind`: of the handlers.
     - `topics`: what waits.
     - `most_parked`: events of one partition.
     """
 
-    def __init__(self, consumer: Consumer, topics: Sequence[str], most_parked: int) -> None:
+    def __init__(self, kind: Kind, consumer: Consumer, topics: Sequence[str], most_parked: int) -> None:
+        self._kind = kind
         self._consumer = consumer
         self._topics = topics
         self._most = most_parked
@@ -68,7 +70,7 @@ class Bounds:
         held = sum(lanes.held for lanes in parked)
         keys = sum(lanes.keys for lanes in parked)
         events = sum(map(len, parked))
-        tally.parked(Kind.KAFKA.value, events, retrying=keys - held, held=held, paused=len(self._full))
+        tally.parked(self._kind.value, events, retrying=keys - held, held=held, paused=len(self._full))
 
     def _partitions(self, numbers: Iterable[int]) -> list[tuple[str, int]]:
         mine = self._consumer.assignment()

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from millstream.declare import Call, Handler, Need, Parameter, State, Store, Timers
+from millstream.declare import Call, Contract, Handler, Need, Parameter, State, Store, Timers
 from millstream.runtime.inbound import Meta
 
 T = TypeVar("T")
@@ -74,6 +74,11 @@ def _filler(parameter: Parameter) -> Callable[[Meta, Given], Any]:
             return lambda meta, given: given.timers
         case _:
             return lambda meta, given: given.resources[of]
+
+
+def done_within(outputs: Any) -> Any:
+    """What a handler returned; a generator's work is done now, and not when its outputs are wanted."""
+    return outputs if outputs is None or isinstance(outputs, Contract) else list(outputs)
 
 
 def persist(

@@ -3,12 +3,12 @@
 import time
 from typing import Any
 
-from millstream.declare import Contract, Handler
-from millstream.runtime.calling import Caller, Given, caller
+from millstream.declare import Handler
+from millstream.runtime.calling import Caller, Given, caller, done_within
 from millstream.runtime.inbound import Meta
 from millstream.runtime.place import SeenId
 from millstream.runtime.tally import Tally
-from millstream.runtime.timers import PartitionTimers
+from millstream.runtime.timers import with_timers
 from millstream.telemetry import Tracer
 
 
@@ -16,20 +16,10 @@ def kafka_caller(handler: Handler, service: str, group: str, tracer: Tracer, tal
     """The way to call `handler`, worked out once."""
     call = caller(handler)
     if handler.sets_timers:
-        call = _with_timers(call, f"{service}.{handler.name}")
+        call = with_timers(call, f"{service}.{handler.name}")
     if handler.inbox is not None:
         call = _once(call, handler.name, handler.inbox.total_seconds(), tally)
     return _traced(call, handler.name, group, tracer) if tracer.enabled else call
-
-
-def _with_timers(call: Caller, maker: str) -> Caller:
-    def timed(event: Any, meta: Meta, given: Given) -> Any:
-        timers = given.timers
-        assert isinstance(timers, PartitionTimers)
-        timers.begin(event, meta, maker)
-        return _done(call(event, meta, given))
-
-    return timed
 
 
 def _once(call: Caller, name: str, window: float, tally: Tally) -> Caller:
@@ -39,7 +29,7 @@ def _once(call: Caller, name: str, window: float, tally: Tally) -> Caller:
         if (before := seen.get(key)) is not None and before.due > now:
             tally.duplicate(name, meta.message.topic())
             return None
-        outputs = _done(call(event, meta, given))
+        outputs = done_within(call(event, meta, given))
         seen.put(key, SeenId(now + window))
         return outputs
 
@@ -59,11 +49,6 @@ def _traced(call: Caller, name: str, group: str, tracer: Tracer) -> Caller:
             key=message.key(),
         ) as span:
             meta.traceparent = span.traceparent
-            return _done(call(event, meta, given))
+            return done_within(call(event, meta, given))
 
     return traced
-
-
-def _done(outputs: Any) -> Any:
-    """A generator's work is done within the call, too."""
-    return outputs if outputs is None or isinstance(outputs, Contract) else list(outputs)

@@ -125,7 +125,7 @@ class KafkaWorker:
             instance=f"{self._group}-{self._settings.slot}",
             co_partitioned=True,
         )
-        self._bounds = Bounds(self._consumer, self._topics, self._service.most_parked)
+        self._bounds = Bounds(Kind.KAFKA, self._consumer, self._topics, self._service.most_parked)
         try:
             # First of all: whatever a former life left open ends here, and what it had committed can be read.
             self._insist(self._transaction.start)

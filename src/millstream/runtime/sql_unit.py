@@ -14,6 +14,7 @@ from millstream.runtime.dead_letters import Record
 from millstream.runtime.outbox import Outbox
 from millstream.runtime.positions import move_positions
 from millstream.runtime.sql_connection import HandlerConnection
+from millstream.runtime.sql_kept import SqlKept
 
 if TYPE_CHECKING:
     from millstream.runtime.sql_session import HandlerSession
@@ -28,17 +29,25 @@ class SqlUnit:
 
     - `positions`: how far the group has come in each partition; updated at each commit.
     - `group`, `outbox`: where positions and records go; both `None` for delivery at least once, which keeps neither.
+    - `kept`: what is kept by partition. A transaction that changes it moves a position that stands for the partition,
+      which fences whoever held it before.
 
     Left by an exception, it rolls back what was not committed.
     """
 
     def __init__(
-        self, engine: Engine, positions: dict[TopicPartition, int], group: str | None, outbox: Outbox | None
+        self,
+        engine: Engine,
+        positions: dict[TopicPartition, int],
+        group: str | None,
+        outbox: Outbox | None,
+        kept: SqlKept,
     ) -> None:
         self._engine = engine
         self._positions = positions
         self._group = group
         self._outbox = outbox
+        self._kept = kept
         self._open: HandlerConnection | None = None
         self._session: HandlerSession | None = None
         self._records: list[Record] = []
@@ -61,21 +70,42 @@ class SqlUnit:
         self._records += records
         self._moved[message.topic(), message.partition()] = message.offset() + 1
 
+    def came(self, records: Sequence[Record]) -> None:
+        """This came of what was due, which moves no position."""
+        self._records += records
+
+    @property
+    def records(self) -> list[Record]:
+        """What came of events since the last commit."""
+        return self._records
+
+    @property
+    def keeps(self) -> bool:
+        """Whether what is kept changes with it."""
+        return bool(self._kept.changed())
+
     def commit(self) -> list[Record]:
         """Commits, and answers the records that came of it. Raises `Overtaken` where the positions stand elsewhere."""
-        records, moved = self._records, self._moved
-        if not moved:
+        records, moved, changed = self._records, self._moved, self._kept.changed()
+        if not moved and not changed:
             self._close()
             return []
         connection = self._connection()
+        if self._group is not None:
+            marks = [(self._kept.keeping.parked.topic, number) for number in changed]
+            moved |= {mark: self._positions.get(mark, 0) + 1 for mark in marks}
         if self._group is not None and self._outbox is not None:
             # Positions before the outbox: its lock is the last to be taken.
             if not move_positions(connection, self._group, self._positions, moved):
                 raise Overtaken
+            self._kept.write(connection)
             self._outbox.append(connection, records)
+        elif changed:
+            self._kept.write(connection)
         Connection.commit(connection)
         self._close()
         self._positions.update(moved)
+        self._kept.commit()
         return records
 
     def _connection(self) -> HandlerConnection:

@@ -2,26 +2,33 @@
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from millstream.contracts import Contracts
-from millstream.declare import Handler, Kind, OnFailure, Service
-from millstream.errors import DecodeError, Fenced, RegistryUnavailable
+from millstream.declare import Kind, Service
+from millstream.errors import Fenced, RegistryUnavailable
 from millstream.kafka import BEGINNING, Kafka, Message, Offsets, TopicPartition
-from millstream.runtime.calling import GaveUp, Stopping, caller, persist
+from millstream.runtime.bounds import Bounds
+from millstream.runtime.calling import Stopping
 from millstream.runtime.database import READ_ONLY, passing
-from millstream.runtime.dead_letters import Record, dead_letter, reason_of
-from millstream.runtime.inbound import Inbox, Meta
+from millstream.runtime.dead_letters import Record
+from millstream.runtime.failing import Failing, Stop
+from millstream.runtime.inbound import Inbox
 from millstream.runtime.outbound import Outbound
 from millstream.runtime.outbox import Outbox
 from millstream.runtime.positions import read_positions
 from millstream.runtime.signs import Signs
+from millstream.runtime.sql_inbox import forget_old_ids
+from millstream.runtime.sql_kept import SqlKept
+from millstream.runtime.sql_place import SqlCalls, SqlPlace
 from millstream.runtime.sql_unit import Overtaken, SqlUnit, not_done
 from millstream.runtime.tally import Tally
 from millstream.runtime.telling import Telling
+from millstream.runtime.timers import timer_decoder
 from millstream.settings import Settings
 from millstream.telemetry import Health, Tracer, get_logger
 
@@ -32,6 +39,10 @@ POLL_SECONDS = 0.1
 SIGN_OF_LIFE = 120.0
 MOST_TROUBLES = 8
 """Times in a row that a transaction may fail for no fault of an event; some ten seconds."""
+MOST_DUE = 100
+"""Parked events and timers of one partition that are dealt with in one transaction."""
+TIDY_SECONDS = 10.0
+"""How often ids that were handled long ago are forgotten."""
 MOST_OVERTAKEN = 5
 """Times in a row that somebody else may have been quicker, before this process takes itself for the zombie."""
 
@@ -43,7 +54,8 @@ class SqlWorker:
     - `wake_relay`: set whenever outbox rows were committed.
 
     Exactly once: outputs and dead letters are outbox rows, and the position moves by compare-and-set, all in one SQL
-    transaction per batch; positions start from the database, whatever Kafka says. With `delivery="at_least_once"` the
+    transaction per batch; positions start from the database, whatever Kafka says. Parked keys and timers are rows too.
+    With `delivery="at_least_once"` the
     database commits first, then outputs are published, then offsets are committed.
     """
 
@@ -60,25 +72,36 @@ class SqlWorker:
         health: Health | None = None,
     ) -> None:
         self.name = f"{service.name}.{Kind.SQL.value}"
-        self._service = service.name
+        self._service = service
         self._topics = [topic.name for topic in service.consumed(Kind.SQL)]
         self._exactly_once = service.delivery == "exactly_once"
         self._engine = engine
         self._wake_relay = wake_relay
-        self._tracer = tracer or Tracer()
         self._slice = settings.commit_interval_ms / 1000
         self._most = settings.commit_max_events
         self._inbox = Inbox(service, Kind.SQL, contracts)
-        self._outbound = Outbound(service, contracts)
         self._outbox = Outbox(service.name)
-        self._callers = {handler.name: caller(handler) for handler in service.of_kind(Kind.SQL)}
         self._group = service.group(Kind.SQL)
         self._instance = f"{self._group}-{settings.slot}"
-        self._consumer = kafka.consumer(self._group, instance=self._instance)
+        self._consumer = kafka.consumer(self._group, instance=self._instance, co_partitioned=True)
         self._producer = None if self._exactly_once else kafka.producer()
         self._tally = Tally(service.name, self._group)
         self._signs = Signs(health, self.name, SIGN_OF_LIFE)
         self._positions: dict[TopicPartition, int] = {}
+        self._redrives = service.redrives(Kind.SQL)
+        self._inbox.decode[service.timed(Kind.SQL)] = timer_decoder(service.timers(Kind.SQL))
+        self._kept = SqlKept(service)
+        self._places: dict[int, SqlPlace] = {}
+        self._unit: SqlUnit
+        self._calls = SqlCalls(
+            service, Outbound(service, contracts), tracer or Tracer(), self._tally, lambda: self._unit
+        )
+        self._failing = Failing(
+            service, Kind.SQL, self.name, self._inbox, self._tally, lambda: self._commit(self._unit), passing
+        )
+        self._bounds = Bounds(Kind.SQL, self._consumer, self._topics, service.most_parked)
+        self._has_inbox = any(handler.inbox for handler in service.of_kind(Kind.SQL))
+        self._tidy_at = 0.0
         self._telling = Telling(self.name)
         self._overtaken = 0
 
@@ -88,34 +111,54 @@ class SqlWorker:
         Raises `Fenced` when a newer holder of this slot took over, what the database raises when it does not come to
         itself within some ten seconds, and a handler's own error where it is declared `on_failure=stop`.
         """
+        self._failing.stop = stop
         try:
             self._consumer.subscribe(
-                self._topics, on_assigned=self._assigned, on_revoked=self._revoked, on_lost=self._lost
+                [*self._topics, self._redrives],
+                on_assigned=self._assigned,
+                on_revoked=self._revoked,
+                on_lost=self._lost,
             )
             while not stop.is_set():
                 self._signs.beat()
-                messages = self._consumer.poll_batch(min(POLL_RECORDS, self._most), POLL_SECONDS)
+                messages = self._consumer.poll_batch(min(POLL_RECORDS, self._most), self._idle_seconds())
                 if messages:
                     self._work_through(messages, stop)
+                if self._idle_seconds() == 0:
+                    self._insist(lambda: self._do_what_is_due(stop), stop)
                 if not messages or self._telling.due:
-                    self._telling.tell(self._consumer, self._positions)
+                    self._tell()
+                self._tidy()
+                self._bounds.hold_back(self._places)
+                self._bounds.tell(self._tally, self._places)
                 self._tally.lag(self._consumer)
+        except Stop as stopped:
+            raise stopped.error from None
         finally:
             self._consumer.close()
             if self._producer is not None:
                 self._producer.close()
 
     def _work_through(self, messages: Sequence[Message], stop: threading.Event) -> None:
+        going_on = True
+        while going_on and not stop.is_set() and (left := not_done(messages, self._positions)):
+            going_on = self._insist(lambda left=left: self._transaction(not_done(left, self._positions), stop), stop)
+            messages = left
+
+    def _insist(self, transaction: Callable[[], None], stop: threading.Event) -> bool:
+        """Do it again while the trouble is nobody's fault; False where there is nothing to go on with.
+
+        Raises what does not pass within some ten seconds.
+        """
         troubles = 0
-        while messages and not stop.is_set():
+        while not stop.is_set():
             try:
-                self._transaction(messages, stop)
-                self._overtaken = troubles = 0
+                transaction()
             except Stopping:
-                return
+                return False
             except Overtaken:
                 self._catch_up()
-                return
+                return False
             except (DBAPIError, RegistryUnavailable) as error:
                 troubles += 1
                 if not (passing(error) or isinstance(error, RegistryUnavailable)) or troubles > MOST_TROUBLES:
@@ -123,103 +166,129 @@ class SqlWorker:
                 self._tally.transaction("aborted", 0)
                 log.warning("doing the transaction again", worker=self.name, error=str(error))
                 stop.wait(min(3.0, 0.025 * 2**troubles))
-            messages = not_done(messages, self._positions)
+            else:
+                self._overtaken = 0
+                return True
+        return False
 
     def _transaction(self, messages: Sequence[Message], stop: threading.Event) -> None:
         """Handles as many of `messages` as fit into one transaction's time."""
-        group, outbox = (self._group, self._outbox) if self._exactly_once else (None, None)
         began = time.monotonic()
-        with SqlUnit(self._engine, self._positions, group, outbox) as unit:
+        with self._open_unit() as unit:
             for done, message in enumerate(messages, 1):
-                unit.done(message, self._handle(message, unit, stop))
+                place = self._places[message.partition()]
+                unit.done(message, self._handle(message, place))
+                place.keep()
                 if (seconds := time.monotonic() - began) > self._slice or done == len(messages):
                     self._tally.chunk(done, seconds)
                     break
             self._commit(unit)
 
-    def _handle(self, message: Message, unit: SqlUnit, stop: threading.Event) -> list[Record]:
-        """What comes of one event: outputs, or a dead letter."""
-        try:
-            handler, event, meta = self._inbox.read(message)
-        except DecodeError as error:
-            return self._set_aside(message, None, error, 0)
-        if handler is None:
-            return []
-        with self._tracer.process_span(
-            message.topic(),
-            message.partition(),
-            message.offset(),
-            self._group,
-            meta.traceparent,
-            handler=handler.name,
-            key=message.key(),
-        ) as span:
-            meta.traceparent = span.traceparent
+    def _do_what_is_due(self, stop: threading.Event) -> None:
+        """Parked events whose turn it is, and timers, as many as fit into one transaction's time."""
+        began, now = time.monotonic(), time.time()
+        with self._open_unit() as unit:
+            for place in self._places.values():
+                for _ in range(MOST_DUE):
+                    if stop.is_set() or time.monotonic() - began > self._slice:
+                        break
+                    if (message := place.take_due(now)) is None:
+                        break
+                    unit.came(self._failing.do(message, place))
+                    place.keep()
+            self._commit(unit)
+
+    @contextmanager
+    def _open_unit(self) -> Iterator[SqlUnit]:
+        group, outbox = (self._group, self._outbox) if self._exactly_once else (None, None)
+        with SqlUnit(self._engine, self._positions, group, outbox, self._kept) as unit:
+            self._unit = unit
             try:
-                records = persist(
-                    handler,
-                    lambda: self._attempt(handler, event, meta, unit),
-                    stop=stop,
-                    # No lock is held while waiting: what came before commits, and the next attempt begins anew.
-                    before_wait=lambda: self._commit(unit),
-                )
-            except GaveUp as gave_up:
-                if passing(gave_up.error):
-                    raise gave_up.error from None
-                span.fail(gave_up.error)
-                if handler.on_failure is OnFailure.STOP:
-                    self._commit(unit)
-                    raise gave_up.error from None
-                return self._set_aside(message, handler, gave_up.error, gave_up.attempts)
-        self._tally.handled[handler.name, message.topic()] += 1
-        return records
+                yield unit
+            except BaseException:
+                self._kept.rollback()
+                for place in self._places.values():
+                    place.line_up()
+                raise
 
-    def _attempt(self, handler: Handler, event: object, meta: Meta, unit: SqlUnit) -> list[Record]:
-        with unit.call(handler) as given:
-            outputs = self._callers[handler.name](event, meta, given)
-            return self._outbound.records(handler.name, meta, outputs)
+    def _handle(self, message: Message, place: SqlPlace) -> list[Record]:
+        """What comes of one event: outputs, a dead letter, or nothing yet."""
+        if message.topic() == self._redrives:
+            return self._failing.redrive(message, place, lambda redrive: redrive.partition() == place.partition)
+        return self._failing.first(message, place)
 
-    def _set_aside(self, message: Message, handler: Handler | None, error: Exception, attempts: int) -> list[Record]:
-        name = handler.name if handler else None
-        self._tally.dead_letter(name, message.topic(), reason_of(error))
-        return [dead_letter(message, service=self._service, handler=name, error=error, attempts=attempts)]
+    def _idle_seconds(self) -> float:
+        moments = [moment for place in self._places.values() if (moment := place.next_due()) is not None]
+        return max(0.0, min(POLL_SECONDS, min(moments) - time.time())) if moments else POLL_SECONDS
+
+    def _tidy(self) -> None:
+        if self._has_inbox and (now := time.monotonic()) > self._tidy_at:
+            self._tidy_at = now + TIDY_SECONDS
+            with self._engine.begin() as connection:
+                forget_old_ids(connection, self._group)
 
     def _commit(self, unit: SqlUnit) -> None:
         began = time.monotonic()
+        if self._producer is not None and unit.keeps:
+            # What was parked is forgotten with the commit: by then its outputs must be out.
+            self._publish(unit.records)
+            unit.records.clear()
         records = unit.commit()
         if self._producer is not None:
-            for topic, key, value, headers in records:
-                self._producer.produce(topic, value, key, headers)
-            self._producer.flush()
-            self._telling.tell(self._consumer, self._positions)
+            self._publish(records)
+            self._tell()
         elif records:
             self._wake_relay.set()
         self._tally.transaction("committed", time.monotonic() - began)
 
+    def _publish(self, records: Sequence[Record]) -> None:
+        assert self._producer is not None
+        for topic, key, value, headers in records:
+            self._producer.produce(topic, value, key, headers)
+        self._producer.flush()
+
+    def _tell(self) -> None:
+        marks = self._kept.keeping.parked.topic
+        self._telling.tell(self._consumer, {at: next for at, next in self._positions.items() if at[0] != marks})
+
     def _assigned(self, partitions: list[TopicPartition]) -> Offsets | None:
-        found = self._read_positions(partitions) if self._exactly_once else {}
+        found = self._read_state(partitions)
         self._signs.assigned()
         if not self._exactly_once:
             return None
         # Where the database knows nothing, nothing was done, whatever the group has committed.
         return {partition: found.get(partition, BEGINNING) for partition in partitions}
 
-    def _read_positions(self, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
+    def _read_state(self, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
+        """The positions of these partitions, and what is kept of them, as they are in the database."""
+        numbers = sorted({number for _, number in partitions})
+        wanted = [*partitions, *((self._kept.keeping.parked.topic, number) for number in numbers)]
         with self._engine.execution_options(**READ_ONLY).connect() as connection:
-            found = read_positions(connection, self._group, partitions)
-        for partition in partitions:
+            found = read_positions(connection, self._group, wanted) if self._exactly_once else {}
+            self._kept.restore(connection, numbers)
+        for partition in wanted:
             self._positions.pop(partition, None)
         self._positions.update(found)
+        for number in numbers:
+            self._places[number] = SqlPlace(number, self._kept.keeping, self._kept.stores(number), self._calls)
         return found
 
     def _revoked(self, partitions: list[TopicPartition]) -> None:
-        self._telling.tell(self._consumer, self._positions)
+        self._tell()
         self._lost(partitions)
 
     def _lost(self, partitions: list[TopicPartition]) -> None:
         for partition in partitions:
             self._positions.pop(partition, None)
             self._telling.forget(partition)
+        # A number is held through any of the topics, and under one assignor all of them move together.
+        staying = {number for _, number in set(self._consumer.assignment()) - set(partitions)}
+        gone = {number for _, number in partitions} - staying
+        self._kept.drop(gone)
+        self._bounds.forget(gone)
+        for number in gone:
+            self._places.pop(number, None)
+            self._positions.pop((self._kept.keeping.parked.topic, number), None)
 
     def _catch_up(self) -> None:
         """Somebody else was quicker: go on from where the database says, unless that happens over and over."""
@@ -231,6 +300,6 @@ class SqlWorker:
                 f"{self._overtaken} times while {self._instance!r} worked on them. Stop this process."
             )
         mine = self._consumer.assignment()
-        found = self._read_positions(mine)
+        found = self._read_state(mine)
         log.warning("positions moved elsewhere; going on from there", worker=self.name, positions=len(found))
         self._consumer.seek({partition: found.get(partition, BEGINNING) for partition in mine})

@@ -1,6 +1,6 @@
 """Millstream's own tables in a service's database."""
 
-from sqlalchemy import BigInteger, Column, Float, Integer, LargeBinary, MetaData, Table, Text
+from sqlalchemy import BigInteger, Column, Float, Index, Integer, LargeBinary, MetaData, Table, Text
 
 own_tables = MetaData()
 
@@ -25,6 +25,26 @@ outbox_table = Table(
     Column("headers", LargeBinary, nullable=False),
     Column("created_at", Float, nullable=False),
     sqlite_autoincrement=True,
+)
+
+kept_table = Table(
+    "millstream_kept",
+    own_tables,
+    Column("group_id", Text, primary_key=True),
+    Column("store", Text, primary_key=True),
+    Column("partition", Integer, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("value", LargeBinary, nullable=False),
+)
+
+inbox_table = Table(
+    "millstream_inbox",
+    own_tables,
+    Column("group_id", Text, primary_key=True),
+    Column("handler", Text, primary_key=True),
+    Column("id", Text, primary_key=True),
+    Column("until", Float, nullable=False),
+    Index("millstream_inbox_until", "group_id", "until"),
 )
 
 identity_table = Table(

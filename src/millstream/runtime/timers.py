@@ -14,6 +14,7 @@ import msgspec
 from millstream.contracts.ids import derived_id
 from millstream.declare import Timer, full_name, key_of
 from millstream.errors import DecodeError
+from millstream.runtime.calling import Caller, Given, done_within
 from millstream.runtime.inbound import Meta
 from millstream.state.kept import DueStore
 
@@ -149,6 +150,18 @@ class PartitionTimers:
                 f"on({timer.__name__})"
             )
         return name
+
+
+def with_timers(call: Caller, maker: str) -> Caller:
+    """`call` of a handler that asks for timers; ids of what it sets are made of `maker`, `service.handler`."""
+
+    def timed(event: Any, meta: Meta, given: Given) -> Any:
+        timers = given.timers
+        assert isinstance(timers, PartitionTimers)
+        timers.begin(event, meta, maker)
+        return done_within(call(event, meta, given))
+
+    return timed
 
 
 class MemoryTimers:

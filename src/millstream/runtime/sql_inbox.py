@@ -1,0 +1,43 @@
+"""The inbox of SQL handlers: ids that were handled, in the transaction that handled them."""
+
+import time
+from typing import Any
+
+from sqlalchemy import Connection, and_, select, tuple_
+
+from millstream.runtime.calling import Caller, Given, done_within
+from millstream.runtime.inbound import Meta
+from millstream.runtime.tables import inbox_table
+from millstream.runtime.tally import Tally
+from millstream.runtime.upsert import insert_into
+
+TIDY_ROWS = 1_000
+"""How many ids are forgotten at once."""
+
+
+def once(call: Caller, group: str, handler: str, window: float, tally: Tally) -> Caller:
+    """`call` for the first event of each id within `window` seconds; of two at once one waits for the other."""
+
+    def first(event: Any, meta: Meta, given: Given) -> Any:
+        now = time.time()
+        new = insert_into(inbox_table, given.connection.dialect.name).values(
+            group_id=group, handler=handler, id=meta.id, until=now + window
+        )
+        keys = [column.name for column in inbox_table.primary_key]
+        taken = new.on_conflict_do_update(
+            index_elements=keys, set_={"until": new.excluded.until}, where=inbox_table.c.until <= now
+        ).returning(inbox_table.c.id)
+        if given.connection.execute(taken).first() is None:
+            tally.duplicate(handler, meta.message.topic())
+            return None
+        return done_within(call(event, meta, given))
+
+    return first
+
+
+def forget_old_ids(connection: Connection, group: str) -> None:
+    """Delete some of the ids whose window has passed."""
+    row = inbox_table.c
+    keys = (row.group_id, row.handler, row.id)
+    old = select(*keys).where(and_(row.group_id == group, row.until <= time.time())).limit(TIDY_ROWS)
+    connection.execute(inbox_table.delete().where(tuple_(*keys).in_(old)))

@@ -1,0 +1,193 @@
+"""Parked keys, timers and inboxes of SQL handlers, on SQLite and on PostgreSQL."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from tests.runtime.sql_rig import SqlRig, running
+
+from millstream.declare import Retry, exponential, minutes, park_key
+from millstream.runtime.redrive import Action
+from millstream.testing.child import end, wait_until
+from millstream.testing.local import LocalKafka
+from millstream.testing.postgresql import PostgreSQL
+
+Make = Callable[..., SqlRig]
+UNTIL_MENDED = Retry(attempts=None, backoff=exponential(0.05, most=0.1))
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[PostgreSQL]:
+    with PostgreSQL() as running:
+        yield running
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.real)])
+def make(request: pytest.FixtureRequest, shared_kafka: LocalKafka, tmp_path: Path) -> Make:
+    database = request.getfixturevalue("server").url if request.param == "postgresql" else None
+
+    def make(**options: Any) -> SqlRig:
+        rig = SqlRig(shared_kafka.bootstrap, tmp_path, database=database, **options)
+        with rig.engine.begin() as connection:
+            connection.execute(rig.stock.products.delete())
+        rig.make_topics()
+        return rig
+
+    return make
+
+
+class Broken:
+    """Trouble with some products until it is mended."""
+
+    def __init__(self, *products: str) -> None:
+        self.products = set(products)
+        self.mended = threading.Event()
+        self.met = 0
+
+    def __call__(self, order: Any, db: Any) -> None:
+        if order.product in self.products and not self.mended.is_set():
+            self.met += 1
+            raise TimeoutError("in passing")
+
+
+def wait_for(rig: SqlRig, wanted: dict[str, list[int]], *, reminded: bool = False) -> None:
+    try:
+        wait_until(lambda: rig.quantities(reminded=reminded) == wanted, seconds=30, what=f"{wanted}", every=0.1)
+    except TimeoutError as error:
+        raise AssertionError(f"{error}; there is {rig.quantities(reminded=reminded)}") from None
+
+
+def wait_for_letter(rig: SqlRig) -> Any:
+    wait_until(lambda: len(rig.dead_letters()) > 0, seconds=30, what="a dead letter", every=0.1)
+    (letter,) = rig.dead_letters()
+    return letter
+
+
+def test_a_key_that_fails_waits_in_order_while_others_go_on(make: Make):
+    rig = make(retry=UNTIL_MENDED)
+    rig.stock.trouble = broken = Broken("a")
+    rig.order(("a", 1), ("b", 1), ("a", 2), ("b", 2), ("a", 3))
+    with running(rig.worker(), rig.relay()):
+        wait_for(rig, {"b": [1, 2]})
+        wait_until(lambda: broken.met > 3, seconds=10, what="some tries")
+        assert rig.table() == {"b": 2}
+    with running(rig.worker(), rig.relay()):
+        rig.order(("a", 4), ("b", 3))
+        broken.mended.set()
+        wait_for(rig, {"a": [1, 2, 3, 4], "b": [1, 2, 3]})
+    assert rig.table() == {"a": 4, "b": 3}
+    assert rig.dead_letters() == []
+
+
+def test_attempts_are_counted_on_after_a_restart(make: Make):
+    rig = make(retry=Retry(attempts=6, backoff=exponential(0.3, factor=1)))
+    rig.stock.trouble = broken = Broken("a")
+    rig.order(("a", 1))
+    with running(rig.worker(), rig.relay()):
+        wait_until(lambda: broken.met >= 2, seconds=10, what="two tries")
+    with running(rig.worker(), rig.relay()):
+        letter = wait_for_letter(rig)
+    assert broken.met == 6
+    assert dict(letter.headers() or ())["millstream-dlq-attempts"] == b"6"
+
+
+def test_a_held_key_waits_for_a_person(make: Make):
+    rig = make(retry=Retry(attempts=1), on_failure=park_key)
+    rig.stock.trouble = broken = Broken("a")
+    rig.order(("a", 1), ("a", 2), ("b", 1))
+    with running(rig.worker(), rig.relay()):
+        letter = wait_for_letter(rig)
+        wait_for(rig, {"b": [1]})
+        assert dict(letter.headers() or ())["millstream-dlq-state"] == b"parked"
+        broken.mended.set()
+        rig.redrive(letter, value=msgspec.json.encode({"product": "a", "quantity": 10}))
+        wait_for(rig, {"a": [10, 2], "b": [1]})
+
+
+def test_a_held_event_that_is_discarded_lets_its_key_go_on(make: Make):
+    rig = make(retry=Retry(attempts=1), on_failure=park_key)
+    broken = Broken("a")
+    rig.stock.trouble = lambda order, db: broken(order, db) if order.quantity == 1 else None
+    rig.order(("a", 1), ("a", 2))
+    with running(rig.worker(), rig.relay()):
+        rig.redrive(wait_for_letter(rig), Action.DISCARD)
+        wait_for(rig, {"a": [2]})
+
+
+def test_killed_again_and_again_parked_keys_keep_their_order(make: Make, tmp_path: Path):
+    rig = make(retry=UNTIL_MENDED)
+    rig.stock.trouble = broken = Broken("a", "c")
+    wanted = {who: list(range(20)) for who in "abcd"}
+    rig.order(*((who, number) for number in range(20) for who in "abcd"))
+    with running(rig.worker(), rig.relay()):
+        wait_for(rig, {who: wanted[who] for who in "bd"})
+    for life in range(3):
+        # In a child nothing is broken: it begins on what was parked, and dies.
+        child = rig.child(tmp_path / f"output-{life}.log")
+        before = sum(rig.table().values())
+        wait_until(
+            lambda before=before: sum(rig.table().values()) > before or before == 80, seconds=30, what="progress"
+        )
+        end(child)
+    broken.mended.set()
+    with running(rig.worker(), rig.relay()):
+        wait_for(rig, wanted)
+    assert rig.table() == dict.fromkeys("abcd", 20)
+
+
+def test_who_tries_a_key_that_somebody_else_has_by_now_changes_nothing(make: Make):
+    rig = make(retry=UNTIL_MENDED)
+    rig.stock.trouble = broken = Broken("a")
+    rig.order(("a", 1))
+    first = rig.worker()
+    with running(first, rig.relay()):
+        wait_until(lambda: broken.met > 1, seconds=10, what="a try")
+    # The other has begun meanwhile, and done what was parked: the state of the first is of the past.
+    broken.mended.set()
+    with running(rig.worker(), rig.relay()):
+        wait_for(rig, {"a": [1]})
+    stop = threading.Event()
+    first._insist(lambda: first._do_what_is_due(stop), stop)
+    with running(rig.relay()):
+        pass
+    assert rig.quantities() == {"a": [1]}
+    assert rig.table() == {"a": 1}
+
+
+def test_a_timer_fires_once_after_a_restart_too_and_not_before_its_time(make: Make):
+    rig = make()
+    with running(rig.worker(), rig.relay()):
+        began = time.time()
+        rig.order(("a", 1), remind_in=0.5)
+        rig.order(("b", 1), remind_in=2.0)
+        wait_for(rig, {"a": [1]}, reminded=True)
+        assert time.time() >= began + 0.5
+    with running(rig.worker(), rig.relay()):
+        wait_for(rig, {"a": [1], "b": [1]}, reminded=True)
+
+
+def test_an_id_that_was_handled_is_passed_over_within_its_window(make: Make):
+    rig = make(inbox=minutes(1))
+    rig.order(("a", 1), ("a", 2), id="from-elsewhere")
+    rig.order(("b", 1), id="from-elsewhere")
+    rig.order(("a", 3))
+    with running(rig.worker(), rig.relay()):
+        wait_for(rig, {"a": [1, 3]})
+    rig.order(("a", 4), id="from-elsewhere")
+    rig.order(("a", 5))
+    with running(rig.worker(), rig.relay()):
+        wait_for(rig, {"a": [1, 3, 5]})
+
+
+def test_an_id_counts_again_when_its_window_has_passed(make: Make):
+    rig = make(inbox=minutes(0.01))
+    with running(rig.worker(), rig.relay()):
+        rig.order(("a", 1), id="from-elsewhere")
+        wait_for(rig, {"a": [1]})
+        time.sleep(0.7)  # what passes is the window
+        rig.order(("a", 2), id="from-elsewhere")
+        wait_for(rig, {"a": [1, 2]})
