@@ -14,6 +14,8 @@ import pytest
 from tests.runtime.effect_rig import EffectRig
 from tests.runtime.rig import Rig
 from tests.runtime.running import Running
+from tests.runtime.sql_rig import SqlRig
+from tests.runtime.sql_rig import running as running_sql
 
 from millstream.contracts import derived_id, identity
 from millstream.declare import Service, System, dead_letter, park_key
@@ -88,6 +90,16 @@ def kafka_case(cluster: Cluster, folder: Path, **options: Any) -> Case:
     return case
 
 
+def sql_case(cluster: Cluster, folder: Path, **options: Any) -> Case:
+    rig = SqlRig(cluster.bootstrap, folder, **options)
+    case = Case(
+        rig.service, rig.kafka, rig.stock.orders.name, rig.stock.reserved.name, "reserve",
+        send=lambda key: rig.order((key, 1)), running=lambda: running_sql(rig.worker(), rig.relay()),
+    )  # fmt: skip
+    rig.stock.trouble = case.check
+    return case
+
+
 def effect_case(cluster: Cluster, folder: Path, **options: Any) -> Case:
     rig = EffectRig(cluster.bootstrap, folder, **options)
 
@@ -111,7 +123,7 @@ def effect_case(cluster: Cluster, folder: Path, **options: Any) -> Case:
     return case
 
 
-CASES = {"kafka": kafka_case, "effect": effect_case}
+CASES = {"kafka": kafka_case, "sql": sql_case, "effect": effect_case}
 
 
 @pytest.fixture(params=[dead_letter, park_key], ids=["dead_letter", "park_key"])
