@@ -14,7 +14,7 @@ from rich.console import Console
 
 from bench.measure import Bound, Comparison, table
 
-NAMES = ("handler", "stateful", "web", "latency", "memory", "codec", "broker")
+NAMES = ("handler", "stateful", "poison", "restore", "web", "latency", "memory", "codec", "broker")
 RESULTS = Path(__file__).parent / "results"
 
 
