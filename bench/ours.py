@@ -6,8 +6,8 @@ from pathlib import Path
 
 from bench.workload import OrderPlaced, OrderPriced, placed, price, priced
 from millstream import Service
-from millstream.contracts import Contracts, Registry
 from millstream.kafka import connect
+from millstream.operate.assembly import prepare
 from millstream.runtime.kafka_worker import KafkaWorker
 from millstream.settings import load_settings
 
@@ -21,9 +21,10 @@ def main(bootstrap: str, registry: str, run: str, output: str, data: str) -> Non
         return price(order)
 
     settings = load_settings(bootstrap_servers=bootstrap, registry_url=registry, data_dir=Path(data))
-    contracts = Contracts(Registry(registry))
-    contracts.register([*placed.contracts, *priced.contracts])
-    KafkaWorker(pricing, settings, contracts, connect(settings, pricing.name)).run(threading.Event())
+    kafka = connect(settings, pricing.name)
+    contracts = prepare(pricing, settings, kafka)
+    contracts.register(placed.contracts)
+    KafkaWorker(pricing, settings, contracts, kafka).run(threading.Event())
 
 
 if __name__ == "__main__":
