@@ -27,17 +27,21 @@ def server() -> Iterator[PostgreSQL]:
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.real)])
-def make(request: pytest.FixtureRequest, shared_kafka: LocalKafka, tmp_path: Path) -> Make:
+def make(request: pytest.FixtureRequest, shared_kafka: LocalKafka, tmp_path: Path) -> Iterator[Make]:
     database = request.getfixturevalue("server").url if request.param == "postgresql" else None
+    made: list[SqlRig] = []
 
     def make(**options: Any) -> SqlRig:
         rig = SqlRig(shared_kafka.bootstrap, tmp_path, database=database, **options)
         with rig.engine.begin() as connection:
             connection.execute(rig.stock.products.delete())
         rig.make_topics()
+        made.append(rig)
         return rig
 
-    return make
+    yield make
+    for rig in made:
+        rig.engine.dispose()
 
 
 class Broken:
