@@ -6,11 +6,20 @@ fences a zombie, and what makes a transaction of handlers happen once.
 
 from collections.abc import Iterable, Mapping
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, select
 
 from millstream.kafka.port import TopicPartition
 from millstream.runtime.tables import positions_table
 from millstream.runtime.upsert import insert_into
+
+_at = positions_table.c
+# Made once: every transaction of handlers moves every partition that it has read.
+_MOVE = (
+    positions_table.update()
+    .where(_at.group_id == bindparam("of_group"), _at.topic == bindparam("of_topic"))
+    .where(_at.partition == bindparam("of_partition"), _at.next_offset == bindparam("expected"))
+    .values(next_offset=bindparam("to"))
+)
 
 
 def read_positions(
@@ -38,16 +47,8 @@ def move_position(
         row = {"group_id": group, "topic": topic, "partition": number, "next_offset": to}
         new = insert_into(positions_table, connection.dialect.name).values(row).on_conflict_do_nothing()
         return connection.execute(new.returning(positions_table.c.next_offset)).first() is not None
-    where = positions_table.c
-    return (
-        connection.execute(
-            positions_table.update()
-            .where(where.group_id == group, where.topic == topic, where.partition == number)
-            .where(where.next_offset == expected)
-            .values(next_offset=to)
-        ).rowcount
-        == 1
-    )
+    told = {"of_group": group, "of_topic": topic, "of_partition": number, "expected": expected, "to": to}
+    return connection.execute(_MOVE, told).rowcount == 1
 
 
 def move_positions(
