@@ -20,7 +20,7 @@ from orders.contracts import CancelOrder, MailDue, OrderCreated, OrderLine, Requ
 PRODUCTS = 20
 DELIVERED = 150
 """Of each product at the beginning: not enough for everybody."""
-SECONDS = 8.0
+SECONDS = 4.0
 """In which all that is wanted is asked for."""
 
 
