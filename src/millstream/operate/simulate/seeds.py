@@ -1,5 +1,6 @@
 """Many seeds on all processors: each process imports the system once, and plays one seed after the other."""
 
+import os
 import queue
 import subprocess
 import sys
@@ -10,6 +11,8 @@ import msgspec
 
 PLAYER = (sys.executable, "-m", "millstream.testing.simulation")
 """Apart, because nothing that runs a service imports what tests it."""
+FRUGAL = {"MALLOC_ARENA_MAX": "2"}
+"""A world has hundreds of short threads, and glibc would give each memory of its own."""
 LONGEST = 300.0
 """Real seconds that one seed may take."""
 
@@ -73,8 +76,8 @@ class _Player(threading.Thread):
 
     def _play(self, seed: int) -> Outcome:
         if self._process is None or self._process.poll() is not None:
-            pipe = subprocess.PIPE
-            self._process = subprocess.Popen([*PLAYER, self._scenario], stdin=pipe, stdout=pipe)  # noqa: S603 ourselves
+            pipe, command = subprocess.PIPE, [*PLAYER, self._scenario]
+            self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, env=os.environ | FRUGAL)  # noqa: S603 ourselves
         process = self._process
         assert process.stdin is not None
         assert process.stdout is not None

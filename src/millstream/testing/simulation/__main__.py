@@ -51,14 +51,13 @@ def main() -> None:
     logging.disable()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     scenario: Scenario = load(sys.argv[1], object)
-    # A world is short, and most of it goes at once when it ends.
+    # A world is short: what goes when it ends is looked for then, and not in what was there before.
     gc.disable()
+    gc.freeze()
     for line in sys.stdin:
         sys.stdout.buffer.write(msgspec.json.encode(play(scenario, int(line))) + b"\n")
         sys.stdout.flush()
-        # What outlasts a world is remembered for the next one: it need not be looked at again.
         gc.collect()
-        gc.freeze()
 
 
 if __name__ == "__main__":
