@@ -16,10 +16,10 @@ from millstream.kafka import Kafka, TopicSpec, connect
 from millstream.settings import load_settings
 from millstream.testing.local import LocalKafka
 
-EVENTS = 150_000
+EVENTS = 300_000
 _KEYS = 1_000
 _POISONOUS = "k-7"
-_PATIENCE = 60.0
+_PATIENCE = 120.0
 
 
 def run(console: Console, rounds: int) -> Comparison:
