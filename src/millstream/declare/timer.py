@@ -29,7 +29,7 @@ class Timers(Protocol):
     def set(self, timer: Timer, /, *, after: timedelta | None = None, at: datetime | None = None) -> None:
         """Let `timer` come to its handler in `after`, or at the moment `at`; give one of the two.
 
-        Handlers with Kafka state may set timers of the key of their own event only. Raises `ValueError`.
+        A handler may set timers of its own event's key only. Raises `ValueError`.
         """
         ...
 
