@@ -21,6 +21,7 @@ def test_what_is_committed_can_be_read(clients: Any):
     clients.expect(topic, ["a", "b"])
 
 
+@pytest.mark.scenario(2)
 def test_what_is_aborted_is_never_read(clients: Any):
     topic, producer = clients.topic(), clients.transactional()
     producer.begin_transaction()
@@ -33,6 +34,7 @@ def test_what_is_aborted_is_never_read(clients: Any):
     clients.expect(topic, ["aborted", "committed"], isolation="read_uncommitted")
 
 
+@pytest.mark.scenario(6)
 def test_what_is_open_is_not_read_and_holds_back_what_follows(clients: Any):
     topic, producer = clients.topic(), clients.transactional()
     clients.send(topic, "before")
@@ -45,6 +47,7 @@ def test_what_is_open_is_not_read_and_holds_back_what_follows(clients: Any):
     clients.expect(topic, ["before", "open", "after"])
 
 
+@pytest.mark.scenario(5)
 def test_a_transaction_spans_partitions_and_topics(clients: Any):
     first, second, producer = clients.topic(partitions=2), clients.topic(), clients.transactional()
     producer.begin_transaction()

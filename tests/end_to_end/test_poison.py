@@ -63,6 +63,7 @@ def dead_letters(bootstrap: str, topic: str) -> dict[bytes, list[Letter]]:
     return found
 
 
+@pytest.mark.scenario(24)
 def test_poison_on_every_topic_is_set_aside_intact(orders: Running):
     bootstrap = orders.state["bootstrap_servers"]
     stock(orders.url, {"poison-1": 50})

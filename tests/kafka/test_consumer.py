@@ -217,6 +217,7 @@ def test_an_unknown_topic_is_named(broker, kafka):
         broker.until(lambda: bool(consumer.poll_batch()), "an error")
 
 
+@pytest.mark.scenario(4)
 def test_reading_goes_on_after_the_broker_was_killed(broker):
     topic = broker.topic()
     kafka = broker.connect(session_timeout_ms=30_000)

@@ -92,6 +92,7 @@ def test_records_without_a_key_go_anywhere_and_a_partition_that_is_not_there_is_
         write_nowhere()
 
 
+@pytest.mark.scenario(1)
 def test_after_an_outage_everything_is_there_once_and_in_order(broker, kafka):
     topic = broker.topic()
     producer = broker.closing(kafka.producer())
@@ -106,6 +107,7 @@ def test_after_an_outage_everything_is_there_once_and_in_order(broker, kafka):
     assert broker.values(topic) == [b"%d" % n for n in range(20)]
 
 
+@pytest.mark.scenario(3)
 def test_a_record_whose_answer_was_lost_is_written_once(broker):
     topic = broker.topic()
     way, kafka = broker.flaky()

@@ -4,6 +4,7 @@ from millstream.errors import TopicMissing
 from millstream.kafka import END
 
 
+@pytest.mark.scenario(4)
 def test_everything_is_read_in_order_of_each_partition(broker, kafka):
     topic = broker.topic(3)
     broker.write(topic, *(b"%d" % n for n in range(3_000)))

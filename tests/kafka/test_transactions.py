@@ -65,6 +65,7 @@ def test_offsets_are_committed_with_the_records_and_only_with_them(broker, kafka
     assert broker.values(target) == [b"2"]
 
 
+@pytest.mark.scenario(10)
 def test_a_member_that_left_cannot_commit_and_its_transaction_is_aborted(broker, kafka):
     source, target = broker.topic(), broker.topic()
     consumer = kafka.consumer(broker.name("group"))
@@ -111,6 +112,7 @@ def test_a_fenced_producer_says_so_when_it_produces_and_sends_offsets(broker, ka
     assert broker.values(topic) == []
 
 
+@pytest.mark.scenario(5)
 def test_a_lost_answer_leaves_a_whole_transaction_and_the_next_stands_alone(broker):
     topic, name = broker.topic(), broker.name("slot")
     way, kafka = broker.flaky()
@@ -146,6 +148,7 @@ def test_a_commit_whose_answer_is_lost_once_is_resumed(broker):
     assert broker.values(topic) == [b"once"]
 
 
+@pytest.mark.scenario(8)
 def test_a_delayed_commit_cannot_hit_the_next_transaction(broker, request):
     if not hasattr(broker, "world"):
         request.applymarker(pytest.mark.xfail(strict=True, reason="librdkafka resumes a commit under the same epoch"))
@@ -215,6 +218,7 @@ def test_a_topic_that_does_not_exist_aborts_the_transaction_and_is_named(broker)
     assert broker.values(topic) == [b"kept"]
 
 
+@pytest.mark.scenario(11)
 def test_a_transaction_that_stays_open_too_long_says_so(broker):
     kafka = broker.connect(transaction_timeout_ms=2_000)
     producer = broker.closing(kafka.transactional_producer(broker.name("slot")))

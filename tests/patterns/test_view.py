@@ -13,8 +13,10 @@ from sqlalchemy import JSON, BigInteger, Column, Integer, MetaData, String, Tabl
 from millstream.contracts import Contracts, Registry, edge_id, header_writer
 from millstream.declare import Envelope, Event, Service, Topic, Value
 from millstream.errors import DeclarationError
-from millstream.kafka import TopicSpec, connect
+from millstream.kafka import connect
+from millstream.operate.assembly import topics_of
 from millstream.patterns.view import View
+from millstream.patterns.view.sink import PositionsMoved, Row
 from millstream.patterns.view.sql import SqlSink
 from millstream.runtime.database import READ_ONLY, open_engine
 from millstream.runtime.kafka_worker import KafkaWorker
@@ -95,10 +97,7 @@ class ReadModel:
         self.engine = open_engine(self.settings.database(self.of.service.name))
         self.producer = self.kafka.producer()
         admin = self.kafka.admin()
-        topics = (self.of.orders, self.of.payments)
-        admin.ensure_topics([TopicSpec(self.of.view.topic, 2, {"cleanup.policy": "compact"})])
-        admin.ensure_topics([TopicSpec(name, 2) for t in topics for name in (t.name, t.dead_letters)])
-        admin.ensure_topics([TopicSpec(f"{self.of.view.topic}.dlq", 2)])
+        admin.ensure_topics(topics_of(self.of.service))
         admin.close()
         self.threads: list[threading.Thread] = []
         self.stops: list[threading.Event] = []
@@ -182,6 +181,7 @@ def test_rows_follow_events_of_several_topics_and_go_when_they_are_deleted(model
         assert connection.execute(select(of.table.c.version)).scalar_one() == versions[-1]
 
 
+@pytest.mark.scenario(22)
 def test_an_emptied_table_is_rebuilt_and_a_restart_goes_on_where_it_was(model: ReadModel):
     of = model.of
     model.start()
@@ -246,3 +246,23 @@ def test_signatures_that_cannot_work_are_refused():
 
         @view.on(Seen)
         def odd(event: Seen, row: OrderRow | None) -> int: ...
+
+
+@pytest.mark.scenario(23)
+def test_a_stale_projection_writes_nothing(tmp_path: Path):
+    settings, of = Settings(data_dir=tmp_path), declarations(f"v{uuid.uuid4().hex[:8]}")
+    at, (sink,) = (of.view.topic, 0), of.view.sinks
+    stale = SqlSink(of.table)
+    for each in (sink, stale):
+        each.open(of.service, settings, "view.sink", OrderRow)
+        each.positions([at])
+    sink.apply([Row("o-1", OrderRow(status="paid", steps=2), 7)], {at: 8})
+    with pytest.raises(PositionsMoved):
+        stale.apply([Row("o-1", OrderRow(status="created", steps=1), 3)], {at: 4})
+    sink.apply([Row("o-1", OrderRow(status="created", steps=1), 3)], {at: 9})
+    engine = open_engine(settings.database(of.service.name))
+    with engine.connect() as connection:
+        assert connection.execute(select(of.table.c.status, of.table.c.version)).all() == [("paid", 7)]
+    for each in (sink, stale):
+        each.close()
+    engine.dispose()

@@ -192,6 +192,7 @@ def test_without_a_key_an_event_is_tried_in_place_and_set_aside(make: Make):
     assert "millstream-dlq-state" not in dict(letter.headers() or ())
 
 
+@pytest.mark.scenario(15)
 def test_an_id_that_was_handled_is_passed_over_within_its_window(make: Make):
     rig = make(inbox=days(1))
     for number in (1, 2, 3):

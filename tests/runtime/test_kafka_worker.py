@@ -1,5 +1,6 @@
 """The worker of Kafka handlers, against real brokers."""
 
+import os
 import random
 import signal
 import time
@@ -12,6 +13,8 @@ from tests.runtime.rig import HEAVY, Parcels, Rig
 from millstream.contracts import derived_id
 from millstream.declare import stop
 from millstream.errors import Fenced, Rejected
+from millstream.kafka import connect
+from millstream.runtime.kafka_worker import KafkaWorker
 from millstream.state import memory
 from millstream.testing.child import end, wait_until
 from millstream.testing.local import LocalKafka
@@ -73,6 +76,7 @@ def test_what_is_worth_another_try_is_tried_again(rig: Rig):
     assert not rig.dead_letters()
 
 
+@pytest.mark.scenario(24)
 def test_bytes_that_are_no_event_are_set_aside_and_the_next_goes_on(rig: Rig):
     topic, garbage = rig.parcels.payments, random.Random(1).randbytes(40)
     with rig.running():
@@ -92,6 +96,7 @@ def test_bytes_that_are_no_event_are_set_aside_and_the_next_goes_on(rig: Rig):
     assert reasons == [b"not_framed", b"empty", b"unknown_schema"]
 
 
+@pytest.mark.scenario(9)
 def test_nothing_is_lost_or_twice_when_the_process_is_killed_over_and_over(rig: Rig, tmp_path: Path):
     orders, chance = [f"o-{number}" for number in range(40)], random.Random(7)
     paid = [(chance.choice(orders), chance.choice((1, 1, 1, -1))) for _ in range(6_000)]
@@ -116,6 +121,7 @@ def test_nothing_is_lost_or_twice_when_the_process_is_killed_over_and_over(rig: 
     assert len(rig.dead_letters()) == len(paid) - len(good)
 
 
+@pytest.mark.scenario(10)
 def test_a_second_instance_takes_over_partitions_with_their_state(rig: Rig):
     orders, rounds = [f"o-{number}" for number in range(30)], 0
 
@@ -152,6 +158,42 @@ def test_a_second_holder_of_the_slot_fences_the_first(rig: Rig):
             rig.pay(("o-1", 1))
             rig.wait_until_caught_up()
     assert rig.shipped() == {"o-1": [1, 2]}
+
+
+@pytest.mark.scenario(7)
+def test_a_zombie_that_was_stopped_is_fenced_when_it_goes_on(rig: Rig, tmp_path: Path):
+    orders = [f"o-{number}" for number in range(10)]
+    zombie = rig.child(tmp_path / "zombie.log")
+    try:
+        rig.pay(*((order, 1) for order in orders))
+        wait_until(lambda: rig.lag() == 0, seconds=30, what="the first payments", every=0.05)
+        os.kill(zombie.pid, signal.SIGSTOP)
+        rig.pay(*((order, 1) for order in orders))
+        with rig.running():
+            rig.wait_until_caught_up()
+            rig.pay(*((order, 1) for order in orders))
+            os.kill(zombie.pid, signal.SIGCONT)
+            zombie.wait(30)
+            rig.wait_until_caught_up()
+    finally:
+        end(zombie)
+    assert zombie.returncode == 1
+    assert "Fenced" in (tmp_path / "zombie.log").read_text()
+    assert rig.shipped() == {order: [1, 2, 3] for order in orders}
+
+
+@pytest.mark.scenario(11)
+def test_a_handler_that_outlasts_its_transaction_does_its_event_again(rig: Rig):
+    slow = iter([3.0])
+    rig.parcels.trouble = lambda paid: time.sleep(next(slow, 0.0))
+    rig.pay(("o-1", 1), ("o-1", 1), ("o-2", 1))
+    settings = rig.settings(0).model_copy(update={"transaction_timeout_ms": 2_000})
+    worker = KafkaWorker(rig.service, settings, rig.contracts, connect(settings, rig.name))
+    with rig.running(worker) as running:
+        wait_until(lambda: running.error is not None or rig.lag() == 0, seconds=30, what="an end", every=0.05)
+    with rig.running():
+        rig.wait_until_caught_up()
+    assert rig.shipped() == {"o-1": [1, 2], "o-2": [1]}
 
 
 def test_an_output_that_kafka_cannot_take_sets_its_whole_event_aside(rig: Rig):

@@ -75,6 +75,7 @@ def test_publishes_what_was_committed_before_it_was_told_to_stop(rig: SqlRig):
     assert published(rig) == [1, 2]
 
 
+@pytest.mark.scenario(13)
 def test_a_crash_between_publishing_and_deleting_publishes_nothing_twice(rig: SqlRig):
     append(rig, 1, 2, 3)
     crashed = turn(rig)
@@ -88,6 +89,7 @@ def test_a_crash_between_publishing_and_deleting_publishes_nothing_twice(rig: Sq
     assert published(rig) == [1, 2, 3, 4]
 
 
+@pytest.mark.scenario(13)
 def test_a_relay_killed_at_any_moment_loses_and_doubles_nothing(rig: SqlRig, tmp_path: Path):
     script = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from tests.runtime.test_relay import main; main()"
     command = [sys.executable, "-c", script, rig.bootstrap, str(rig.folder), rig.name]

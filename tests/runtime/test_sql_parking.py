@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -11,7 +12,10 @@ import pytest
 from tests.runtime.sql_rig import SqlRig, running
 
 from millstream.declare import Retry, exponential, minutes, park_key
+from millstream.runtime.calling import Given
 from millstream.runtime.redrive import Action
+from millstream.runtime.sql_inbox import once
+from millstream.runtime.tally import Tally
 from millstream.testing.child import end, wait_until
 from millstream.testing.local import LocalKafka
 from millstream.testing.postgresql import PostgreSQL
@@ -174,6 +178,7 @@ def test_a_timer_fires_once_after_a_restart_too_and_not_before_its_time(make: Ma
         wait_for(rig, {"a": [1], "b": [1]}, reminded=True)
 
 
+@pytest.mark.scenario(15)
 def test_an_id_that_was_handled_is_passed_over_within_its_window(make: Make):
     rig = make(inbox=minutes(1))
     rig.order(("a", 1), ("a", 2), id="from-elsewhere")
@@ -187,6 +192,37 @@ def test_an_id_that_was_handled_is_passed_over_within_its_window(make: Make):
         wait_for(rig, {"a": [1, 3, 5]})
 
 
+@pytest.mark.real
+@pytest.mark.scenario(15)
+def test_of_two_transactions_with_one_id_at_once_one_handles_it(
+    server: PostgreSQL, shared_kafka: LocalKafka, tmp_path: Path
+):
+    rig = SqlRig(shared_kafka.bootstrap, tmp_path, database=server.url, inbox=minutes(1))
+    (handler,) = [handler for handler in rig.service.handlers if handler.inbox]
+    tally, handled = Tally(rig.service.name, "group"), []
+    call = once(lambda event, meta, given: handled.append(event), "group", handler.name, 60.0, tally)
+    both_there = threading.Barrier(2, timeout=10)
+
+    def handle(name: str) -> None:
+        with rig.engine.begin() as connection:
+            both_there.wait()
+            call(
+                name,
+                SimpleNamespace(id="e-1", message=SimpleNamespace(topic=lambda: "t")),
+                Given(connection=connection),
+            )
+
+    threads = [threading.Thread(target=handle, args=(name,)) for name in ("one", "two")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+        assert not thread.is_alive()
+    rig.engine.dispose()
+    assert len(handled) == 1
+
+
+@pytest.mark.scenario(15)
 def test_an_id_counts_again_when_its_window_has_passed(make: Make):
     rig = make(inbox=minutes(0.01))
     with running(rig.worker(), rig.relay()):

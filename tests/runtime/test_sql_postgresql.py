@@ -76,6 +76,7 @@ def test_many_may_open_it_for_the_first_time_at_once(url: str):
     assert errors == []
 
 
+@pytest.mark.scenario(14)
 def test_a_row_with_a_lower_id_never_appears_after_one_with_a_higher(engine: Engine):
     """Two writers: the second draws its id only when the first has committed."""
     outbox = Outbox("counting")

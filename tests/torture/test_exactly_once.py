@@ -38,6 +38,7 @@ def test_nothing_is_lost_doubled_or_seen_before_its_time_under_kill_9(tmp_path: 
 
 @pytest.mark.real
 @pytest.mark.timeout(180)
+@pytest.mark.scenario(3)
 def test_a_short_torture_loses_and_doubles_nothing(tmp_path: Path):
     hold(tmp_path, SEED, 20)
 

@@ -19,6 +19,11 @@ from millstream.telemetry import get_logger
 log = get_logger(__name__)
 
 
+_PATIENCE = 240.0
+"""Seconds without a registry after which the worker gives up, so that its process starts anew: no longer than the group
+waits for a member that does not poll."""
+
+
 class Stop(Exception):
     """An event cannot be passed; everything before it is committed. `error` is what the worker raises."""
 
@@ -223,11 +228,13 @@ class Failing:
 
     def _read_patiently(self, message: Message) -> tuple[Handler | None, object, Meta]:
         """An event whose schema only the registry knows waits for it, and those behind it too: they may be like it."""
-        wait = 0.1
+        wait, deadline = 0.1, time.monotonic() + _PATIENCE
         while True:
             try:
                 return self._inbox.read(message)
             except RegistryUnavailable as error:
+                if time.monotonic() > deadline:
+                    raise
                 log.warning("waiting for the registry", worker=self._name, error=str(error))
                 self._commit()
             if self.stop.wait(wait):

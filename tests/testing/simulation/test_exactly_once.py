@@ -10,6 +10,7 @@ TXN_OFFSET_COMMIT = 28
 
 
 @pytest.mark.parametrize("seed", range(50))
+@pytest.mark.scenario(9)
 def test_nothing_is_lost_or_done_twice(seed: int):
     with shop(seed, ROUGH) as parcels:
         parcels.finish()
