@@ -107,6 +107,12 @@ class ReturnCompleted(ReturnEvent):
     """The goods are back in stock and the customer has the money."""
 
 
+class ReturnRefused(ReturnEvent):
+    """The return ended without money; its goods are not in the stock."""
+
+    reason: str
+
+
 class CancelOrder(Command, key="order_id"):
     """The customer no longer wants it."""
 
@@ -127,7 +133,7 @@ class MailDue(Event, key="about"):
     """The customer is to be told, with all that the mail says. `about` is the id of the order or return."""
 
     about: str
-    kind: Literal["created", "completed", "cancelled", "returned"]
+    kind: Literal["created", "completed", "cancelled", "returned", "return_refused"]
     customer_id: str | None = None
     reference: str | None = None
     amount: Money
@@ -143,10 +149,41 @@ orders = Topic(
     OrderCancelRefused,
     ReturnAccepted,
     ReturnCompleted,
+    ReturnRefused,
     retention=FOREVER,
 )
 commands = Topic("orders.commands", CancelOrder, RequestReturn, retention=days(7))
 outbox = Topic("outbox.events", MailDue, retention=FOREVER)
+
+
+# What the order service asks of others for a return. Each answers every time it is asked.
+
+
+class ReturnCommand(Command, key="return_id"):
+    """About one return."""
+
+    return_id: str
+
+
+class RestockGoods(ReturnCommand):
+    """Put the goods of a return on sale again."""
+
+    lines: tuple[OrderLine, ...]
+
+
+class WithdrawGoods(ReturnCommand):
+    """Take the goods of a return off sale; should they not be there yet, refuse them when they come."""
+
+    lines: tuple[OrderLine, ...]
+
+
+class RefundReturn(ReturnCommand):
+    """Give the customer the money for a return."""
+
+    refund: Money
+
+
+return_commands = Topic("returns.commands", RestockGoods, WithdrawGoods, RefundReturn, retention=days(7))
 
 
 # Inventory
@@ -190,6 +227,22 @@ class StockReturned(ReturnEvent):
     """The goods of a return are for sale again."""
 
 
+class RestockRefused(ReturnEvent):
+    """The goods of a return were withdrawn before they came."""
+
+    reason: str
+
+
+class StockWithdrawn(ReturnEvent):
+    """The goods of a return are not for sale, and will not be."""
+
+
+class StockWithdrawalRefused(ReturnEvent):
+    """Some goods of a return are promised to others by now, so none was withdrawn."""
+
+    missing: tuple[ProductQuantity, ...]
+
+
 stock_commands = Topic("inventory.commands", StockProduct, retention=days(7))
 stock = Topic(
     "inventory.events",
@@ -198,6 +251,9 @@ stock = Topic(
     StockReservationFailed,
     StockReservationCancelled,
     StockReturned,
+    RestockRefused,
+    StockWithdrawn,
+    StockWithdrawalRefused,
     retention=FOREVER,
 )
 
@@ -235,6 +291,12 @@ class ReturnRefunded(ReturnEvent):
     amount: Money
 
 
+class ReturnRefundRefused(ReturnEvent):
+    """The customer does not get the money for a return, and will not."""
+
+    reason: str
+
+
 payments = Topic(
     "payments.events",
     PaymentCompleted,
@@ -242,6 +304,7 @@ payments = Topic(
     PaymentUnresolved,
     PaymentRefunded,
     ReturnRefunded,
+    ReturnRefundRefused,
     retention=FOREVER,
 )
 

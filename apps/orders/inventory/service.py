@@ -1,5 +1,7 @@
 """The inventory service: reserves, releases, ships and restocks."""
 
+from collections.abc import Mapping
+
 from sqlalchemy import Connection
 
 from millstream import Retry, Service, exponential
@@ -9,12 +11,16 @@ from orders.contracts import (
     OrderCreated,
     ProductQuantity,
     ProductStocked,
-    ReturnAccepted,
+    RestockGoods,
+    RestockRefused,
     StockProduct,
     StockReservationCancelled,
     StockReservationFailed,
     StockReserved,
     StockReturned,
+    StockWithdrawalRefused,
+    StockWithdrawn,
+    WithdrawGoods,
 )
 from orders.inventory import stock
 
@@ -33,7 +39,7 @@ def reserve(order: OrderCreated, db: Connection) -> StockReserved | StockReserva
         return StockReserved(order_id=order.order_id, total=order.total)
     return StockReservationFailed(
         order_id=order.order_id,
-        missing=tuple(ProductQuantity(product=product, quantity=short) for product, short in missing.items()),
+        missing=_quantities(missing),
     )
 
 
@@ -57,15 +63,31 @@ def ship(completed: OrderCompleted, db: Connection) -> None:
         stock.ship(completed.order_id, db)
 
 
-@inventory.on(ReturnAccepted, retry=_PATIENT)
-def restock(accepted: ReturnAccepted, db: Connection) -> StockReturned | None:
+@inventory.on(RestockGoods, retry=_PATIENT)
+def restock(command: RestockGoods, db: Connection) -> StockReturned | RestockRefused:
     """The goods of a return are in the warehouse again, also those that it never knew."""
-    back = stock.quantities(accepted.lines)
-    known = stock.names(back, db)
-    arrived = {product: (known.get(product, product), quantity) for product, quantity in back.items()}
-    if not stock.receive(accepted.return_id, arrived, db):
-        return None
-    return StockReturned(return_id=accepted.return_id)
+    match stock.return_state(command.return_id, db):
+        case None:
+            back = stock.quantities(command.lines)
+            known = stock.names(back, db)
+            arrived = {product: (known.get(product, product), quantity) for product, quantity in back.items()}
+            stock.receive(command.return_id, arrived, db)
+            stock.remember_return(command.return_id, "restocked", db)
+        case "withdrawn":
+            return RestockRefused(return_id=command.return_id, reason="withdrawn before they came")
+    return StockReturned(return_id=command.return_id)
+
+
+@inventory.on(WithdrawGoods, retry=_PATIENT)
+def withdraw(command: WithdrawGoods, db: Connection) -> StockWithdrawn | StockWithdrawalRefused:
+    """The goods of a return leave the warehouse again; where they have not come, they will not be let in."""
+    match stock.return_state(command.return_id, db):
+        case None:
+            stock.remember_return(command.return_id, "withdrawn", db)
+        case "restocked":
+            if missing := stock.try_to_withdraw(command.return_id, stock.quantities(command.lines), db):
+                return StockWithdrawalRefused(return_id=command.return_id, missing=_quantities(missing))
+    return StockWithdrawn(return_id=command.return_id)
 
 
 @inventory.on(StockProduct, retry=_PATIENT)
@@ -79,3 +101,7 @@ def receive(delivery: StockProduct, db: Connection) -> ProductStocked | None:
         quantity=delivery.quantity,
         on_hand=stock.on_hand(delivery.product, db),
     )
+
+
+def _quantities(found: Mapping[str, int]) -> tuple[ProductQuantity, ...]:
+    return tuple(ProductQuantity(product=product, quantity=quantity) for product, quantity in found.items())

@@ -58,6 +58,14 @@ reserved_products = Table(
     Column("quantity", Integer, CheckConstraint("quantity > 0"), nullable=False),
 )
 
+# How each return stands. A withdrawal that comes first is remembered here, so that the goods are refused afterwards.
+returned = Table(
+    "returned",
+    metadata,
+    Column("return_id", String(64), primary_key=True),
+    Column("state", String(10), nullable=False),  # restocked or withdrawn
+)
+
 # Deliveries and returns that are in the stock already.
 receipts = Table(
     "receipts",
@@ -74,6 +82,7 @@ _SHIP = (
     .where(products.c.product == _PRODUCT)
     .values(on_hand=products.c.on_hand - _QUANTITY, reserved=products.c.reserved - _QUANTITY)
 )
+_WITHDRAW = update(products).where(products.c.product == _PRODUCT).values(on_hand=products.c.on_hand - _QUANTITY)
 _LOCK = (
     select(products.c.product, (products.c.on_hand - products.c.reserved).label("free"))
     .where(products.c.product.in_(bindparam("wanted", expanding=True)))
@@ -110,12 +119,7 @@ def reservation_state(order_id: str, db: Connection) -> str | None:
 
 def try_to_reserve(order_id: str, wanted: Mapping[str, int], db: Connection) -> dict[str, int]:
     """Sets all of `wanted` aside, or nothing; returns how many of which product are missing."""
-    available = {row.product: row.free for row in db.execute(_LOCK, {"wanted": list(wanted)})}
-    missing = {
-        product: quantity - available.get(product, 0)
-        for product, quantity in wanted.items()
-        if quantity > available.get(product, 0)
-    }
+    missing = _missing(wanted, db)
     if not missing:
         _each(db, _RESERVE, wanted)
         db.execute(
@@ -155,6 +159,27 @@ def receive(receipt_id: str, arrived: Mapping[str, tuple[str, int]], db: Connect
     return True
 
 
+def return_state(return_id: str, db: Connection) -> str | None:
+    """How a return stands; `None` where nothing was heard of it."""
+    return db.execute(
+        select(returned.c.state).where(returned.c.return_id == return_id).with_for_update()
+    ).scalar_one_or_none()
+
+
+def remember_return(return_id: str, state: str, db: Connection) -> None:
+    """Keeps how a return stands that inventory had not heard of."""
+    db.execute(insert(returned), {"return_id": return_id, "state": state})
+
+
+def try_to_withdraw(return_id: str, goods: Mapping[str, int], db: Connection) -> dict[str, int]:
+    """Takes all goods of a return out of the stock, or none; returns how many of which are promised to others."""
+    if missing := _missing(goods, db):
+        return missing
+    _each(db, _WITHDRAW, goods)
+    db.execute(update(returned).where(returned.c.return_id == return_id).values(state="withdrawn"))
+    return {}
+
+
 def names(wanted: Iterable[str], db: Connection) -> dict[str, str]:
     """The names of those products that are known."""
     rows = db.execute(select(products.c.product, products.c.name).where(products.c.product.in_(list(wanted))))
@@ -164,6 +189,15 @@ def names(wanted: Iterable[str], db: Connection) -> dict[str, str]:
 def on_hand(product: str, db: Connection) -> int:
     """How many of a product lie in the warehouse."""
     return db.execute(select(products.c.on_hand).where(products.c.product == product)).scalar_one()
+
+
+def _missing(wanted: Mapping[str, int], db: Connection) -> dict[str, int]:
+    available = {row.product: row.free for row in db.execute(_LOCK, {"wanted": list(wanted)})}
+    return {
+        product: quantity - available.get(product, 0)
+        for product, quantity in wanted.items()
+        if quantity > available.get(product, 0)
+    }
 
 
 def _finish(order_id: str, change: Any, state: str, db: Connection) -> None:

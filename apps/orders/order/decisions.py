@@ -1,4 +1,4 @@
-"""How an order and a return end, decided from what has arrived so far.
+"""How an order ends, decided from what has arrived so far.
 
 Topics have no order among each other, and a fact may come twice. So a fact is only noted (noting is commutative and
 idempotent), and whatever is known decides: `decide_order` gives what follows and the state in which it has been said.
@@ -18,7 +18,6 @@ from orders.contracts import (
     OrderCompleted,
     OrderConfirmed,
     OrderCreated,
-    ReturnCompleted,
 )
 
 BY_CUSTOMER = "cancelled by customer"
@@ -44,18 +43,6 @@ class OrderState(Value):
     ended: bool = False
     cancelled: bool = False
     cancel_refused: bool = False
-
-
-class ReturnState(Value):
-    """One return as the order service knows it."""
-
-    accepted: bool = False
-    customer_id: str | None = None
-    reference: str | None = None
-    refund: Money = Decimal(0)
-    restocked: bool = False
-    refunded: bool = False
-    ended: bool = False
 
 
 OrderOutcome = OrderConfirmed | OrderCompleted | OrderCancelled | OrderCancelRefused | MailDue
@@ -101,20 +88,6 @@ def decide_order(order_id: str, state: OrderState) -> tuple[OrderState, tuple[Or
         state = replace(state, cancel_refused=True)
         outcomes.append(OrderCancelRefused(order_id=order_id, reason=TOO_LATE))
     return state, tuple(outcomes)
-
-
-def decide_return(return_id: str, state: ReturnState) -> tuple[ReturnState, tuple[ReturnCompleted | MailDue, ...]]:
-    """A return is complete once the goods are in stock and the money is with the customer."""
-    if state.ended or not (state.accepted and state.restocked and state.refunded):
-        return state, ()
-    mail = MailDue(
-        about=return_id,
-        kind="returned",
-        customer_id=state.customer_id,
-        reference=state.reference,
-        amount=state.refund,
-    )
-    return replace(state, ended=True), (ReturnCompleted(return_id=return_id), mail)
 
 
 def _reason_to_cancel(state: OrderState) -> str | None:

@@ -1,4 +1,4 @@
-"""The order service: notes what the others report and says what follows."""
+"""The order service: notes what the others report and says what follows; returns are a saga of their own."""
 
 from collections.abc import Iterable
 from typing import Annotated
@@ -17,27 +17,21 @@ from orders.contracts import (
     PaymentCompleted,
     PaymentDeclined,
     RequestReturn,
-    ReturnAccepted,
-    ReturnCompleted,
-    ReturnRefunded,
     ShipmentFailed,
     ShipmentScheduled,
     StockProduct,
     StockReservationFailed,
-    StockReturned,
 )
 from orders.order import catalogue
 from orders.order.decisions import (
     OrderState,
-    ReturnState,
     decide_order,
-    decide_return,
     note_created,
     note_trouble,
 )
+from orders.order.returns import returns
 
 ORDERS = Store("orders", OrderState)
-RETURNS = Store("returns", ReturnState)
 
 order = Service(
     "order",
@@ -46,6 +40,7 @@ order = Service(
     publishes=(OrderCreated, MailDue, CancelOrder, RequestReturn, StockProduct),
 )
 order.on(catalogue.ProductStocked)(catalogue.keep)
+returns.mount(order)
 
 Fact = (
     OrderCreated
@@ -76,43 +71,6 @@ def conclude(
     if state != before:
         orders.put(fact.order_id, state)
     return outcomes
-
-
-@order.on(RequestReturn, StockReturned, ReturnRefunded)
-def conclude_return(
-    fact: RequestReturn | StockReturned | ReturnRefunded, returns: Annotated[State[ReturnState], RETURNS]
-) -> Iterable[ReturnAccepted | ReturnCompleted | MailDue]:
-    """Accepts a return, and completes it when goods and money are back."""
-    before = returns.get(fact.return_id) or ReturnState()
-    accepted: tuple[ReturnAccepted, ...] = ()
-    match fact:
-        case RequestReturn():
-            if before.accepted:
-                return ()
-            noted = replace(
-                before,
-                accepted=True,
-                customer_id=fact.customer_id,
-                reference=fact.reference,
-                refund=fact.refund,
-            )
-            accepted = (
-                ReturnAccepted(
-                    return_id=fact.return_id,
-                    customer_id=fact.customer_id,
-                    reference=fact.reference,
-                    lines=fact.lines,
-                    refund=fact.refund,
-                ),
-            )
-        case StockReturned():
-            noted = replace(before, restocked=True)
-        case ReturnRefunded():
-            noted = replace(before, refunded=True)
-    state, outcomes = decide_return(fact.return_id, noted)
-    if state != before:
-        returns.put(fact.return_id, state)
-    return (*accepted, *outcomes)
 
 
 def note(state: OrderState, fact: Fact) -> OrderState:

@@ -27,6 +27,18 @@ class Declined(NamedTuple):
     reason: str
 
 
+class Refunded(NamedTuple):
+    """The customer has the money."""
+
+    amount: Decimal
+
+
+class Refused(NamedTuple):
+    """The gateway has not given the money, and will not under this key."""
+
+    reason: str
+
+
 class Unknown(NamedTuple):
     """No answer, or none that says what happened."""
 
@@ -62,16 +74,17 @@ class Gateway:
         """
         return Decimal((await self._settled("POST", f"/charges/{key}/void", None, key))["refunded"])
 
-    async def refund(self, key: str, amount: Decimal) -> Decimal:
-        """Gives `amount` to a customer, once for each key. Raises `Unsettled` where the gateway does not say so."""
-        return Decimal((await self._settled("POST", "/refunds", {"amount": str(amount)}, key))["amount"])
+    async def refund(self, key: str, amount: Decimal) -> Refunded | Refused:
+        """Gives `amount` to a customer, once for each key. Raises `Unsettled` where the gateway says neither."""
+        answer = await self._settled("POST", "/refunds", {"amount": str(amount)}, key)
+        return Refunded(Decimal(answer["amount"])) if answer["state"] == "refunded" else Refused(answer["reason"])
 
     async def _settled(self, method: str, path: str, body: dict[str, str] | None, key: str) -> dict[str, str]:
         try:
             answer = await self._client.request(method, path, json=body, headers={"Idempotency-Key": key})
         except httpx.TransportError as error:
             raise Unsettled(f"{method} {path}: {type(error).__name__}: {error}") from error
-        if not answer.is_success:
+        if not answer.is_success and answer.status_code != httpx.codes.PAYMENT_REQUIRED:
             raise Unsettled(f"{method} {path}: the gateway answered {answer.status_code}")
         return answer.json()
 

@@ -12,11 +12,12 @@ from orders.contracts import (
     PaymentDeclined,
     PaymentRefunded,
     PaymentUnresolved,
-    ReturnAccepted,
+    RefundReturn,
     ReturnRefunded,
+    ReturnRefundRefused,
     StockReserved,
 )
-from orders.payment.gateway import CONNECTIONS, Charged, Declined, Gateway, Unknown, connect
+from orders.payment.gateway import CONNECTIONS, Charged, Declined, Gateway, Refunded, Refused, Unknown, connect
 
 payment = Service("payment")
 payment.provides(connect)
@@ -56,9 +57,11 @@ async def void(cancelled: OrderCancelled, gateway: Gateway) -> PaymentRefunded |
     return PaymentRefunded(order_id=cancelled.order_id, amount=refunded) if refunded else None
 
 
-@payment.effect(ReturnAccepted, timeout=seconds(10), concurrency=CONNECTIONS, retry=_UNTIL_SETTLED)
-async def refund(accepted: ReturnAccepted, gateway: Gateway) -> ReturnRefunded:
+@payment.effect(RefundReturn, timeout=seconds(10), concurrency=CONNECTIONS, retry=_UNTIL_SETTLED)
+async def refund(command: RefundReturn, gateway: Gateway) -> ReturnRefunded | ReturnRefundRefused:
     """Gives the money of a return back."""
-    return ReturnRefunded(
-        return_id=accepted.return_id, amount=await gateway.refund(accepted.return_id, accepted.refund)
-    )
+    match await gateway.refund(command.return_id, command.refund):
+        case Refunded(amount):
+            return ReturnRefunded(return_id=command.return_id, amount=amount)
+        case Refused(reason):
+            return ReturnRefundRefused(return_id=command.return_id, reason=reason)

@@ -27,17 +27,20 @@ from orders.contracts import (
     ReturnCompleted,
     ReturnEvent,
     ReturnRefunded,
+    ReturnRefundRefused,
+    ReturnRefused,
     ShipmentFailed,
     ShipmentScheduled,
     StockReservationCancelled,
     StockReservationFailed,
     StockReserved,
     StockReturned,
+    StockWithdrawn,
 )
 
-STATUSES = ("unknown", "open", "confirmed", "completed", "cancelled")
-STOCKS = ("none", "reserved", "failed", "released", "returned")
-PAYMENTS = ("none", "unresolved", "declined", "completed", "refunded")
+STATUSES = ("unknown", "open", "confirmed", "completed", "cancelled", "refused")
+STOCKS = ("none", "reserved", "failed", "released", "returned", "withdrawn")
+PAYMENTS = ("none", "unresolved", "declined", "completed", "refunded", "refused")
 SHIPMENTS = ("none", "failed", "scheduled")
 
 ORDER_EVENTS = (
@@ -56,7 +59,15 @@ ORDER_EVENTS = (
     ShipmentScheduled,
     ShipmentFailed,
 )
-RETURN_EVENTS = (ReturnAccepted, StockReturned, ReturnRefunded, ReturnCompleted)
+RETURN_EVENTS = (
+    ReturnAccepted,
+    StockReturned,
+    StockWithdrawn,
+    ReturnRefunded,
+    ReturnRefundRefused,
+    ReturnCompleted,
+    ReturnRefused,
+)
 
 
 class OrderRow(Value):
@@ -64,7 +75,7 @@ class OrderRow(Value):
 
     id: str
     kind: Literal["order", "return"]
-    status: Literal["unknown", "open", "confirmed", "completed", "cancelled"] = "unknown"
+    status: Literal["unknown", "open", "confirmed", "completed", "cancelled", "refused"] = "unknown"
     customer: str | None = None
     country: str | None = None
     reference: str | None = None
@@ -72,8 +83,8 @@ class OrderRow(Value):
     units: int = 0
     reason: str | None = None
     cancel_refused: bool = False
-    stock: Literal["none", "reserved", "failed", "released", "returned"] = "none"
-    payment: Literal["none", "unresolved", "declined", "completed", "refunded"] = "none"
+    stock: Literal["none", "reserved", "failed", "released", "returned", "withdrawn"] = "none"
+    payment: Literal["none", "unresolved", "declined", "completed", "refunded", "refused"] = "none"
     refunded: Money = Decimal(0)
     shipment: Literal["none", "failed", "scheduled"] = "none"
     tracking: str | None = None
@@ -137,9 +148,15 @@ def project(event: OrderEvent | ReturnEvent, row: OrderRow | None, at: datetime)
                 created_at=at,
             )
         case StockReturned():
-            return replace(row, stock="returned")
+            return replace(row, stock=_later(STOCKS, row.stock, "returned"))
+        case StockWithdrawn():
+            return replace(row, stock="withdrawn")
+        case ReturnRefundRefused():
+            return replace(row, payment="refused")
         case ReturnCompleted():
             return replace(row, status="completed", ended_at=at)
+        case ReturnRefused():
+            return replace(row, status="refused", reason=event.reason, ended_at=at)
         case _:
             raise TypeError(f"no row shows {type(event).__name__}")
 

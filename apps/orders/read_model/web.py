@@ -17,7 +17,7 @@ ENDED = ("completed", "cancelled")
 Id = Annotated[str, Query(max_length=64)]
 Ids = Annotated[list[Id], Query(alias="id", max_length=1_000, description="Only these")]
 Customer = Annotated[str | None, Query(max_length=100)]
-Status = Literal["open", "confirmed", "completed", "cancelled"] | None
+Status = Literal["open", "confirmed", "completed", "cancelled", "refused"] | None
 After = Annotated[str | None, Query(max_length=64, description="The last id of the page before")]
 Limit = Annotated[int, Query(ge=1, le=1_000)]
 

@@ -26,12 +26,14 @@ class Behaviour(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How the gateway behaves. Which charges a ratio strikes depends on `seed` and the charge's key alone.
 
     - `decline_above`: charges of more than this are declined.
+    - `refuse_refunds_above`: refunds of more than this are refused for good.
     - `decline_ratio`, `error_ratio`: so many are declined, or answered 503 without being looked at the first time.
     - `silent_ratio`, `silence`: so many are charged, and then there is no answer for so many seconds (a 504 at last).
     - `delay`: seconds before each answer.
     """
 
     decline_above: Decimal | None = None
+    refuse_refunds_above: Decimal | None = None
     decline_ratio: Ratio = 0.0
     error_ratio: Ratio = 0.0
     silent_ratio: Ratio = 0.0
@@ -48,6 +50,11 @@ class Behaviour(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if self.decline_above is not None and amount > self.decline_above:
             return "limit exceeded"
         return "card declined" if self.strikes("decline", key, self.decline_ratio) else None
+
+    def refuses(self, amount: Decimal) -> str | None:
+        """Why a refund is refused."""
+        above = self.refuse_refunds_above
+        return "refund limit exceeded" if above is not None and amount > above else None
 
 
 class Gateway:
@@ -92,8 +99,8 @@ class Gateway:
         if key is None or amount is None:
             return _bad_request()
         await asyncio.sleep(self._behaviour.delay)
-        refund = await asyncio.to_thread(self._ledger.refund, key, amount)
-        return JSONResponse(refund._asdict())
+        refund = await asyncio.to_thread(self._ledger.refund, key, amount, self._behaviour.refuses(amount))
+        return JSONResponse(refund._asdict(), 200 if refund.state == "refunded" else 402)
 
     async def listing(self, request: Request) -> Response:
         """`GET /payments`: all charges and refunds, for reconciliation."""

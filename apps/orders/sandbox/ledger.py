@@ -4,7 +4,7 @@ import sqlite3
 import threading
 from decimal import Decimal
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS charges (
@@ -14,6 +14,7 @@ CREATE TABLE IF NOT EXISTS charges (
     reason TEXT
 );
 CREATE TABLE IF NOT EXISTS refunds (key TEXT PRIMARY KEY, amount TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS refused_refunds (key TEXT PRIMARY KEY, amount TEXT NOT NULL, reason TEXT NOT NULL);
 """
 
 
@@ -27,10 +28,12 @@ class Charge(NamedTuple):
 
 
 class Refund(NamedTuple):
-    """Money given to a customer without a charge before it."""
+    """Money given to a customer without a charge before it, or refused."""
 
     key: str
     amount: str
+    state: Literal["refunded", "refused"]
+    reason: str | None
 
 
 class Ledger:
@@ -68,11 +71,16 @@ class Ledger:
                 self._db.execute("UPDATE charges SET state = 'refunded', reason = 'voided' WHERE key = ?", (key,))
             return Decimal(known.amount) if known is not None and known.state in ("charged", "refunded") else Decimal(0)
 
-    def refund(self, key: str, amount: Decimal) -> Refund:
-        """Gives `amount`, once for each key."""
+    def refund(self, key: str, amount: Decimal, refuse: str | None) -> Refund:
+        """Gives `amount`, once for each key. `refuse`: why a new one is refused, for good, or `None`."""
         with self._lock:
-            self._db.execute("INSERT INTO refunds VALUES (?, ?) ON CONFLICT DO NOTHING", (key, str(amount)))
-            return Refund(*self._db.execute("SELECT * FROM refunds WHERE key = ?", (key,)).fetchone())
+            if (known := self._find_refund(key)) is not None:
+                return known
+            if refuse is None:
+                self._db.execute("INSERT INTO refunds VALUES (?, ?)", (key, str(amount)))
+                return Refund(key, str(amount), "refunded", None)
+            self._db.execute("INSERT INTO refused_refunds VALUES (?, ?, ?)", (key, str(amount), refuse))
+            return Refund(key, str(amount), "refused", refuse)
 
     def charges(self) -> list[Charge]:
         """All of them, in the order in which they came."""
@@ -80,9 +88,10 @@ class Ledger:
             return [Charge(*row) for row in self._db.execute("SELECT * FROM charges ORDER BY rowid")]
 
     def refunds(self) -> list[Refund]:
-        """All of them, in the order in which they came."""
+        """All that were given, in the order in which they came."""
         with self._lock:
-            return [Refund(*row) for row in self._db.execute("SELECT * FROM refunds ORDER BY rowid")]
+            rows = self._db.execute("SELECT * FROM refunds ORDER BY rowid")
+            return [Refund(key, amount, "refunded", None) for key, amount in rows]
 
     def close(self) -> None:
         """Closes the file."""
@@ -92,3 +101,12 @@ class Ledger:
     def _find(self, key: str) -> Charge | None:
         row = self._db.execute("SELECT * FROM charges WHERE key = ?", (key,)).fetchone()
         return Charge(*row) if row else None
+
+    def _find_refund(self, key: str) -> Refund | None:
+        if row := self._db.execute("SELECT * FROM refunds WHERE key = ?", (key,)).fetchone():
+            key, amount = row
+            return Refund(key, amount, "refunded", None)
+        if row := self._db.execute("SELECT key, amount, reason FROM refused_refunds WHERE key = ?", (key,)).fetchone():
+            key, amount, reason = row
+            return Refund(key, amount, "refused", reason)
+        return None

@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeVar
 from millstream import Unsettled
 from millstream.settings import Settings
 from millstream.testing.simulation import Crashed, World
-from orders.payment.gateway import TIMEOUT, Charged, Declined, Unknown
+from orders.payment.gateway import TIMEOUT, Charged, Declined, Refunded, Unknown
 from orders.sandbox.ledger import Charge
 
 T = TypeVar("T")
@@ -124,8 +124,8 @@ class SimulatedGateway:
 
         return await self._settled(f"void {key}", carry_out)
 
-    async def refund(self, key: str, amount: Decimal) -> Decimal:
-        return await self._settled(f"refund {key}", lambda: self.refunds.setdefault(key, amount))
+    async def refund(self, key: str, amount: Decimal) -> Refunded:
+        return Refunded(await self._settled(f"refund {key}", lambda: self.refunds.setdefault(key, amount)))
 
     async def _settled(self, what: str, carry_out: Callable[[], Decimal]) -> Decimal:
         try:

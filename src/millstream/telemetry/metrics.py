@@ -103,6 +103,11 @@ REDRIVES = Counter(
 REDRIVES_REFUSED = Counter(
     "millstream_redrives_refused", "Dead letters that a rule left for a person.", ["rule", "service", "topic", "reason"]
 )
+SAGAS = Counter(
+    "millstream_sagas",
+    "Sagas that came into a state (running, cancelling, completed, cancelled, parked), and answers of unknown ones.",
+    ["service", "saga", "state"],
+)
 CONSUMER_LAG = Gauge("millstream_consumer_lag", "Records still to be read.", ["service", "group", "topic", "partition"])
 REBALANCES = Counter("millstream_rebalances", "Partitions given and taken.", ["group", "kind"])
 KAFKA_ERRORS = Counter("millstream_kafka_errors", "Troubles that librdkafka told of.", ["client", "error"])

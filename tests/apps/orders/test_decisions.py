@@ -20,16 +20,11 @@ from orders.contracts import (
     PaymentCompleted,
     PaymentDeclined,
     ProductQuantity,
-    RequestReturn,
-    ReturnAccepted,
-    ReturnCompleted,
-    ReturnRefunded,
     ShipmentFailed,
     ShipmentScheduled,
     StockReservationFailed,
-    StockReturned,
 )
-from orders.order.service import ORDERS, RETURNS, conclude, conclude_return
+from orders.order.service import ORDERS, conclude
 
 LINES = (OrderLine(product="22465", quantity=12, unit_price=Decimal("1.6500")),)
 CREATED = OrderCreated(order_id="o-1", customer_id="17850", country="France", lines=LINES, total=Decimal("19.8000"))
@@ -144,20 +139,3 @@ def test_every_interleaving_ends_once_and_consistently(
         assert count[OrderCompleted] == (story == [PAID, SHIPPED]), (
             "without a cancel, the order of arrival decides nothing"
         )
-
-
-REQUEST = RequestReturn(return_id="r-1", customer_id="17850", lines=LINES, refund=Decimal("19.8000"))
-RESTOCKED = StockReturned(return_id="r-1")
-REFUNDED = ReturnRefunded(return_id="r-1", amount=Decimal("19.8000"))
-
-
-@given(
-    st.lists(st.sampled_from([REQUEST, RESTOCKED, REFUNDED]), max_size=4),
-    st.permutations([REQUEST, RESTOCKED, REFUNDED]),
-)
-def test_a_return_completes_once_when_goods_and_money_are_back(repeats: list[Any], all_three: list[Any]):
-    returns = MemoryStore(RETURNS)
-    said = [outcome for fact in [*repeats, *all_three] for outcome in conclude_return(fact, returns)]
-    assert [type(outcome) for outcome in said].count(ReturnAccepted) == 1
-    assert [type(outcome) for outcome in said].count(ReturnCompleted) == 1
-    assert [outcome.kind for outcome in said if isinstance(outcome, MailDue)] == ["returned"]

@@ -44,13 +44,13 @@ async def deliver(addresses: dict[str, str], *mails: MailDue) -> None:
         await connection.aclose()  # type: ignore[attr-defined] # it is an async generator
 
 
-@pytest.mark.parametrize("kind", ["created", "completed", "cancelled", "returned"])
+@pytest.mark.parametrize("kind", ["created", "completed", "cancelled", "returned", "return_refused"])
 def test_every_kind_of_mail_says_what_it_is_about(kind: str):
     mail = render(due(kind=kind, reason="out of stock: 22465"), ENVELOPE)
     assert "19.80 GBP" in mail.get_content() and "o-1" in mail.get_content()
     assert mail["To"] == "customer-17850@customers.example"
     assert mail["Message-ID"] == "<e-1@orders.shop.example>"
-    assert ("out of stock" in mail.get_content()) == (kind == "cancelled")
+    assert ("out of stock" in mail.get_content()) == (kind in ("cancelled", "return_refused"))
 
 
 def test_a_mail_that_is_refused_for_now_is_unsettled_and_taken_later(serve: Serve, tmp_path: Path):

@@ -16,15 +16,19 @@ from orders.contracts import (
     OrderLine,
     ProductQuantity,
     ProductStocked,
-    ReturnAccepted,
+    RestockGoods,
+    RestockRefused,
     StockProduct,
     StockReservationCancelled,
     StockReservationFailed,
     StockReserved,
     StockReturned,
+    StockWithdrawalRefused,
+    StockWithdrawn,
+    WithdrawGoods,
 )
 from orders.inventory import stock
-from orders.inventory.service import receive, release, reserve, restock, ship
+from orders.inventory.service import receive, release, reserve, restock, ship, withdraw
 
 PRICE = Decimal("2.5000")
 
@@ -106,11 +110,39 @@ def test_a_shipped_order_is_not_released(db: Connection):
     assert levels(db)["A"] == (7, 0)
 
 
-def test_a_return_comes_back_once_also_of_an_unknown_product(db: Connection):
-    returned = ReturnAccepted(return_id="r-1", lines=lines(("A", 2), ("Z", 1), ("A", 1)), refund=Decimal("10.0000"))
-    assert restock(returned, db) == StockReturned(return_id="r-1")
-    assert restock(returned, db) is None
+RESTOCK = RestockGoods(return_id="r-1", lines=lines(("A", 2), ("Z", 1), ("A", 1)))
+WITHDRAW = WithdrawGoods(return_id="r-1", lines=RESTOCK.lines)
+
+
+def test_a_return_comes_back_once_also_of_an_unknown_product_and_says_so_each_time(db: Connection):
+    for _ in range(2):
+        assert restock(RESTOCK, db) == StockReturned(return_id="r-1")
     assert levels(db) == {"A": (13, 0), "B": (5, 0), "Z": (1, 0)}
+
+
+def test_a_return_is_withdrawn_once_and_stays_so(db: Connection):
+    restock(RESTOCK, db)
+    for _ in range(2):
+        assert withdraw(WITHDRAW, db) == StockWithdrawn(return_id="r-1")
+    assert isinstance(restock(RESTOCK, db), RestockRefused)
+    assert levels(db) == {"A": (10, 0), "B": (5, 0), "Z": (0, 0)}
+
+
+def test_compensation_that_arrives_before_the_forward_action_leaves_a_tombstone(db: Connection):
+    assert withdraw(WITHDRAW, db) == StockWithdrawn(return_id="r-1")
+    assert isinstance(restock(RESTOCK, db), RestockRefused)
+    assert levels(db) == {"A": (10, 0), "B": (5, 0)}
+
+
+def test_what_is_promised_to_others_by_now_is_not_withdrawn_until_there_is_enough(db: Connection):
+    restock(RESTOCK, db)
+    reserve(order("o-1", ("A", 12)), db)
+    refused = StockWithdrawalRefused(return_id="r-1", missing=(ProductQuantity(product="A", quantity=2),))
+    assert withdraw(WITHDRAW, db) == refused
+    assert levels(db) == {"A": (13, 12), "B": (5, 0), "Z": (1, 0)}
+    receive(StockProduct(product="A", name="Apple", quantity=2, delivery_id="d-2"), db)
+    assert withdraw(WITHDRAW, db) == StockWithdrawn(return_id="r-1")
+    assert levels(db) == {"A": (12, 12), "B": (5, 0), "Z": (0, 0)}
 
 
 def test_a_delivery_counts_once(db: Connection):

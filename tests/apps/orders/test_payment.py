@@ -16,8 +16,9 @@ from orders.contracts import (
     PaymentDeclined,
     PaymentRefunded,
     PaymentUnresolved,
-    ReturnAccepted,
+    RefundReturn,
     ReturnRefunded,
+    ReturnRefundRefused,
     StockReserved,
 )
 from orders.payment.gateway import Gateway
@@ -85,7 +86,7 @@ def test_a_gateway_that_is_gone_leaves_payments_unresolved():
     for effect in (
         lambda gateway: settle(unresolved, gateway),
         lambda gateway: void(CANCELLED, gateway),
-        lambda gateway: refund(ReturnAccepted(return_id="r-1", lines=(), refund=MONEY), gateway),
+        lambda gateway: refund(RefundReturn(return_id="r-1", refund=MONEY), gateway),
     ):
         with pytest.raises(Unsettled):
             ask(nowhere, effect)
@@ -106,10 +107,20 @@ def test_a_charge_that_comes_after_its_cancel_is_declined(url: str):
 
 
 def test_a_return_is_refunded_once(url: str):
-    accepted = ReturnAccepted(return_id="r-1", lines=(), refund=MONEY)
+    command = RefundReturn(return_id="r-1", refund=MONEY)
     for _ in range(2):
-        assert ask(url, lambda gateway: refund(accepted, gateway)) == ReturnRefunded(return_id="r-1", amount=MONEY)
-    assert payments(url)["refunds"] == [{"key": "r-1", "amount": "19.8000"}]
+        assert ask(url, lambda gateway: refund(command, gateway)) == ReturnRefunded(return_id="r-1", amount=MONEY)
+    assert payments(url)["refunds"] == [{"key": "r-1", "amount": "19.8000", "state": "refunded", "reason": None}]
+
+
+def test_a_refused_refund_stays_refused(url: str):
+    httpx.post(f"{url}/behaviour", json={"refuse_refunds_above": "19.79"}).raise_for_status()
+    command = RefundReturn(return_id="r-1", refund=MONEY)
+    refused = ReturnRefundRefused(return_id="r-1", reason="refund limit exceeded")
+    assert ask(url, lambda gateway: refund(command, gateway)) == refused
+    httpx.post(f"{url}/behaviour", json={}).raise_for_status()
+    assert ask(url, lambda gateway: refund(command, gateway)) == refused
+    assert payments(url)["refunds"] == []
 
 
 def test_a_new_process_knows_what_the_last_one_did(serve: Serve, tmp_path: Path):

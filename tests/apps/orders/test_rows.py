@@ -19,11 +19,14 @@ from orders.contracts import (
     ReturnAccepted,
     ReturnCompleted,
     ReturnRefunded,
+    ReturnRefundRefused,
+    ReturnRefused,
     ShipmentFailed,
     ShipmentScheduled,
     StockReservationCancelled,
     StockReserved,
     StockReturned,
+    StockWithdrawn,
 )
 from orders.read_model.rows import ORDER_EVENTS, RETURN_EVENTS, OrderRow, project
 
@@ -43,11 +46,18 @@ UNHAPPY = [
     [PaymentCompleted(order_id="o-1", amount=MONEY), PaymentRefunded(order_id="o-1", amount=MONEY)],
     [ShipmentFailed(order_id="o-1", reason="no carrier")],
 ]
+ACCEPTED = ReturnAccepted(return_id="r-1", customer_id="17850", lines=LINES, refund=MONEY)
 RETURN = [
-    [ReturnAccepted(return_id="r-1", customer_id="17850", lines=LINES, refund=MONEY), ReturnCompleted(return_id="r-1")],
+    [ACCEPTED, ReturnCompleted(return_id="r-1")],
     [StockReturned(return_id="r-1")],
     [ReturnRefunded(return_id="r-1", amount=MONEY)],
 ]
+REFUSED_RETURN = [
+    [ACCEPTED, ReturnRefused(return_id="r-1", reason="refund limit exceeded")],
+    [StockReturned(return_id="r-1"), StockWithdrawn(return_id="r-1")],
+    [ReturnRefundRefused(return_id="r-1", reason="refund limit exceeded")],
+]
+STORIES = [HAPPY, UNHAPPY, RETURN, REFUSED_RETURN]
 
 
 def fold(timed: list[tuple[Any, datetime]]) -> OrderRow:
@@ -58,7 +68,7 @@ def fold(timed: list[tuple[Any, datetime]]) -> OrderRow:
     return row
 
 
-@given(st.sampled_from([HAPPY, UNHAPPY, RETURN]), st.data())
+@given(st.sampled_from(STORIES), st.data())
 def test_topics_may_be_read_in_any_order_and_events_come_twice(topics: list[list[Any]], data: st.DataObject):
     straight = [event for topic in topics for event in topic]
     at = {id(event): BEGIN + timedelta(seconds=number) for number, event in enumerate(straight)}
@@ -78,8 +88,14 @@ def test_what_a_completed_order_shows():
     assert (row.customer, row.total, row.units, row.tracking) == ("17850", MONEY, 12, "MS1")
 
 
+def test_what_a_refused_return_shows():
+    row = fold([(event, BEGIN) for topic in REFUSED_RETURN for event in topic])
+    assert (row.status, row.stock, row.payment, row.refunded) == ("refused", "withdrawn", "refused", 0)
+    assert row.reason == "refund limit exceeded"
+
+
 def test_every_event_has_its_place_in_the_row():
-    shown = {type(event) for story in (HAPPY, UNHAPPY, RETURN) for topic in story for event in topic}
+    shown = {type(event) for story in STORIES for topic in story for event in topic}
     assert {event.__name__ for event in {*ORDER_EVENTS, *RETURN_EVENTS} - shown} == {
         "OrderCancelRefused",
         "PaymentDeclined",
