@@ -78,9 +78,12 @@ class Services:
             found = self._ends()
             if found is None or found != ends:
                 ends, since = found, self._world.now
-            return self._world.now - since >= QUIET_SECONDS * 1_000_000 and self._all_read()
+            return self._world.now - since >= QUIET_SECONDS * 1_000_000 and not self._behind()
 
-        self._world.until(quiet, seconds, "all to be read and nothing more to be written", every=1.0)
+        try:
+            self._world.until(quiet, seconds, "all to be read and nothing more to be written", every=1.0)
+        except TimeoutError as late:
+            raise TimeoutError(f"{late}; behind are {self._behind()}") from None
 
     def _ends(self) -> dict[TopicPartition, int] | None:
         """Where all partitions end; None where no broker says so."""
@@ -89,14 +92,17 @@ class Services:
         except Unavailable:
             return None
 
-    def _all_read(self) -> bool:
-        """Whether no group is behind."""
-        try:
-            groups = self._groups.items()
-            return not any(each.lag for group, topics in groups for each in self._admin.group_lag(group, topics))
-        except Unavailable:
-            # A transaction that somebody left open ends in its own time.
-            return False
+    def _behind(self) -> list[str]:
+        """Groups that have not read everything, with how far each is behind."""
+        behind: list[str] = []
+        for group, topics in self._groups.items():
+            try:
+                found = self._admin.group_lag(group, topics)
+            except Unavailable:
+                behind.append(f"{group}: a transaction is open")
+            else:
+                behind += [f"{group}: {each.topic}[{each.partition}] by {each.lag}" for each in found if each.lag]
+        return behind
 
     def _run(self, service: Service, slot: int) -> None:
         settings, stop = self.settings(slot), threading.Event()
