@@ -9,7 +9,7 @@ SIDE_BY_SIDE := -n 3 --dist loadfile --no-loadscope-reorder
 # Byte code is worth its few seconds: every service starts from it.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run test test-all chaos torture properties crash fuzz lint bench lock clean
+.PHONY: help run test test-all simulate chaos torture properties crash fuzz lint bench lock clean
 help:
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
@@ -22,7 +22,10 @@ test: $(VENV)/dev.stamp ## the tests that need nothing but Python
 test-all: $(VENV)/dev.stamp ## the tests against Apache Kafka and the rest that is real
 	@$(BIN)/pytest -m "real and not long" $(ARGS)
 
-chaos: $(VENV)/dev.stamp ## the orders under kill -9 of everything, at random
+simulate: $(VENV)/dev.stamp ## the order system in simulated worlds where everything goes wrong (ARGS="--seeds 2000")
+	@$(BIN)/millstream simulate orders $(ARGS)
+
+chaos: $(VENV)/dev.stamp ## the orders while everything fails in turn, on the local broker and on a three-node Apache Kafka
 	@$(BIN)/pytest -m long -s tests/chaos $(ARGS)
 
 torture: $(VENV)/dev.stamp ## the local broker and three workers under kill -9 for ten minutes (TORTURE_SECONDS, TORTURE_SEED)
