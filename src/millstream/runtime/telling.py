@@ -10,6 +10,8 @@ log = get_logger(__name__)
 
 EVERY = 1.0
 """Seconds between two times under load."""
+AGAIN = 10.0
+"""Seconds after which the group is told what it knows: a commit that arrived late may have set it back meanwhile."""
 TIMEOUT = 2.0
 
 
@@ -23,6 +25,7 @@ class Telling:
         self._worker = worker
         self._told: dict[TopicPartition, int] = {}
         self._due_at = 0.0
+        self._again_at = 0.0
 
     @property
     def due(self) -> bool:
@@ -31,6 +34,9 @@ class Telling:
 
     def tell(self, consumer: Consumer, positions: Offsets) -> None:
         """Commits what the group has not heard. Trouble is logged, and it is told again; raises `Fenced` alone."""
+        if (now := time.monotonic()) > self._again_at:
+            self._told.clear()
+            self._again_at = now + AGAIN
         untold = {partition: at for partition, at in positions.items() if self._told.get(partition) != at}
         try:
             consumer.commit(untold, timeout=TIMEOUT)

@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import count
 from typing import Any
 
 from millstream.errors import TopicMissing
@@ -15,13 +16,14 @@ LONGEST_WAIT_MS = 200
 MOST_WAITING = 1_000
 """Records of one partition that lie here before no more are asked for."""
 OFFSET_OUT_OF_RANGE = 1
+_turns = count()
+"""None comes twice: a partition that went and came back must not take what was asked for before it went."""
 
 
 class Place:
     """One partition as its reader has it. `turn` changes with every seek: what was asked for before is dropped."""
 
     def __init__(self, start: int | None) -> None:
-        self.turn = 0
         self.paused = False
         self.position: int | None = None
         self.end: int | None = None
@@ -29,7 +31,7 @@ class Place:
 
     def go_to(self, start: int | None) -> None:
         """Read on from there; None: from what is committed."""
-        self.turn += 1
+        self.turn = next(_turns)
         self.start = start
         self.waiting = 0
         self.told_end: int | None = None
