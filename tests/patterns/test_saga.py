@@ -1,0 +1,340 @@
+"""How a saga goes, with nothing running: every order of answers, duplicates and timeouts."""
+
+from collections import Counter
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.patterns.saga_story import SagaStory
+from tests.patterns.trips import Trips
+
+from millstream.declare import Command, Event, Service, Topic, minutes
+from millstream.errors import DeclarationError, Rejected
+from millstream.patterns.saga import Saga, Story, Undo
+from millstream.patterns.saga.decide import Outcome, Plan, Planned, begin, hear
+
+TRIPS = Trips("pure")
+START = TRIPS.BookTrip(trip="t", city="Rome")
+FLIGHT = TRIPS.BookFlight(trip="t", city="Rome")
+HOTEL = TRIPS.BookHotel(trip="t", city="Rome", seat="1A")
+PAY = TRIPS.Pay(trip="t", price=200)
+NO_HOTEL = TRIPS.CancelHotel(trip="t")
+BOOKED = TRIPS.TripBooked(trip="t", seat="1A")
+MINUTE = timedelta(minutes=1)
+
+
+def no_flight(reason: str) -> Any:
+    return TRIPS.CancelFlight(trip="t", reason=reason)
+
+
+def cancelled(reason: str) -> Any:
+    return TRIPS.TripCancelled(trip="t", reason=reason)
+
+
+def fact(name: str) -> Any:
+    return getattr(TRIPS, name)(trip="t")
+
+
+@pytest.fixture
+def story() -> SagaStory:
+    return SagaStory(TRIPS.service, "trips")
+
+
+def test_steps_are_asked_for_one_after_the_other_and_filled_from_what_is_known(story: SagaStory):
+    assert story.hear(START) == [FLIGHT]
+    assert story.hear(fact("FlightBooked")) == [HOTEL]
+    assert story.hear(fact("HotelBooked")) == [PAY]
+    assert story.hear(fact("Paid")) == [BOOKED]
+    assert (story.state("t").shown, story.timers.waiting) == ("completed", [])
+
+
+def test_two_starters_create_one_saga(story: SagaStory):
+    assert story.hear(START, TRIPS.BookTrip(trip="t", city="Paris")) == [FLIGHT]
+    story.hear(fact("FlightBooked"), fact("HotelBooked"), fact("Paid"))
+    assert story.hear(START) == []
+
+
+def test_an_event_for_an_absent_saga_is_passed_over(story: SagaStory):
+    for name in ("FlightBooked", "HotelRefused", "FlightCancelled", "Paid"):
+        assert story.hear(fact(name)) == []
+    assert story.store.get("t") is None
+    assert story.hear(START) == [FLIGHT]
+
+
+def test_a_reply_that_was_not_asked_for_yet_is_passed_over(story: SagaStory):
+    story.hear(START)
+    assert story.hear(fact("HotelBooked"), fact("Paid"), fact("HotelCancelled")) == []
+    assert story.hear(fact("FlightBooked")) == [HOTEL]
+
+
+def test_compensation_in_reverse_order_each_confirmed_before_the_next(story: SagaStory):
+    story.hear(START, fact("FlightBooked"), fact("HotelBooked"))
+    assert story.hear(fact("PaymentRefused")) == [NO_HOTEL]
+    assert story.hear(fact("FlightCancelled")) == [], "not asked for yet"
+    assert story.hear(fact("HotelCancelled")) == [no_flight("no money")]
+    assert story.hear(fact("FlightCancelled")) == [cancelled("no money")]
+    assert story.state("t").shown == "cancelled"
+
+
+def test_compensation_is_idempotent(story: SagaStory):
+    story.hear(START, fact("FlightBooked"), fact("HotelRefused"))
+    assert story.hear(fact("HotelRefused"), fact("FlightBooked")) == []
+    assert story.hear(fact("FlightCancelled")) == [cancelled("full")]
+    assert story.hear(fact("FlightCancelled"), fact("HotelRefused")) == []
+
+
+def test_a_step_that_is_not_answered_is_undone_anyway(story: SagaStory):
+    story.hear(START, fact("FlightBooked"))
+    assert story.pass_time(MINUTE) == [NO_HOTEL]
+    (after, *_) = story.hear(fact("HotelCancelled"))
+    assert after == no_flight("BookHotel: no answer within 0:01:00")
+
+
+def test_timeout_and_reply_race_converges_with_the_reply_first(story: SagaStory):
+    story.hear(START)
+    (stale,) = story.timers.waiting
+    assert story.hear(fact("FlightBooked")) == [HOTEL]
+    assert story.hear(stale) == [], "it was set for the turn before"
+    assert story.hear(fact("HotelBooked"), fact("Paid"))[-1] == BOOKED
+
+
+def test_timeout_and_reply_race_converges_with_the_timeout_first(story: SagaStory):
+    story.hear(START)
+    assert story.pass_time(MINUTE) == [no_flight("BookFlight: no answer within 0:01:00")]
+    assert story.hear(fact("FlightBooked")) == [], "the undo that is on its way takes it back, too"
+    assert story.hear(fact("FlightCancelled")) == [cancelled("BookFlight: no answer within 0:01:00")]
+
+
+def test_a_late_done_triggers_its_undo_after_the_end(story: SagaStory):
+    story.hear(START)
+    story.pass_time(MINUTE)
+    story.hear(fact("FlightCancelled"))
+    assert story.hear(fact("FlightBooked")) == [no_flight("BookFlight: no answer within 0:01:00")]
+    assert story.hear(fact("FlightCancelled")) == [], "the end was said already"
+    assert (story.state("t").shown, story.timers.waiting) == ("cancelled", [])
+
+
+def test_a_late_done_while_another_step_is_undone_waits_for_its_turn(story: SagaStory):
+    story.hear(START, fact("FlightBooked"))
+    story.pass_time(MINUTE)
+    reason = "BookHotel: no answer within 0:01:00"
+    assert story.hear(fact("HotelCancelled")) == [no_flight(reason)]
+    assert story.hear(fact("HotelBooked")) == []
+    assert story.hear(fact("FlightCancelled")) == [NO_HOTEL]
+    assert story.hear(fact("HotelCancelled")) == [cancelled(reason)]
+
+
+def test_a_failing_compensation_is_retried_then_parked_and_goes_on_when_it_is_confirmed(story: SagaStory):
+    story.hear(START, fact("FlightBooked"), fact("HotelRefused"))
+    for wait in (0.1, 0.2):
+        assert story.hear(fact("FlightNotCancelled"), fact("FlightNotCancelled")) == []
+        assert story.pass_time(timedelta(seconds=wait)) == [no_flight("full")]
+    assert story.hear(fact("FlightNotCancelled")) == []
+    assert (story.state("t").shown, story.timers.waiting) == ("parked", [])
+    assert story.history("t")[-2:] == ["BookFlight undo failed", "BookFlight parked"]
+    assert story.hear(fact("FlightCancelled")) == [cancelled("full")]
+    assert story.state("t").shown == "cancelled"
+
+
+def test_a_compensation_that_is_not_answered_is_asked_for_again_then_parked(story: SagaStory):
+    story.hear(START, fact("FlightBooked"), fact("HotelRefused"))
+    assert [story.pass_time(MINUTE) for _ in range(3)] == [[no_flight("full")], [no_flight("full")], []]
+    assert story.state("t").shown == "parked"
+
+
+def test_a_step_that_cannot_be_undone_is_asked_for_until_it_is_parked(story: SagaStory):
+    story.hear(START, fact("FlightBooked"), fact("HotelBooked"))
+    assert [story.pass_time(MINUTE) for _ in range(3)] == [[PAY], [PAY], []]
+    assert story.state("t").shown == "parked"
+    assert story.hear(fact("PaymentRefused")) == [NO_HOTEL]
+    assert story.state("t").shown == "cancelling"
+
+
+FACTS = [
+    *("FlightBooked", "FlightRefused", "FlightCancelled", "FlightNotCancelled"),
+    *("HotelBooked", "HotelRefused", "HotelCancelled", "Paid", "PaymentRefused"),
+]
+ANSWERS = {
+    "BookFlight": ("FlightBooked", "FlightRefused"),
+    "BookHotel": ("HotelBooked", "HotelRefused"),
+    "Pay": ("Paid", "PaymentRefused"),
+    "CancelFlight": ("FlightCancelled",),
+    "CancelHotel": ("HotelCancelled",),
+}
+
+
+@given(st.data())
+def test_whatever_the_order_duplication_and_delay_it_ends_and_undoes_in_reverse(data: st.DataObject):
+    """Participants answer each command when they get to it, as dice say the first time, and the same ever after."""
+    story = SagaStory(TRIPS.service, "trips")
+    decided: dict[str, str] = {}
+    on_their_way = [fact for said in story.hear(START) for fact in _answers(said, decided, data)]
+    for _ in range(data.draw(st.integers(0, 30))):
+        moves = ["time", *(["reply"] if on_their_way else [])]
+        if data.draw(st.sampled_from(moves)) == "time":
+            said = story.pass_time(MINUTE)
+        else:
+            place = data.draw(st.integers(0, len(on_their_way) - 1))
+            name = on_their_way[place]
+            if not data.draw(st.booleans()):  # else it comes once more
+                on_their_way.pop(place)
+            said = story.hear(fact(name))
+        on_their_way += [fact for command in said for fact in _answers(command, decided, data)]
+    # What is on its way arrives in the end, and a saga that is parked is confirmed.
+    for _ in range(60):
+        pending, on_their_way = on_their_way, []
+        said = story.hear(*map(fact, pending))
+        if not pending:
+            said += story.pass_time(MINUTE)
+        if story.state("t").parked:
+            said += story.hear(fact(_answer_awaited(story, decided)))
+        on_their_way += [answer for command in said for answer in _answers(command, decided, data)]
+        if not on_their_way and story.state("t").current is None:
+            break
+    state = story.state("t")
+    assert state.phase in ("completed", "cancelled") and state.current is None, "it ends"
+    names = [type(said).__name__ for said in story.said]
+    ends = [name for name in names if name.startswith("Trip")]
+    assert len(ends) == 1, "once"
+    after_end = names[names.index(ends[0]) + 1 :]
+    assert all(name in ("CancelFlight", "CancelHotel") for name in after_end), "but undos of what was done late"
+    if ends == ["TripCancelled"]:
+        late = Counter(line.step for line in state.history if line.what == "late done")
+        undos = [name for name in names[: names.index(ends[0])] if name.startswith("Cancel")]
+        if not late:
+            assert undos == sorted(undos, reverse=True), "the hotel before the flight"
+        assert all(step.status in ("waiting", "failed", "undone") for step in state.steps), "nothing stays done"
+    else:
+        assert not any(name.startswith("Cancel") for name in names)
+
+
+def _answers(said: Any, decided: dict[str, str], data: st.DataObject) -> list[str]:
+    name = type(said).__name__
+    if name not in ANSWERS:
+        return []
+    if name not in decided:
+        decided[name] = data.draw(st.sampled_from(ANSWERS[name]))
+    return [decided[name]]
+
+
+def _answer_awaited(story: SagaStory, decided: dict[str, str]) -> str:
+    commands = [type(said).__name__ for said in story.said if type(said).__name__ in ANSWERS]
+    return decided[commands[-1]]
+
+
+def test_a_saga_whose_steps_changed_while_it_runs_is_refused_with_the_remedy():
+    now = SagaStory(TRIPS.service, "trips").timers.now
+    old = Plan("trips", (Planned("A", MINUTE),), 3, float)
+    state = begin(old, {}, now).state
+    with pytest.raises(Rejected, match="began with the steps A; let 'trips' have them again"):
+        hear(old._replace(steps=(Planned("B", MINUTE),)), state, 0, Outcome.DONE, now, reply={})
+
+
+# Bad use
+
+
+class Ask(Command, key="id"):
+    id: str
+
+
+class Begin(Ask):
+    amount: int
+
+
+class Act(Ask):
+    amount: int
+
+
+class ActOn(Ask):
+    colour: str
+
+
+class ActWrongly(Ask):
+    amount: str
+
+
+class Revoke(Ask): ...
+
+
+class Other(Ask): ...
+
+
+class Happened(Event, key="id"):
+    id: str
+
+
+class Acted(Happened): ...
+
+
+class ActFailed(Happened): ...
+
+
+class Revoked(Happened): ...
+
+
+class Ended(Happened): ...
+
+
+class Refused(Happened):
+    reason: str
+
+
+class Homeless(Ask): ...
+
+
+TOPIC = Topic(
+    "bad.use", Begin, Act, ActOn, ActWrongly, Revoke, Other, Acted, ActFailed, Revoked, Ended, Refused, partitions=2
+)
+
+
+def unannotated(story: Story):
+    return Act(id=story.id, amount=1)
+
+
+def saga() -> Saga:
+    return Saga("bad", starts=Begin)
+
+
+@pytest.mark.parametrize(
+    ("declare", "message"),
+    [
+        (lambda: saga().completes(Ended), "Saga 'bad' has no step: add"),
+        (lambda: saga().step(ActOn, done=Acted).completes(Ended), r"nothing fills ActOn.colour: no field 'colour' in "),
+        (lambda: saga().step(ActOn, done=Acted).completes(Ended), r"by a function: def make\(story: Story\) -> ActOn"),
+        (lambda: saga().step(ActWrongly, done=Acted).completes(Ended), "amount is str, and Begin.amount is int"),
+        (lambda: saga().step(unannotated, done=Acted).completes(Ended), "unannotated must be an event or command"),
+        (lambda: saga().step(Act, done=Acted, undo=Revoke), r"has no outcome.*undo=Undo\(Revoke, done="),
+        (
+            lambda: saga().step(Act, done=Acted).step(Other, done=Acted).completes(Ended),
+            "step Other: Acted says done, and something else already",
+        ),
+        (lambda: saga().step(Act, done=Acted, failed=Acted).completes(Ended).cancels(Refused), "Acted says failed"),
+        (
+            lambda: saga().step(Act, done=Acted).step(Act, done=Revoked).completes(Ended),
+            "two steps of one command",
+        ),
+        (lambda: saga().step(Act, done=Acted, failed=ActFailed).completes(Ended), r"add \.cancels\(TheEvent\)"),
+        (lambda: saga().step(Act, done=Acted), r"add \.completes\(TheEvent\)"),
+        (
+            lambda: saga().step(Act, done=Acted).step(Other, done=Revoked, failed=ActFailed).completes(Ended),
+            "give Act an undo=, or put it last",
+        ),
+        (lambda: saga().step(Act, done=Acted, within=minutes(0)).completes(Ended), "leaves no time|more than nothing"),
+        (lambda: saga().step(Homeless, done=Acted).completes(Ended), "Homeless lives on no topic"),
+        (lambda: Saga("bad", starts=Begin, attempts=0), "at least 1"),
+        (
+            lambda: (
+                saga()
+                .step(Act, done=Acted, undo=Undo(Revoke, done=Revoked, within=minutes(0)))
+                .completes(Ended)
+                .cancels(Refused)
+            ),
+            "step Act: within=",
+        ),
+    ],
+)
+def test_what_cannot_work_is_refused_when_it_is_declared(declare: Any, message: str):
+    with pytest.raises(DeclarationError, match=message):
+        declare().mount(Service("bad"))
