@@ -8,6 +8,7 @@ from millstream.operate.cli.dlq import dlq
 from millstream.operate.cli.docs import docs
 from millstream.operate.cli.lag import lag
 from millstream.operate.cli.run import run
+from millstream.operate.cli.sagas import sagas
 from millstream.operate.cli.schemas import EXIT_CODES as FOUND
 from millstream.operate.cli.schemas import schemas
 from millstream.operate.cli.simulate import simulate
@@ -38,4 +39,5 @@ for command in (up, run, topics, lag, tail, config, simulate):
 app.command(epilog=FOUND)(docs)
 app.add_typer(schemas, name="schemas")
 app.add_typer(dlq, name="dlq")
+app.add_typer(sagas, name="sagas")
 app.command(add_help_option=False, context_settings={"ignore_unknown_options": True, "allow_extra_args": True})(broker)

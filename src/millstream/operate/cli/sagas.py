@@ -1,0 +1,157 @@
+"""`millstream sagas`: list and show."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from millstream.operate.cli.common import (
+    JsonOption,
+    SystemOption,
+    cluster,
+    plain_table,
+    print_json,
+    print_table,
+    tool_settings,
+)
+
+if TYPE_CHECKING:
+    from millstream.operate.sagas import Found
+
+EXIT_CODES = "Exit codes: 0 done, 1 it failed or there is no such id, 2 wrong usage or configuration."
+ROWS = 200
+"""How many rows a person is shown unless asked for more."""
+
+SagaOption = Annotated[str | None, typer.Option("--saga", metavar="NAME", help="Only sagas of this name.")]
+
+sagas = typer.Typer(
+    help="Sagas: how each stands, and how it came to that.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    epilog=EXIT_CODES,
+)
+
+
+@sagas.command("list", epilog=EXIT_CODES)
+def list_(
+    saga: SagaOption = None,
+    state: Annotated[
+        list[str] | None,
+        typer.Option("--state", help="running, cancelling, parked, completed, cancelled or all; default: not ended."),
+    ] = None,
+    older: Annotated[
+        str | None, typer.Option("--older", metavar="AGE", help="Unchanged for as long, such as 90s, 5m, 2h or 7d.")
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option("--since", metavar="TIME", help="Started since: 2026-03-01T12:00 (UTC), or 2h ago.")
+    ] = None,
+    most: Annotated[int, typer.Option("--most", min=1, metavar="N", help="Rows.")] = ROWS,
+    system: SystemOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List sagas, those that have waited longest first.
+
+    Examples:
+
+      millstream sagas list
+
+      millstream sagas list --state parked
+
+      millstream sagas list --saga returns --state cancelled --since 7d --json
+    """
+    from millstream.operate.dlq.filters import duration, moment
+
+    now = datetime.now(UTC)
+    states = _states(state)
+    begin = None if since is None else moment(since, now)
+    quiet = None if older is None else now - duration(older)
+    with _found(system, saga) as every:
+        rows = [
+            found
+            for found in every
+            if found.state.shown in states
+            and (begin is None or found.state.started_at >= begin)
+            and (quiet is None or found.state.changed_at <= quiet)
+        ]
+    rows.sort(key=lambda found: found.state.changed_at)
+    if as_json:
+        print_json([found.told() for found in rows[:most]])
+        return
+    table = plain_table("saga", "id", "state", "step", "tries#", "unchanged for", "reason")
+    for found in rows[:most]:
+        told = found.told()
+        tries = str(told["tries"]) if told["step"] else ""
+        age = _age(now - found.state.changed_at)
+        table.add_row(told["saga"], told["id"], told["state"], told["step"], tries, age, told["reason"])
+    print_table(table)
+    if len(rows) > most:
+        typer.echo(f"{len(rows) - most} more: --most {len(rows)} shows all.", err=True)
+
+
+@sagas.command(epilog=EXIT_CODES)
+def show(
+    id: Annotated[str, typer.Argument(help="Its id, which is the key of its events.")],
+    saga: SagaOption = None,
+    system: SystemOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show one saga: its steps, and what happened to it when. What its events said is not shown.
+
+    Examples:
+
+      millstream sagas show 019a5b6e-7c1f-7d44-9a77-0d7b5f6f2f11
+
+      millstream sagas show 019a5b6e-7c1f-7d44-9a77-0d7b5f6f2f11 --json
+    """
+    from millstream.errors import MillstreamError
+
+    with _found(system, saga) as every:
+        rows = [found for found in every if found.id == id]
+    if not rows:
+        raise MillstreamError(f"There is no saga with the id {id!r}; `millstream sagas list --state all` shows all.")
+    if as_json:
+        print_json([found.told() for found in rows])
+        return
+    for found in rows:
+        state = found.state
+        because = f", because: {state.reason}" if state.reason else ""
+        typer.echo(f"{found.saga} {found.id} of {found.service} is {state.shown}{because}")
+        steps = plain_table("step", "status")
+        for step in state.steps:
+            steps.add_row(step.name, step.status)
+        print_table(steps)
+        history = plain_table("at", "step", "what", "detail")
+        for line in state.history:
+            history.add_row(line.at.isoformat(timespec="milliseconds"), line.step, line.what, line.detail)
+        print_table(history)
+
+
+@contextmanager
+def _found(system: str | None, saga: str | None) -> "Iterator[Iterator[Found]]":
+    from millstream.contracts import Contracts, Registry
+    from millstream.operate.place import load_system
+    from millstream.operate.sagas import declared_sagas, read_sagas
+
+    declared = declared_sagas(load_system(system).services(), saga)
+    settings, _ = tool_settings()
+    with cluster(settings, "millstream-sagas") as (kafka, _, there):
+        yield read_sagas(kafka, Contracts(Registry(settings.registry_url)), declared, there)
+
+
+def _states(wanted: list[str] | None) -> tuple[str, ...]:
+    from millstream.errors import ConfigurationError
+    from millstream.operate.sagas import STATES
+
+    if wanted is None:
+        return STATES[:3]
+    if "all" in wanted:
+        return STATES
+    if unknown := [state for state in wanted if state not in STATES]:
+        raise ConfigurationError(f"--state {unknown[0]}: a saga is {', '.join(STATES)}; or give all")
+    return tuple(wanted)
+
+
+def _age(age: timedelta) -> str:
+    return str(age).partition(".")[0]
