@@ -50,12 +50,14 @@ def test_steps_are_asked_for_one_after_the_other_and_filled_from_what_is_known(s
     assert (story.state("t").shown, story.timers.waiting) == ("completed", [])
 
 
+@pytest.mark.scenario(16)
 def test_two_starters_create_one_saga(story: SagaStory):
     assert story.hear(START, TRIPS.BookTrip(trip="t", city="Paris")) == [FLIGHT]
     story.hear(fact("FlightBooked"), fact("HotelBooked"), fact("Paid"))
     assert story.hear(START) == []
 
 
+@pytest.mark.scenario(17)
 def test_an_event_for_an_absent_saga_is_passed_over(story: SagaStory):
     for name in ("FlightBooked", "HotelRefused", "FlightCancelled", "Paid"):
         assert story.hear(fact(name)) == []
@@ -63,12 +65,14 @@ def test_an_event_for_an_absent_saga_is_passed_over(story: SagaStory):
     assert story.hear(START) == [FLIGHT]
 
 
+@pytest.mark.scenario(17)
 def test_a_reply_that_was_not_asked_for_yet_is_passed_over(story: SagaStory):
     story.hear(START)
     assert story.hear(fact("HotelBooked"), fact("Paid"), fact("HotelCancelled")) == []
     assert story.hear(fact("FlightBooked")) == [HOTEL]
 
 
+@pytest.mark.scenario(19)
 def test_compensation_in_reverse_order_each_confirmed_before_the_next(story: SagaStory):
     story.hear(START, fact("FlightBooked"), fact("HotelBooked"))
     assert story.hear(fact("PaymentRefused")) == [NO_HOTEL]
@@ -78,6 +82,7 @@ def test_compensation_in_reverse_order_each_confirmed_before_the_next(story: Sag
     assert story.state("t").shown == "cancelled"
 
 
+@pytest.mark.scenario(19)
 def test_compensation_is_idempotent(story: SagaStory):
     story.hear(START, fact("FlightBooked"), fact("HotelRefused"))
     assert story.hear(fact("HotelRefused"), fact("FlightBooked")) == []
@@ -92,6 +97,7 @@ def test_a_step_that_is_not_answered_is_undone_anyway(story: SagaStory):
     assert after == no_flight("BookHotel: no answer within 0:01:00")
 
 
+@pytest.mark.scenario(18)
 def test_timeout_and_reply_race_converges_with_the_reply_first(story: SagaStory):
     story.hear(START)
     (stale,) = story.timers.waiting
@@ -100,6 +106,7 @@ def test_timeout_and_reply_race_converges_with_the_reply_first(story: SagaStory)
     assert story.hear(fact("HotelBooked"), fact("Paid"))[-1] == BOOKED
 
 
+@pytest.mark.scenario(18)
 def test_timeout_and_reply_race_converges_with_the_timeout_first(story: SagaStory):
     story.hear(START)
     assert story.pass_time(MINUTE) == [no_flight("BookFlight: no answer within 0:01:00")]
@@ -126,6 +133,7 @@ def test_a_late_done_while_another_step_is_undone_waits_for_its_turn(story: Saga
     assert story.hear(fact("HotelCancelled")) == [cancelled(reason)]
 
 
+@pytest.mark.scenario(19)
 def test_a_failing_compensation_is_retried_then_parked_and_goes_on_when_it_is_confirmed(story: SagaStory):
     story.hear(START, fact("FlightBooked"), fact("HotelRefused"))
     for wait in (0.1, 0.2):
@@ -165,6 +173,8 @@ ANSWERS = {
 }
 
 
+@pytest.mark.scenario(18)
+@pytest.mark.scenario(19)
 @given(st.data())
 def test_whatever_the_order_duplication_and_delay_it_ends_and_undoes_in_reverse(data: st.DataObject):
     """Participants answer each command when they get to it, as dice say the first time, and the same ever after."""

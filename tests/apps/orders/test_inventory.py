@@ -128,6 +128,7 @@ def test_a_return_is_withdrawn_once_and_stays_so(db: Connection):
     assert levels(db) == {"A": (10, 0), "B": (5, 0), "Z": (0, 0)}
 
 
+@pytest.mark.scenario(19)
 def test_compensation_that_arrives_before_the_forward_action_leaves_a_tombstone(db: Connection):
     assert withdraw(WITHDRAW, db) == StockWithdrawn(return_id="r-1")
     assert isinstance(restock(RESTOCK, db), RestockRefused)
