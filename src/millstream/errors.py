@@ -16,7 +16,8 @@
     │   ├── CommitUnknown       the commit's outcome is not known
     │   ├── Fenced              a newer holder of this slot took over
     │   └── TopicMissing        a topic that nobody created
-    └── SlotTaken               another process holds this slot
+    ├── SlotTaken               another process holds this slot
+    └── AggregateMissing        no event of an aggregate has this key
 
 `retriable` says whether the same call can succeed later without anybody changing anything.
 """
@@ -121,3 +122,7 @@ class TopicMissing(KafkaFault):
 
 class SlotTaken(MillstreamError):
     """Another process holds this slot; the message names it."""
+
+
+class AggregateMissing(MillstreamError):
+    """No event of an aggregate has this key: nothing ever happened to it."""

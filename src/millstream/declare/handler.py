@@ -122,7 +122,7 @@ def read_handler(
         function=function,
         parameters=parameters,
         consumes=consumes,
-        produces=publishes if publishes is not None else _outputs(name, hints.get("return", NoneType)),
+        produces=publishes if publishes is not None else outputs_of(name, hints.get("return", NoneType)),
         retry=retry,
         on_failure=on_failure,
         timeout=timeout,
@@ -181,7 +181,8 @@ def _kind(name: str, needs: set[Need], *, effect: bool, is_async: bool) -> Kind:
     return Kind.SQL if sql else Kind.KAFKA
 
 
-def _outputs(name: str, annotation: Any) -> tuple[type[Contract], ...]:
+def outputs_of(name: str, annotation: Any) -> tuple[type[Contract], ...]:
+    """The classes that a return annotation names. Raises `DeclarationError` for what is no event, or for a bare one."""
     found: dict[type[Contract], None] = {}
     for part in _alternatives(annotation):
         if not (isinstance(part, type) and issubclass(part, Contract)):

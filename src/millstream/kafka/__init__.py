@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from millstream.kafka.partitioner import partition_of
 from millstream.kafka.port import (
     BEGINNING,
     END,
@@ -53,4 +54,5 @@ __all__ = [
     "TopicSpec",
     "TransactionalProducer",
     "connect",
+    "partition_of",
 ]
