@@ -65,14 +65,32 @@ def test_a_return_restocks_and_refunds(running: Running):
     answer = httpx.post(f"{running.url}/returns", json=body, timeout=10)
     return_id = answer.raise_for_status().json()["id"]
     has_happened(running.url, return_id, "StockReturned", "ReturnRefunded", "ReturnCompleted", of="returns")
-    row = eventually(lambda: _completed(running.url, return_id))
+    row = eventually(lambda: _with_status(running.url, return_id, "completed"))
     assert Decimal(row["total"]) == Decimal(row["refunded"]) == Decimal("4.50")
     assert httpx.get(f"{running.url}/orders/{return_id}", timeout=5).status_code == 404
 
 
-def _completed(url: str, return_id: str) -> dict[str, Any] | None:
+def test_a_refused_refund_takes_the_goods_off_sale_again(running: Running):
+    behave(running, refuse_refunds_above="4.49")
+    try:
+        body = {"lines": [{"product": "E2E-R", "quantity": 3, "unit_price": "1.50"}]}
+        stock(running.url, {"E2E-R": 10})
+        answer = httpx.post(f"{running.url}/returns", json=body, timeout=10)
+        return_id = answer.raise_for_status().json()["id"]
+        has_happened(running.url, return_id, "StockReturned", "StockWithdrawn", "ReturnRefused", of="returns")
+    finally:
+        behave(running)
+    row = eventually(lambda: _with_status(running.url, return_id, "refused"))
+    assert (row["stock"], row["payment"], row["reason"]) == ("withdrawn", "refused", "refund limit exceeded")
+    levels = httpx.get(f"{running.url}/stock", params={"after": "E2E-Q"}, timeout=5).json()["stock"]
+    assert [level["on_hand"] for level in levels if level["product"] == "E2E-R"] == [10]
+    mails = eventually(lambda: httpx.get(f"{running.url}/mails", params={"about": return_id}, timeout=5).json())
+    assert [mail["kind"] for mail in mails] == ["return_refused"]
+
+
+def _with_status(url: str, return_id: str, status: str) -> dict[str, Any] | None:
     row = httpx.get(f"{url}/returns/{return_id}", timeout=5).json()
-    return row if row["status"] == "completed" else None
+    return row if row["status"] == status else None
 
 
 def test_what_the_carrier_does_not_take_is_undone(running: Running):
