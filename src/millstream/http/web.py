@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
-from millstream.declare import Service
-from millstream.errors import ConfigurationError
+from millstream.declare import Service, Topic
+from millstream.errors import ConfigurationError, DeclarationError
 from millstream.http.progress import Progress
 from millstream.http.tracing import Traced
 from millstream.telemetry import Health, Observed, Tracer
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from millstream.contracts import Contracts
     from millstream.http.idempotency import IdempotencyKeys
+    from millstream.http.outcomes import Outcomes
     from millstream.http.publisher import Publisher
     from millstream.kafka import Kafka
     from millstream.runtime.worker import Worker
@@ -74,6 +75,23 @@ class Web:
         self.health.check("publisher", publisher.probe)
         self.workers.append(publisher)
         return publisher
+
+    def outcomes(self, *topics: Topic) -> "Outcomes":
+        """Awaits what commands lead to on `topics`; ask for it in the factory, once, with all of them.
+
+        It reads all that comes there, in each process. Raises `DeclarationError` for no topic, or a second time.
+        """
+        from millstream.http.outcomes import Outcomes
+
+        if not topics or any(worker.name == Outcomes.name for worker in self.workers):
+            raise DeclarationError(
+                f"{self.service.name}: web.outcomes(...) follows the topics of events with one consumer: "
+                "ask for it once, and name them all"
+            )
+        outcomes = Outcomes(self.service.name, topics, self.publisher, self.contracts, self._kafka, self.settings)
+        self.health.check(outcomes.name, outcomes.probe)
+        self.workers.append(outcomes)
+        return outcomes
 
     @cached_property
     def idempotency(self) -> "IdempotencyKeys":
