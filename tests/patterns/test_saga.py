@@ -173,6 +173,18 @@ ANSWERS = {
 }
 
 
+def test_a_parked_saga_that_is_told_that_its_wait_is_over_tries_anew(story: SagaStory):
+    story.hear(START, fact("FlightBooked"), fact("HotelRefused"))
+    for _ in range(3):
+        story.pass_time(MINUTE)
+    turn = story.state("t").turn
+    (timer,) = story.handler.timers
+    assert story.hear(timer(saga_id="t", turn=turn - 1)) == []
+    assert story.hear(timer(saga_id="t", turn=turn)) == [no_flight("full")]
+    assert (story.state("t").shown, story.state("t").tries) == ("cancelling", 1)
+    assert story.hear(fact("FlightCancelled")) == [cancelled("full")]
+
+
 @pytest.mark.scenario(18)
 @pytest.mark.scenario(19)
 @given(st.data())
@@ -237,7 +249,7 @@ def _answer_awaited(story: SagaStory, decided: dict[str, str]) -> str:
 def test_a_saga_whose_steps_changed_while_it_runs_is_refused_with_the_remedy():
     now = SagaStory(TRIPS.service, "trips").timers.now
     old = Plan("trips", (Planned("A", MINUTE),), 3, float)
-    state = begin(old, {}, now).state
+    state = begin(old, {}, now, "c-1").state
     with pytest.raises(Rejected, match="began with the steps A; let 'trips' have them again"):
         hear(old._replace(steps=(Planned("B", MINUTE),)), state, 0, Outcome.DONE, now, reply={})
 

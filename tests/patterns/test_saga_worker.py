@@ -116,10 +116,24 @@ def test_a_parked_compensation_is_shown_with_its_history(make: Make):
     ]
     table = _ran(rig, "show", "full-silent")
     assert "full-silent of" in table.stdout and "is parked, because: full" in table.stdout
+    tries_anew = _ran(rig, "retry", "full-silent")
+    assert tries_anew.returncode == 0, tries_anew.stderr
+    with running(rig, rig.trips.service):
+        wait_until(lambda: "undo asked" in _since_parked(rig), seconds=20, what="the undo to be asked anew", every=0.2)
+        rig.send(rig.trips.FlightCancelled(trip="full-silent"))
+        rig.wait_for_ends({"full-silent": ["TripCancelled"], "good-1": ["TripBooked"]})
+    ended = _ran(rig, "retry", "good-1")
+    assert ended.returncode == 1 and "is completed: only a parked one is tried anew" in ended.stderr
     missing = _ran(rig, "show", "nobody")
     assert missing.returncode == 1 and "There is no saga with the id 'nobody'" in missing.stderr
     wrong = _ran(rig, "list", "--saga", "holidays")
     assert wrong.returncode == 2 and "There is no saga 'holidays': the system has trips" in wrong.stderr
+
+
+def _since_parked(rig: TripsRig) -> list[str]:
+    (shown,) = _asked(rig, "show", "full-silent")
+    happened = [line["what"] for line in shown["history"]]
+    return happened[happened.index("parked") :]
 
 
 def _listed(rig: TripsRig, *arguments: str) -> list[dict[str, Any]]:

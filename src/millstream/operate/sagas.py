@@ -1,15 +1,19 @@
-"""The sagas of a system, as their changelogs have them."""
+"""The sagas of a system, as their changelogs have them; and a parked one, asked to try anew."""
 
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 
-from millstream.contracts import Contracts
-from millstream.declare import Service
-from millstream.errors import ConfigurationError
+from millstream.contracts import Contracts, edge_id
+from millstream.declare import Kind, Service, full_name
+from millstream.errors import ConfigurationError, MillstreamError
 from millstream.kafka import Kafka
 from millstream.patterns.saga import SagaState
+from millstream.patterns.saga.runner import timer_of
+from millstream.runtime.redrive import Action, redrive_headers
+from millstream.runtime.timers import FiredTimer, SetTimer
 
 STATES = ("running", "cancelling", "parked", "completed", "cancelled")
 
@@ -17,24 +21,25 @@ STATES = ("running", "cancelling", "parked", "completed", "cancelled")
 class Declared(NamedTuple):
     """One saga of a service, and the changelog of its states."""
 
-    service: str
+    service: Service
     saga: str
     topic: str
 
 
 class Found(NamedTuple):
-    """One saga as it stands."""
+    """One saga as it stands, in a partition of its service's."""
 
-    service: str
+    service: Service
     saga: str
     id: str
+    partition: int
     state: SagaState
 
     def told(self) -> dict[str, Any]:
         """What a program wants to know of it; what its events said stays out, for it may be personal."""
         state = self.state
         return {
-            "service": self.service,
+            "service": self.service.name,
             "saga": self.saga,
             "id": self.id,
             "state": state.shown,
@@ -51,7 +56,7 @@ class Found(NamedTuple):
 def declared_sagas(services: Iterable[Service], named: str | None = None) -> list[Declared]:
     """The sagas of these services, or the one of this name. Raises `ConfigurationError` where there is none."""
     every = [
-        Declared(service.name, store.name.removesuffix("-saga"), store.changelog(service.name))
+        Declared(service, store.name.removesuffix("-saga"), store.changelog(service.name))
         for service in services
         for store in service.stores()
         if store.value is SagaState
@@ -77,13 +82,46 @@ def read_sagas(
     for declared in sagas:
         if declared.topic not in there:
             continue
-        latest: dict[bytes, bytes] = {}
+        latest: dict[bytes, tuple[int, bytes]] = {}
         for batch in kafka.read_to_end(declared.topic):
             for message in batch:
                 if (value := message.value()) is None:
                     latest.pop(message.key() or b"", None)
                 else:
-                    latest[message.key() or b""] = value
-        for key, value in latest.items():
+                    latest[message.key() or b""] = message.partition(), value
+        for key, (partition, value) in latest.items():
             state = msgspec.convert(contracts.decode_any(declared.topic, value), SagaState)
-            yield Found(declared.service, declared.saga, key.decode(), state)
+            yield Found(declared.service, declared.saga, key.decode(), partition, state)
+
+
+def try_anew(kafka: Kafka, found: Found) -> None:
+    """Lets a parked saga send its command again, as often as at first.
+
+    It is told as if its wait were over; should it have gone on by itself meanwhile, nothing happens. Raises
+    `MillstreamError` for one that is not parked.
+    """
+    service, state = found.service, found.state
+    if not state.parked:
+        raise MillstreamError(
+            f"Saga {found.saga} {found.id} is {state.shown}: only a parked one is tried anew. It goes on by itself."
+        )
+    timer, id = timer_of(found.saga)(saga_id=found.id, turn=state.turn), edge_id()
+    told = SetTimer(
+        number=0,
+        due=time.time(),
+        type=full_name(type(timer)),
+        key=found.id,
+        payload=msgspec.msgpack.encode(timer),
+        id=id,
+        correlation_id=state.correlation_id,
+        causation_id=id,
+    )
+    fired = FiredTimer(service.timed(Kind.KAFKA), found.partition, told)
+    at, (_, milliseconds) = (fired.topic(), fired.partition(), fired.offset()), fired.timestamp()
+    headers = redrive_headers(fired.headers(), at=at, milliseconds=milliseconds, action=Action.HANDLE, count=1)
+    producer = kafka.producer()
+    try:
+        producer.produce(service.redrives(Kind.KAFKA), fired.value(), fired.key(), headers, found.partition)
+        producer.flush()
+    finally:
+        producer.close()

@@ -1,4 +1,4 @@
-"""`millstream sagas`: list and show."""
+"""`millstream sagas`: list, show, retry."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +18,7 @@ from millstream.operate.cli.common import (
 )
 
 if TYPE_CHECKING:
+    from millstream.kafka import Kafka
     from millstream.operate.sagas import Found
 
 EXIT_CODES = "Exit codes: 0 done, 1 it failed or there is no such id, 2 wrong usage or configuration."
@@ -67,7 +68,7 @@ def list_(
     states = _states(state)
     begin = None if since is None else moment(since, now)
     quiet = None if older is None else now - duration(older)
-    with _found(system, saga) as every:
+    with _found(system, saga) as (_, every):
         rows = [
             found
             for found in every
@@ -105,19 +106,15 @@ def show(
 
       millstream sagas show 019a5b6e-7c1f-7d44-9a77-0d7b5f6f2f11 --json
     """
-    from millstream.errors import MillstreamError
-
-    with _found(system, saga) as every:
-        rows = [found for found in every if found.id == id]
-    if not rows:
-        raise MillstreamError(f"There is no saga with the id {id!r}; `millstream sagas list --state all` shows all.")
+    with _found(system, saga) as (_, every):
+        rows = _of(id, every)
     if as_json:
         print_json([found.told() for found in rows])
         return
     for found in rows:
         state = found.state
         because = f", because: {state.reason}" if state.reason else ""
-        typer.echo(f"{found.saga} {found.id} of {found.service} is {state.shown}{because}")
+        typer.echo(f"{found.saga} {found.id} of {found.service.name} is {state.shown}{because}")
         steps = plain_table("step", "status")
         for step in state.steps:
             steps.add_row(step.name, step.status)
@@ -128,8 +125,26 @@ def show(
         print_table(history)
 
 
+@sagas.command(epilog=EXIT_CODES)
+def retry(
+    id: Annotated[str, typer.Argument(help="The id of a parked saga.")],
+    saga: SagaOption = None,
+    system: SystemOption = None,
+) -> None:
+    """Let a parked saga send its command again, once what troubled it is over.
+
+    Example: millstream sagas retry 019a5b6e-7c1f-7d44-9a77-0d7b5f6f2f11
+    """
+    from millstream.operate.sagas import try_anew
+
+    with _found(system, saga) as (kafka, every):
+        for found in _of(id, every):
+            try_anew(kafka, found)
+            typer.echo(f"{found.saga} {found.id} tries anew.")
+
+
 @contextmanager
-def _found(system: str | None, saga: str | None) -> "Iterator[Iterator[Found]]":
+def _found(system: str | None, saga: str | None) -> "Iterator[tuple[Kafka, Iterator[Found]]]":
     from millstream.contracts import Contracts, Registry
     from millstream.operate.place import load_system
     from millstream.operate.sagas import declared_sagas, read_sagas
@@ -137,7 +152,16 @@ def _found(system: str | None, saga: str | None) -> "Iterator[Iterator[Found]]":
     declared = declared_sagas(load_system(system).services(), saga)
     settings, _ = tool_settings()
     with cluster(settings, "millstream-sagas") as (kafka, _, there):
-        yield read_sagas(kafka, Contracts(Registry(settings.registry_url)), declared, there)
+        yield kafka, read_sagas(kafka, Contracts(Registry(settings.registry_url)), declared, there)
+
+
+def _of(id: str, every: "Iterator[Found]") -> "list[Found]":
+    from millstream.errors import MillstreamError
+
+    rows = [found for found in every if found.id == id]
+    if not rows:
+        raise MillstreamError(f"There is no saga with the id {id!r}; `millstream sagas list --state all` shows all.")
+    return rows
 
 
 def _states(wanted: list[str] | None) -> tuple[str, ...]:

@@ -68,10 +68,13 @@ class Next(NamedTuple):
     wait: timedelta | None = None
 
 
-def begin(plan: Plan, known: dict[str, bytes], now: datetime) -> Next:
+def begin(plan: Plan, known: dict[str, bytes], now: datetime, correlation_id: str) -> Next:
     """A new saga, which asks for its first step."""
     steps = tuple(StepState(name=step.name) for step in plan.steps)
-    course = _Course(plan, SagaState(phase="running", steps=steps, known=known, started_at=now, changed_at=now), now)
+    state = SagaState(
+        phase="running", steps=steps, correlation_id=correlation_id, known=known, started_at=now, changed_at=now
+    )
+    course = _Course(plan, state, now)
     course.note("started")
     course.ask(0)
     return course.taken()

@@ -62,7 +62,7 @@ class Runner:
     ) -> None:
         self.outcomes = outcomes
         self.produces = recipes.contracts()
-        self.timer = _timer_of(name)
+        self.timer = timer_of(name)
         self._service, self._name, self._plan, self._starts, self._recipes = service, name, plan, starts, recipes
 
     def __call__(
@@ -87,7 +87,9 @@ class Runner:
     def _decide(self, id: str, event: Contract, state: SagaState | None, envelope: Envelope) -> Next | None:
         contract = type(event)
         if contract is self._starts:
-            return begin(self._plan, _kept(event), envelope.time) if state is None else None
+            if state is not None:
+                return None
+            return begin(self._plan, _kept(event), envelope.time, envelope.correlation_id)
         if state is None:
             # Its commands go out together with its state: whoever answers what was never asked is no part of it.
             SAGAS.labels(self._service, self._name, "unknown").inc()
@@ -110,7 +112,7 @@ class Runner:
                 saga=self._name,
                 id=id,
                 step=after.steps[after.current or 0].name,
-                remedy=f"millstream sagas show {id}",
+                remedy=f"millstream sagas show {id}, and once the trouble is over, millstream sagas retry {id}",
             )
 
 
@@ -118,7 +120,9 @@ def _kept(event: Contract) -> dict[str, bytes]:
     return {full_name(type(event)): msgspec.msgpack.encode(event)}
 
 
-def _timer_of(name: str) -> type[Overdue]:
+def timer_of(name: str) -> type[Overdue]:
+    """The timer of the answers that the saga of this name awaits."""
+
     class AnswerOverdue(Overdue, namespace=f"saga.{name}"): ...
 
     return AnswerOverdue

@@ -33,6 +33,7 @@ class SagaState(Value):
     - `turn`: counts up with every command sent; a timer of another turn is stale.
     - `parked`: its current command was sent as often as it may be; it goes on when the answer comes, or a person asks.
     - `reason`: why it is cancelled.
+    - `correlation_id`: of the story that it is part of.
     - `known`: the starting event and the replies, by class, as MessagePack.
     - `history`: the latest lines.
     """
@@ -44,6 +45,7 @@ class SagaState(Value):
     turn: int = 0
     parked: bool = False
     reason: str | None = None
+    correlation_id: str
     known: Annotated[dict[str, bytes], Personal]
     started_at: datetime
     changed_at: datetime
