@@ -19,4 +19,5 @@ system = System(
         Sandbox("shoppers", "orders.sandbox.shoppers:main", optional=True),
     ],
     simulation="orders.simulation:scenario",
+    invariants="orders.invariants:invariants",
 )

@@ -31,16 +31,24 @@ class System:
     - `sandbox`: processes of the outside world, for `millstream up`.
     - `simulation`: `"module:function"` of what `millstream simulate` runs for each seed, `(World) -> list[str]`:
       what is wrong in the end.
+    - `invariants`: `"module:attribute"` of the tuple that `millstream verify` holds the log to.
 
     >>> System("orders", services=["orders.order:order", "orders.read_model:read_model"]).names
     ('order', 'read-model')
     """
 
     def __init__(
-        self, name: str, services: Sequence[str], sandbox: Sequence[Sandbox] = (), *, simulation: str | None = None
+        self,
+        name: str,
+        services: Sequence[str],
+        sandbox: Sequence[Sandbox] = (),
+        *,
+        simulation: str | None = None,
+        invariants: str | None = None,
     ) -> None:
         self.name = name
         self.simulation = simulation
+        self.invariants = invariants
         self._places = {_name_in(place): place for place in services}
         self.sandbox = {process.name: process for process in sandbox}
         if len(self._places) != len(services):
