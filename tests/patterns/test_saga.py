@@ -345,6 +345,7 @@ def saga() -> Saga:
         ),
         (lambda: saga().step(Act, done=Acted, within=minutes(0)).completes(Ended), "leaves no time|more than nothing"),
         (lambda: saga().step(Homeless, done=Acted).completes(Ended), "Homeless lives on no topic"),
+        (lambda: saga().step(Act, done=Homeless).completes(Ended), "Homeless lives on no topic"),
         (lambda: Saga("bad", starts=Begin, attempts=0), "at least 1"),
         (
             lambda: (

@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeVar
 from millstream import Unsettled
 from millstream.settings import Settings
 from millstream.testing.simulation import Crashed, World
-from orders.payment.gateway import TIMEOUT, Charged, Declined, Refunded, Unknown
+from orders.payment.gateway import TIMEOUT, Charged, Declined, Refunded, Refused, Unknown
 from orders.sandbox.ledger import Charge
 
 T = TypeVar("T")
@@ -124,10 +124,16 @@ class SimulatedGateway:
 
         return await self._settled(f"void {key}", carry_out)
 
-    async def refund(self, key: str, amount: Decimal) -> Refunded:
-        return Refunded(await self._settled(f"refund {key}", lambda: self.refunds.setdefault(key, amount)))
+    async def refund(self, key: str, amount: Decimal) -> Refunded | Refused:
+        def carry_out() -> Refunded | Refused:
+            # An eighth of the refunds is refused.
+            if key.endswith(("3", "7")):
+                return Refused("refund limit exceeded")
+            return Refunded(self.refunds.setdefault(key, amount))
 
-    async def _settled(self, what: str, carry_out: Callable[[], Decimal]) -> Decimal:
+        return await self._settled(f"refund {key}", carry_out)
+
+    async def _settled(self, what: str, carry_out: Callable[[], T]) -> T:
         try:
             return await self._outside.ask(what, carry_out)
         except NoAnswer as nothing:

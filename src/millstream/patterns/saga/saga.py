@@ -16,6 +16,7 @@ from millstream.declare import (
     Service,
     Store,
     exponential,
+    home_of,
     hours,
     park_key,
 )
@@ -190,11 +191,13 @@ class Saga:
             raise DeclarationError(f"Saga {self.name!r} says nothing when it is done: add .completes(TheEvent)")
 
     def _outcomes(self) -> dict[type[Contract], tuple[int, Outcome]]:
+        home_of(self.starts)
         found: dict[type[Contract], tuple[int, Outcome]] = {}
         for place, step in enumerate(self._steps):
             for outcome, contract in step.outcomes().items():
                 if contract is None:
                     continue
+                home_of(contract)
                 if contract in found or contract is self.starts:
                     raise DeclarationError(
                         f"{self._where(step)}: {contract.__name__} says {outcome.value}, and something else already in "
