@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client import REGISTRY
 from tests.patterns.saga_story import SagaStory
 from tests.patterns.trips import Trips
 
@@ -37,6 +38,11 @@ def fact(name: str) -> Any:
     return getattr(TRIPS, name)(trip="t")
 
 
+def counted(state: str) -> float:
+    labels = {"service": TRIPS.service.name, "saga": "trips", "state": state}
+    return REGISTRY.get_sample_value("millstream_sagas_total", labels) or 0.0
+
+
 @pytest.fixture
 def story() -> SagaStory:
     return SagaStory(TRIPS.service, "trips")
@@ -59,9 +65,11 @@ def test_two_starters_create_one_saga(story: SagaStory):
 
 @pytest.mark.scenario(17)
 def test_an_event_for_an_absent_saga_is_passed_over(story: SagaStory):
+    before = counted("unknown")
     for name in ("FlightBooked", "HotelRefused", "FlightCancelled", "Paid"):
         assert story.hear(fact(name)) == []
     assert story.store.get("t") is None
+    assert counted("unknown") == before + 4
     assert story.hear(START) == [FLIGHT]
 
 
@@ -135,6 +143,7 @@ def test_a_late_done_while_another_step_is_undone_waits_for_its_turn(story: Saga
 
 @pytest.mark.scenario(19)
 def test_a_failing_compensation_is_retried_then_parked_and_goes_on_when_it_is_confirmed(story: SagaStory):
+    before = counted("parked")
     story.hear(START, fact("FlightBooked"), fact("HotelRefused"))
     for wait in (0.1, 0.2):
         assert story.hear(fact("FlightNotCancelled"), fact("FlightNotCancelled")) == []
@@ -142,6 +151,7 @@ def test_a_failing_compensation_is_retried_then_parked_and_goes_on_when_it_is_co
     assert story.hear(fact("FlightNotCancelled")) == []
     assert (story.state("t").shown, story.timers.waiting) == ("parked", [])
     assert story.history("t")[-2:] == ["BookFlight undo failed", "BookFlight parked"]
+    assert counted("parked") == before + 1
     assert story.hear(fact("FlightCancelled")) == [cancelled("full")]
     assert story.state("t").shown == "cancelled"
 
