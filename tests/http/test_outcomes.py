@@ -19,7 +19,7 @@ from millstream.declare import Service, seconds
 from millstream.errors import DeclarationError, Unavailable
 from millstream.http import Web, install_problems
 from millstream.http.outcomes import Outcomes
-from millstream.kafka import connect
+from millstream.kafka import connect, partition_of
 from millstream.operate.assembly import topics_of
 from millstream.patterns.aggregate import history
 from millstream.runtime.kafka_worker import KafkaWorker
@@ -201,6 +201,29 @@ def test_a_broker_that_comes_back_costs_a_request_no_more_than_its_time(kafka: L
                 return await waiting
 
         assert asyncio.run(during()) == of.Deposited(account_id="a", amount=2)
+
+
+def test_what_came_while_partitions_were_elsewhere_is_told_when_they_are_back(bank: Bank):
+    bank.open()
+    of, outcomes = bank.of, bank.outcomes
+    stranger = bank.kafka.consumer(outcomes._group, instance="stranger")
+    stranger.subscribe([of.events.name])
+    wait_until(lambda: stranger.poll_batch(1, 0.1) == [] and stranger.assignment() != [], seconds=20, what="its share")
+    taken = {partition for _, partition in stranger.assignment()}
+    accounts = [f"a-{number}" for number in range(20)]
+    assert {partition_of(account, of.events.partitions) for account in accounts} >= taken
+
+    async def meanwhile() -> list[Any]:
+        sent = [of.Deposit(account_id=account, amount=1) for account in accounts]
+        waiting = asyncio.gather(*(outcomes.of(command, within=seconds(30)) for command in sent))
+        await asyncio.to_thread(wait_until, lambda: said() == len(accounts), seconds=20, what="the outcomes")
+        await asyncio.to_thread(stranger.close)
+        return await waiting
+
+    def said() -> int:
+        return sum(map(len, bank.kafka.read_to_end(of.events.name)))
+
+    assert asyncio.run(meanwhile()) == [of.Deposited(account_id=account, amount=1) for account in accounts]
 
 
 def test_it_is_asked_for_once_with_all_topics(bank: Bank):
