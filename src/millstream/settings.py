@@ -71,6 +71,9 @@ class Settings(BaseSettings):
         repr=False,
         description="SQLAlchemy URL of the service's database; {service} is its name; default: SQLite under data_dir",
     )
+    relay: bool = Field(
+        True, description="Whether processes publish the outboxes of their services; false where Debezium does"
+    )
     addresses: dict[str, str] = Field(
         default_factory=dict, description='Where other processes answer, as JSON: {"payment": "http://…"}'
     )

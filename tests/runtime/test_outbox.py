@@ -3,12 +3,21 @@
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Engine, select
 
-from millstream.declare import Service
+from millstream.contracts import edge_id, header_writer
+from millstream.declare import Event, Service
 from millstream.runtime.database import open_database
 from millstream.runtime.outbox import Outbox, identity
+from millstream.runtime.tables import outbox_table
 from millstream.settings import Settings
+
+
+class Weighed(Event, key="parcel", namespace="test"):
+    parcel: str
+
 
 outbox = Outbox("counting")
 
@@ -43,6 +52,37 @@ def test_keeps_records_as_they_are_in_order(engine: Engine) -> None:
     assert values(engine, first=2, limit=1) == [b"2"]
 
 
+STANDARD = ["ce_id", "correlationid", "ce_type", "ce_source", "ce_specversion", "content-type", "ce_time"]
+texts = st.text(st.characters(exclude_characters="\0", codec="utf-8"), max_size=8).map(str.encode)
+event_headers = st.tuples(st.lists(texts, min_size=9, max_size=9), st.booleans(), st.booleans()).map(
+    lambda drawn: [
+        *zip(STANDARD, drawn[0], strict=False),
+        *([("causationid", drawn[0][7])] if drawn[1] else []),
+        *([("traceparent", drawn[0][8])] if drawn[2] else []),
+    ]
+)
+other_headers = st.lists(st.tuples(st.sampled_from([*STANDARD, "odd"]), st.binary(max_size=8)), max_size=9)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(event_headers | other_headers, min_size=1, max_size=5))
+def test_headers_come_back_as_they_were(engine: Engine, drawn: list[list[tuple[str, bytes]]]) -> None:
+    with engine.connect() as connection:
+        outbox.append(connection, [("t", b"k", b"v", headers) for headers in drawn])
+        assert [row.headers for row in outbox.rows_from(connection, 0, 100)] == drawn
+        connection.rollback()
+
+
+def test_an_event_is_in_the_columns_that_debezium_routes_by(engine: Engine) -> None:
+    id = edge_id()
+    headers = header_writer(Weighed, "scale")(id, id, None, None)
+    with engine.connect() as connection:
+        outbox.append(connection, [("scales.events", b"p-1", b"payload", headers)])
+        row = connection.execute(select(outbox_table)).mappings().one()
+    assert (row["id"], row["aggregatetype"], row["aggregateid"]) == (id, "scales.events", b"p-1")
+    assert (row["type"], row["payload"], row["source"], row["headers"]) == ("test.Weighed", b"payload", "scale", None)
+
+
 def test_what_rolls_back_was_never_there(engine: Engine) -> None:
     with engine.connect() as connection:
         outbox.append(connection, [("t", b"k", b"1", [])])
@@ -56,7 +96,7 @@ def test_ids_of_deleted_rows_are_not_used_again(engine: Engine) -> None:
         assert outbox.delete_before(connection, 3) == 2
     append(engine, b"3")
     with engine.connect() as connection:
-        assert [row.id for row in outbox.rows_from(connection, 0, 10)] == [3]
+        assert [row.seq for row in outbox.rows_from(connection, 0, 10)] == [3]
 
 
 def test_counts_what_waits(engine: Engine) -> None:

@@ -56,7 +56,7 @@ def rig(cluster: Cluster, tmp_path: Path, url: str):
 
 def ids(engine: Engine) -> list[tuple[int, bytes | None]]:
     with engine.connect() as connection:
-        return [(row.id, row.value) for row in Outbox("counting").rows_from(connection, 0, 100)]
+        return [(row.seq, row.value) for row in Outbox("counting").rows_from(connection, 0, 100)]
 
 
 def test_many_may_open_it_for_the_first_time_at_once(url: str):

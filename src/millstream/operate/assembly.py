@@ -137,7 +137,7 @@ def assemble_handlers(
 
         wake = threading.Event()
         workers.append(SqlWorker(service, settings, contracts, kafka, engine(), wake, tracer, health=health))
-        if service.delivery == "exactly_once":
+        if service.delivery == "exactly_once" and settings.relay:
             from millstream.runtime.relay import Relay
 
             late.append(Relay(service, kafka, engine(), wake))

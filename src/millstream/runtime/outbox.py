@@ -20,11 +20,28 @@ _encode_headers = msgspec.msgpack.Encoder().encode
 _decode_headers = msgspec.msgpack.Decoder(list[tuple[str, bytes]]).decode
 
 _row = outbox_table.c
+_HEADERS = {
+    "ce_id": _row.id,
+    "correlationid": _row.correlationid,
+    "ce_type": _row.type,
+    "ce_source": _row.source,
+    "ce_specversion": _row.specversion,
+    "content-type": _row.contenttype,
+    "ce_time": _row.time,
+    "causationid": _row.causationid,
+    "traceparent": _row.traceparent,
+}
+"""The headers of an event, in the order that they are written, and their columns."""
+_OPTIONAL = ("causationid", "traceparent")
+_EVENTS = {
+    tuple(name for name in _HEADERS if name not in left_out)
+    for left_out in ((), ("causationid",), ("traceparent",), _OPTIONAL)
+}
 # Made once: an idle relay asks this twenty times a second.
 _ROWS = (
-    select(_row.id, _row.topic, _row.key, _row.value, _row.headers)
-    .where(_row.id >= bindparam("first"), _row.service == bindparam("of_service"))
-    .order_by(_row.id)
+    select(_row.seq, _row.aggregatetype, _row.aggregateid, _row.payload, _row.headers, *_HEADERS.values())
+    .where(_row.seq >= bindparam("first"), _row.service == bindparam("of_service"))
+    .order_by(_row.seq)
     .limit(bindparam("most"))
 )
 
@@ -32,7 +49,7 @@ _ROWS = (
 class OutboxRow(NamedTuple):
     """A record that waits to be published."""
 
-    id: int
+    seq: int
     topic: str
     key: bytes | None
     value: bytes | None
@@ -53,8 +70,8 @@ class Outbox:
     def append(self, connection: Connection, records: Sequence[Record]) -> None:
         """Adds records; call it last, right before the commit.
 
-        On PostgreSQL ids are drawn before the commit, so a transaction with lower ids could become visible after one
-        with higher ids was published, and would be passed over. Writers therefore hold one lock from here to their
+        On PostgreSQL numbers are drawn before the commit, so a transaction with lower ones could become visible after
+        one with higher ones was published, and would be passed over. Writers therefore hold one lock from here to their
         commit. It is taken after every other lock: held briefly, and never part of a circle of waiting transactions.
         """
         if not records:
@@ -67,31 +84,60 @@ class Outbox:
             [
                 {
                     "service": self._service,
-                    "topic": topic,
-                    "key": key,
-                    "value": value,
-                    "headers": _encode_headers(headers or []),
+                    "aggregatetype": topic,
+                    "aggregateid": key,
+                    "payload": value,
                     "created_at": now,
+                    **_columns(topic, headers or []),
                 }
                 for topic, key, value, headers in records
             ],
         )
 
     def rows_from(self, connection: Connection, first: int, limit: int) -> list[OutboxRow]:
-        """Up to `limit` rows with ids of `first` or more, in the order of commits."""
+        """Up to `limit` rows from number `first` on, in the order of commits."""
         found = connection.execute(_ROWS, {"first": first, "of_service": self._service, "most": limit})
-        return [OutboxRow(id, topic, key, value, _decode_headers(headers)) for id, topic, key, value, headers in found]
+        return [OutboxRow(*row[:4], headers=_headers(row[4], row[5:])) for row in found]
 
     def waiting(self, connection: Connection, first: int) -> tuple[int, float]:
-        """How many rows have ids of `first` or more, and for how many seconds the oldest of them has waited."""
+        """How many rows there are from number `first` on, and for how many seconds the oldest of them has waited."""
         count, oldest = connection.execute(
-            select(func.count(), func.min(outbox_table.c.created_at)).where(outbox_table.c.id >= first, self._mine)
+            select(func.count(), func.min(outbox_table.c.created_at)).where(outbox_table.c.seq >= first, self._mine)
         ).one()
         return count, max(0.0, time.time() - oldest) if oldest is not None else 0.0
 
     def delete_before(self, connection: Connection, first: int) -> int:
-        """Deletes the rows with ids below `first`, which are published, and says how many."""
-        return connection.execute(outbox_table.delete().where(outbox_table.c.id < first, self._mine)).rowcount
+        """Deletes the rows with numbers below `first`, which are published, and says how many."""
+        return connection.execute(outbox_table.delete().where(outbox_table.c.seq < first, self._mine)).rowcount
+
+
+def _columns(topic: str, headers: Headers) -> dict[str, str | bytes | None]:
+    """The headers of a record as columns; in one blob where they are not those of an event."""
+    empty = dict.fromkeys((column.name for column in _HEADERS.values()), None)
+    if tuple(name for name, _ in headers) in _EVENTS:
+        try:
+            texts = {_HEADERS[name].name: value.decode("ascii") for name, value in headers}
+        except UnicodeDecodeError:
+            pass
+        else:
+            return {**empty, **texts, "headers": None}
+    found = dict(headers)
+    return {
+        **empty,
+        "id": _text(found.get("ce_id")) or str(uuid4()),
+        "type": _text(found.get("ce_type")) or topic,
+        "headers": _encode_headers(headers),
+    }
+
+
+def _headers(blob: bytes | None, named: Sequence[str | None]) -> Headers:
+    if blob is not None:
+        return _decode_headers(blob)
+    return [(name, value.encode()) for name, value in zip(_HEADERS, named, strict=True) if value is not None]
+
+
+def _text(value: bytes | None) -> str:
+    return (value or b"").decode(errors="replace").replace("\0", "")
 
 
 def identity(engine: Engine) -> str:

@@ -160,7 +160,7 @@ class Turn:
             return self._outbox.rows_from(connection, self._next, ROWS_PER_TRANSACTION)
 
     def _publish(self, rows: list[OutboxRow]) -> None:
-        producer, after = self._producer, rows[-1].id + 1
+        producer, after = self._producer, rows[-1].seq + 1
         producer.begin()
         for row in rows:
             producer.produce(row.topic, row.value, row.key, row.headers)

@@ -17,12 +17,24 @@ outbox_table = Table(
     "millstream_outbox",
     own_tables,
     # SQLite counts an INTEGER key up by itself, and AUTOINCREMENT is what never reuses one.
-    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("seq", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    # The names that Debezium's outbox event router expects, so that it can take the relay's place.
+    Column("id", Text, nullable=False),
+    Column("aggregatetype", Text, nullable=False),
+    Column("aggregateid", LargeBinary),
+    Column("type", Text, nullable=False),
+    Column("payload", LargeBinary),
+    # An event's other headers, a column each: the router makes headers of columns.
+    Column("correlationid", Text),
+    Column("source", Text),
+    Column("specversion", Text),
+    Column("contenttype", Text),
+    Column("time", Text),
+    Column("causationid", Text),
+    Column("traceparent", Text),
+    # All headers of a record whose are not those of an event, such as a dead letter's.
+    Column("headers", LargeBinary),
     Column("service", Text, nullable=False),
-    Column("topic", Text, nullable=False),
-    Column("key", LargeBinary),
-    Column("value", LargeBinary),
-    Column("headers", LargeBinary, nullable=False),
     Column("created_at", Float, nullable=False),
     sqlite_autoincrement=True,
 )
