@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 import msgspec
@@ -97,7 +97,11 @@ class Outbox:
     def rows_from(self, connection: Connection, first: int, limit: int) -> list[OutboxRow]:
         """Up to `limit` rows from number `first` on, in the order of commits."""
         found = connection.execute(_ROWS, {"first": first, "of_service": self._service, "most": limit})
-        return [OutboxRow(*row[:4], headers=_headers(row[4], row[5:])) for row in found]
+        rows: list[tuple[Any, ...]] = [tuple(row) for row in found]
+        return [
+            OutboxRow(seq, topic, key, value, _headers(headers, named))
+            for seq, topic, key, value, headers, *named in rows
+        ]
 
     def waiting(self, connection: Connection, first: int) -> tuple[int, float]:
         """How many rows there are from number `first` on, and for how many seconds the oldest of them has waited."""
