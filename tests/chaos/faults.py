@@ -107,7 +107,7 @@ class Faults:
         from confluent_kafka import ElectionType
 
         admin = AdminClient({"bootstrap.servers": self._apache.bootstrap})
-        admin.elect_leaders(ElectionType.PREFERRED, None, request_timeout=10).result(20)
+        admin.elect_leaders(ElectionType.PREFERRED, None).result(20)
 
     def _await_health(self, name: str) -> None:
         def healthy() -> bool:
