@@ -103,6 +103,14 @@ REDRIVES = Counter(
 REDRIVES_REFUSED = Counter(
     "millstream_redrives_refused", "Dead letters that a rule left for a person.", ["rule", "service", "topic", "reason"]
 )
+VIOLATIONS = Gauge(
+    "millstream_violations", "Invariants that do not hold, by `millstream verify`.", ["system", "invariant"]
+)
+AUDITED = Counter(
+    "millstream_audited_records",
+    "Records that the auditor has read; of them those that nobody can decode.",
+    ["system", "topic", "outcome"],
+)
 SAGAS = Counter(
     "millstream_sagas",
     "Sagas that came into a state (running, cancelling, completed, cancelled, parked), and answers of unknown ones.",

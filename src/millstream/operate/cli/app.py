@@ -15,6 +15,8 @@ from millstream.operate.cli.simulate import simulate
 from millstream.operate.cli.tail import tail
 from millstream.operate.cli.topics import topics
 from millstream.operate.cli.up import up
+from millstream.operate.cli.verify import EXIT_CODES as VERIFIED
+from millstream.operate.cli.verify import verify
 
 EXIT_CODES = "Exit codes: 0 done or stopped, 1 it failed, 2 wrong usage or configuration, 3 the slot is taken."
 
@@ -37,6 +39,7 @@ def broker(context: typer.Context) -> None:
 for command in (up, run, topics, lag, tail, config, simulate):
     app.command(epilog=EXIT_CODES)(command)
 app.command(epilog=FOUND)(docs)
+app.command(epilog=VERIFIED)(verify)
 app.add_typer(schemas, name="schemas")
 app.add_typer(dlq, name="dlq")
 app.add_typer(sagas, name="sagas")

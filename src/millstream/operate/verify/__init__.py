@@ -2,9 +2,11 @@
 
 - `Auditor`, `Violation`: the core, without I/O.
 - `LogReader`: from topics to an auditor.
+- `Verification`, `Report`: one system's log, once or on and on.
 """
 
 from millstream.operate.verify.auditor import Auditor, Violation
 from millstream.operate.verify.reading import LogReader
+from millstream.operate.verify.verification import Report, Verification
 
-__all__ = ["Auditor", "LogReader", "Violation"]
+__all__ = ["Auditor", "LogReader", "Report", "Verification", "Violation"]

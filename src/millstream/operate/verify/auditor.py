@@ -61,6 +61,15 @@ class Auditor:
         owners = (*self._files, *self._totals)
         return (*(_named(owner, name) for owner in owners for name in owner.checks), *(c.name for c in self._causes))
 
+    @property
+    def cases(self) -> int:
+        """How many things it keeps something of."""
+        return sum(len(file.entries) for file in self._files.values())
+
+    def under_way(self, quiet_since: datetime) -> int:
+        """How many of them had an event since then."""
+        return sum(entry.last >= quiet_since for file in self._files.values() for entry in file.entries.values())
+
     def see(self, event: Contract, envelope: Envelope) -> bool:
         """Takes one event into account; false where it was seen before.
 
@@ -147,12 +156,12 @@ class _File:
     def __init__(self, declared: Cases) -> None:
         self.contracts = declared.contracts
         self._declared = declared
-        self._entries: dict[str, _Entry] = {}
+        self.entries: dict[str, _Entry] = {}
 
     def note(self, event: Contract, envelope: Envelope) -> None:
         kind, key = type(event), self._declared.key(event, envelope)
-        if (entry := self._entries.get(key)) is None:
-            entry = self._entries[key] = _Entry(envelope.time)
+        if (entry := self.entries.get(key)) is None:
+            entry = self.entries[key] = _Entry(envelope.time)
         entry.last, entry.judged = max(entry.last, envelope.time), None
         count, facts = entry.facts.get(kind, (0, []))
         keep = self._declared.keep.get(kind)
@@ -162,14 +171,14 @@ class _File:
         entry.facts[kind] = count + 1, facts
 
     def violations(self, at_rest: bool, quiet_since: datetime | None) -> Iterator[Violation]:
-        for key, entry in self._entries.items():
+        for key, entry in self.entries.items():
             rests = at_rest or (quiet_since is not None and entry.last < quiet_since)
             if entry.judged is not rests:
                 entry.judged, entry.found = rests, tuple(self._judge(key, entry, rests))
             yield from entry.found
 
     def cases(self) -> Iterator[Case]:
-        return (Case(key, entry.facts, at_rest=True) for key, entry in self._entries.items())
+        return (Case(key, entry.facts, at_rest=True) for key, entry in self.entries.items())
 
     def _judge(self, key: str, entry: _Entry, rests: bool) -> Iterator[Violation]:
         for name, check in self._declared.checks.items():

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from millstream.contracts import Contracts, envelope_from
 from millstream.declare import Topic
 from millstream.errors import DecodeError
-from millstream.kafka.port import Kafka, Message, TopicPartition
+from millstream.kafka.port import Admin, Kafka, Message, TopicPartition
 from millstream.operate.verify.auditor import Auditor
 
 MOST_SHOWN = 100
@@ -23,42 +23,49 @@ class LogReader:
     def __init__(
         self,
         kafka: Kafka,
+        admin: Admin,
         contracts: Contracts,
         topics: Iterable[Topic],
         partitions: Mapping[str, int],
         *,
         on_read: Callable[[str, int], None] | None = None,
     ) -> None:
-        self._kafka, self._on_read = kafka, on_read
+        self._kafka, self._admin, self._on_read = kafka, admin, on_read
         self._decoders = {topic.name: contracts.decoder([topic]).decode for topic in topics if topic.name in partitions}
-        self._partitions = partitions
-        self._next: dict[TopicPartition, int] = {}
+        self._next = {(topic, number): 0 for topic in self._decoders for number in range(partitions[topic])}
         self.undecodable: Counter[str] = Counter()
         """How many records of each topic nobody can read."""
         self.shown: dict[str, str] = {}
         """The places of the first of them, and what is wrong there."""
 
-    def read_into(self, audit: Auditor) -> int:
-        """Reads every topic to its end as it is now; answers how many records that were.
+    def size(self) -> int:
+        """How many records there are to read now, at most."""
+        return sum(end - self._next[place] for place, end in self._ends().items())
+
+    def read_into(self, audit: Auditor) -> None:
+        """Reads every topic to its end as it is now.
 
         Raises `Unavailable`, `RegistryUnavailable`, `TopicMissing`.
         """
-        count = 0
-        for topic in self._decoders:
-            partitions = range(self._partitions[topic])
-            start = {(topic, partition): self._next.get((topic, partition), 0) for partition in partitions}
-            for batch in self._kafka.read_to_end(topic, partitions, start=start):
+        ends = self._ends()
+        behind = {place: self._next[place] for place, end in ends.items() if self._next[place] < end}
+        for topic in dict.fromkeys(topic for topic, _ in behind):
+            start = {place: offset for place, offset in behind.items() if place[0] == topic}
+            for batch in self._kafka.read_to_end(topic, [partition for _, partition in start], start=start):
                 for message in batch:
                     self._take(message, audit)
-                count += len(batch)
                 if self._on_read is not None:
                     self._on_read(topic, len(batch))
-        return count
+            # Behind the last record there are markers of transactions, which nobody needs to ask for again.
+            self._next |= {place: max(self._next[place], ends[place]) for place in start}
 
     def settle_into(self, audit: Auditor) -> None:
         """Reads on so that of every event known so far the causes are known, too: they were committed before it."""
         self.read_into(audit)
         self.read_into(audit)
+
+    def _ends(self) -> dict[TopicPartition, int]:
+        return self._admin.end_offsets(list(self._next))
 
     def _take(self, message: Message, audit: Auditor) -> None:
         topic, partition, offset = message.topic(), message.partition(), message.offset()
@@ -71,3 +78,16 @@ class LogReader:
         else:
             audit.see(event, envelope_from(message, type(event)))
         self._next[topic, partition] = offset + 1
+
+
+def cut_topics(kafka: Kafka, partitions: Mapping[str, int]) -> list[str]:
+    """The topics whose oldest records have been deleted."""
+    consumer = kafka.consumer("millstream-verify")  # a member of nothing, which only asks
+    try:
+        return [
+            topic
+            for topic, count in partitions.items()
+            if any(consumer.watermarks((topic, partition))[0] > 0 for partition in range(count))
+        ]
+    finally:
+        consumer.close()
