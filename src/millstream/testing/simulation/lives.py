@@ -84,6 +84,11 @@ class Process:
         return self.life.error
 
     @property
+    def frozen(self) -> bool:
+        """Whether it does nothing now, and will go on as if nothing had been."""
+        return self.running and not self.life.dead and self._scheduler.now < self.life.frozen_until
+
+    @property
     def mortal(self) -> bool:
         """Whether misfortune may choose it: whatever dies must come back."""
         return self._restart and self.running and not self.life.dead
