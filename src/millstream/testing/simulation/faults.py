@@ -17,6 +17,8 @@ class Faults(NamedTuple):
     - `crash`, `freeze`, `broker_crash`: how long on average between two of them, in the whole world; 0 never. A frozen
       process does nothing for up to `frozen` seconds and then goes on as if nothing had been. The broker is away for up
       to `broker_away` seconds.
+    - `stumble`: the chance of an event that its handler fails, at every attempt for up to `stumbling` seconds. Only
+      handlers of `Services` stumble that are to be tried ten times or more.
     """
 
     delay: tuple[float, float] = (0.0002, 0.001)
@@ -28,6 +30,8 @@ class Faults(NamedTuple):
     frozen: float = 15.0
     broker_crash: float = 0.0
     broker_away: float = 3.0
+    stumble: float = 0.0
+    stumbling: float = 2.0
 
     def way(self, random: Random) -> float:
         """How long one message takes; now and then ten times as long as is usual."""
@@ -45,6 +49,6 @@ CALM = Faults()
 """Nothing goes wrong, and messages take up to a millisecond."""
 
 ROUGH = Faults(
-    delay=(0.0002, 0.05), hang_up=0.01, crash=4.0, freeze=20.0, broker_crash=15.0
+    delay=(0.0002, 0.05), hang_up=0.01, crash=4.0, freeze=20.0, broker_crash=15.0, stumble=0.02
 )  # fmt: skip
 """Everything goes wrong, all the time."""

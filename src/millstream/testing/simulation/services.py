@@ -19,10 +19,11 @@ from millstream.runtime.worker import Worker
 from millstream.settings import Settings, load_settings
 from millstream.telemetry import Health, Tracer
 from millstream.testing.simulation.registry import SimulatedRegistry
+from millstream.testing.simulation.stumbling import stumbling
 from millstream.testing.simulation.world import World
 
-QUIET_SECONDS = 3.0
-"""Nothing is read or written for so long: longer than anybody's pause, so there is nothing more to do."""
+QUIET_SECONDS = 9.0
+"""Nothing is written for so long: longer than anybody's pause between two attempts, so there is nothing more to do."""
 
 PARTITIONS = 2
 """Of topics that are declared with more: two instances share them out as they would any number, and it takes less."""
@@ -46,7 +47,7 @@ class Services:
         self._world = world
         services = tuple(services)
         self.contracts = _contracts(services)
-        self._services = {service.name: _provided(service, providers or {}) for service in services}
+        self._services = {service.name: _simulated(world, service, providers or {}) for service in services}
         self._groups = {
             group: topics for service in self._services.values() for group, topics in _groups(service).items()
         }
@@ -78,7 +79,10 @@ class Services:
             found = self._ends()
             if found is None or found != ends:
                 ends, since = found, self._world.now
-            return self._world.now - since >= QUIET_SECONDS * 1_000_000 and not self._behind()
+            if self._world.now - since < QUIET_SECONDS * 1_000_000:
+                return False
+            # Who is frozen may hold what only he would publish.
+            return not any(process.frozen for process in self._world.processes) and not self._behind()
 
         try:
             self._world.until(quiet, seconds, "all to be read and nothing more to be written", every=1.0)
@@ -157,8 +161,9 @@ def _settings(slot: int) -> Settings:
     return load_settings(slot=slot, session_timeout_ms=6_000, heartbeat_interval_ms=1_000, commit_interval_ms=50)
 
 
-def _provided(service: Service, providers: Mapping[type, Callable[..., Any]]) -> Service:
+def _simulated(world: World, service: Service, providers: Mapping[type, Callable[..., Any]]) -> Service:
     mine = copy(service)
+    mine.handlers = [stumbling(world, handler) for handler in service.handlers]
     mine.providers = {**service.providers, **{kind: providers[kind] for kind in service.providers if kind in providers}}
     return mine
 
