@@ -102,7 +102,14 @@ REFUSED: list[Contract] = [
     ReturnRefused(return_id="r", reason="no"),
     mail("r", "return_refused"),
 ]
-STORIES = {"completed": COMPLETED, "cancelled": CANCELLED, "returned": RETURNED, "refused": REFUSED}
+ASKED_TWICE: list[Contract] = [created(), mail("o", "created"), *COMPLETED]
+STORIES = {
+    "asked twice": ASKED_TWICE,
+    "completed": COMPLETED,
+    "cancelled": CANCELLED,
+    "returned": RETURNED,
+    "refused": REFUSED,
+}
 ASKED = (StockProduct, OrderCreated, RequestReturn)
 
 
@@ -178,6 +185,7 @@ AT_REST = [
     ("completed", without(OrderCreated), "order: takes no step before its time", "without OrderCreated"),
     ("completed", without(PaymentCompleted), "order: takes no step before its time", "without PaymentCompleted"),
     ("completed", without(OrderConfirmed), "order: takes no step before its time", "without OrderConfirmed"),
+    ("cancelled", without(StockReserved), "order: inventory looks for its goods", "whether its goods are there"),
     ("cancelled", without(StockReserved), "order: takes no step before its time", "without StockReserved"),
     ("completed", without_mail("completed"), "order: every end is told", "no mail"),
     ("completed", with_more(mail("o", "cancelled")), "order: every end is told", "is cancelled, and it is not"),
