@@ -87,8 +87,11 @@ class Bank:
         (store,) = self.of.service.stores()
         topic = store.changelog(self.of.service.name)
         decode = self.contracts.values(topic, store.value).decode
-        kept = {(message.key() or b"").decode(): decode(message.value()) for message in self.records(topic)}
-        return {key: Version(snapshot.state, snapshot.version) for key, snapshot in kept.items()}
+        kept = {
+            (message.key() or b"").decode(): message.value() and decode(message.value())
+            for message in self.records(topic)
+        }
+        return {key: Version(snapshot.state, snapshot.version) for key, snapshot in kept.items() if snapshot}
 
     def lag(self) -> int:
         admin = self.kafka.admin()

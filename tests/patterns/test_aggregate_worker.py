@@ -13,8 +13,10 @@ from tests.patterns.accounts import Accounts
 from tests.patterns.accounts_rig import Bank
 from tests.runtime.running import Running
 
-from millstream.errors import AggregateMissing, DeclarationError, DecodeError, TopicMissing
-from millstream.patterns.aggregate import Version, history, state_at
+from millstream.declare import Service
+from millstream.errors import AggregateMissing, DeclarationError, DecodeError, TopicMissing, Unavailable
+from millstream.kafka import partition_of
+from millstream.patterns.aggregate import Version, history, rebuild, state_at
 from millstream.testing.child import end, wait_until
 from millstream.testing.plugin import Cluster
 
@@ -119,7 +121,9 @@ def test_of_many_who_saw_one_version_one_gets_through(bank: Bank):
 def test_the_past_of_one_key_is_read_from_the_log_and_nothing_is_written(bank: Bank):
     of, began = bank.of, datetime.now(UTC)
     with running(bank):
-        bank.send(of.Deposit(account_id="a", amount=2, in_parts=2), of.Deposit(account_id="b", amount=50))
+        bank.send(of.Deposit(account_id="a", amount=2, in_parts=2))
+        # Some of them are neighbours in its partition.
+        bank.send(*[of.Deposit(account_id=f"b-{number}", amount=50) for number in range(9)])
         bank.send(of.Withdraw(account_id="a", amount=9), of.Withdraw(account_id="a", amount=3))
         bank.wait_until_caught_up()
     ends = _ends(bank)
@@ -139,6 +143,38 @@ def test_the_past_of_one_key_is_read_from_the_log_and_nothing_is_written(bank: B
     assert state_at(of.Account, "a", time=began - timedelta(minutes=1), **cluster) == Version(of.Account())
     assert state_at(of.Account, "a", time=changes[-1].envelope.time, **cluster) == Version(changes[-1].state, 3)
     assert _ends(bank) == ends
+
+
+def test_snapshots_are_rebuilt_from_events_without_saying_anything_while_nobody_runs(bank: Bank):
+    of, sent = bank.of, week(bank.of, 200, accounts=15, seed=7)
+    cluster: dict[str, Any] = {"kafka": bank.kafka, "contracts": bank.contracts}
+    bank.send(*sent)
+    with running(bank):
+        bank.wait_until_caught_up()
+        with pytest.raises(Unavailable, match=r"is running.*Stop all its instances"):
+            rebuild(of.Account, of.service, patience=1, **cluster)
+    (store,) = of.service.stores()
+    topic, right = store.changelog(of.service.name), bank.snapshots()
+    wrong = store.value(state=of.Account(balance=-1), version=99, last_event_id="none")
+    written = bank.contracts.values(topic, store.value).encode(wrong)
+    spoilt = ["a-1", "a-2", "never-was"]
+    for key in spoilt:
+        bank.producer.produce(topic, written, key.encode(), partition=partition_of(key, 2))
+    bank.producer.flush()
+    before = {key: end for key, end in _ends(bank).items() if key[0] != topic}
+    assert rebuild(of.Account, of.service, **cluster) == len(spoilt)
+    assert {key: end for key, end in _ends(bank).items() if key[0] != topic} == before
+    assert bank.snapshots() == right == bank.replayed()
+    more = [*sent, *week(of, 100, accounts=15, seed=8)]
+    with running(bank):
+        bank.send(*more[len(sent) :])
+        bank.wait_until_caught_up()
+    assert bank.said() == expected(of, more)
+
+
+def test_only_the_service_that_runs_an_aggregate_has_snapshots_of_it(bank: Bank):
+    with pytest.raises(DeclarationError, match="Account is not mounted on desk"):
+        rebuild(bank.of.Account, Service("desk"), kafka=bank.kafka, contracts=bank.contracts)
 
 
 def test_a_past_that_is_not_there_is_refused_with_the_remedy(bank: Bank):

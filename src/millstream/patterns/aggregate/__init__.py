@@ -14,6 +14,7 @@ Order.mount(ordering)
 
 from millstream.patterns.aggregate.aggregate import Aggregate, decides, evolves
 from millstream.patterns.aggregate.history import Change, history, state_at
+from millstream.patterns.aggregate.rebuild import rebuild
 from millstream.patterns.aggregate.replay import Version, replay
 
-__all__ = ["Aggregate", "Change", "Version", "decides", "evolves", "history", "replay", "state_at"]
+__all__ = ["Aggregate", "Change", "Version", "decides", "evolves", "history", "rebuild", "replay", "state_at"]

@@ -39,7 +39,7 @@ def history(
     event.
     """
     topic = rules_of(aggregate).topic
-    partition = partition_of(key, _partitions(kafka, topic.name, timeout))
+    partition = partition_of(key, partitions_of(kafka, topic.name, timeout))
     return _changes(aggregate, key, partition, kafka, contracts.decoder([topic]).decode, timeout)
 
 
@@ -101,7 +101,8 @@ def state_at(
     return now
 
 
-def _partitions(kafka: Kafka, topic: str, timeout: float) -> int:
+def partitions_of(kafka: Kafka, topic: str, timeout: float) -> int:
+    """How many partitions a topic of events has on this cluster. Raises `TopicMissing`."""
     admin = kafka.admin()
     try:
         found = admin.topics(timeout).get(topic)

@@ -16,12 +16,12 @@ class Runner:
     """
 
     def __init__(self, aggregate: type[Any], rules: Rules, store: Store[Any], maker: str) -> None:
-        self._aggregate, self._rules, self._store, self._maker = aggregate, rules, store, maker
+        self.aggregate, self._rules, self._store, self._maker = aggregate, rules, store, maker
 
     def __call__(self, command: Contract, snapshots: State[Any], envelope: Envelope) -> list[Contract]:
         decision, key = self._rules.decisions[type(command)], key_of(command)
         before = snapshots.get(key)
-        state, version = (self._aggregate(), 0) if before is None else (before.state, before.version)
+        state, version = (self.aggregate(), 0) if before is None else (before.state, before.version)
         expected = None if decision.expects is None else getattr(command, decision.expects)
         if expected is not None and expected != version:
             return [_conflict(decision, command, key, expected, version)]
@@ -38,7 +38,7 @@ class Runner:
 
     def _check(self, decision: Decision, key: str, event: Contract) -> None:
         """Events that would reach the log and not the state, or the state of another key, must not be said."""
-        where = f"{self._aggregate.__name__}.{decision.name}"
+        where = f"{self.aggregate.__name__}.{decision.name}"
         if type(event) not in decision.produces:
             raise Rejected(
                 "undeclared_event",
