@@ -53,6 +53,10 @@ def _less_order(order: OrderCreated) -> OrderCreated:
     return replace(order, customer_id=None, country=None, reference=None, placed_at=None)
 
 
+def _of_an_order(mail: MailDue, envelope: Envelope) -> str | None:
+    return None if _of_a_return(mail, envelope) else mail.about
+
+
 def _less_mail(mail: MailDue) -> MailDue:
     return replace(mail, customer_id=None, reference=None, reason=None)
 
@@ -74,6 +78,7 @@ order = Cases(
     ShipmentFailed,
     MailDue,
     keep={OrderCreated: _less_order, MailDue: _less_mail},
+    by={MailDue: _of_an_order},
 )
 
 
@@ -194,6 +199,10 @@ def every_end_is_told(case: Case) -> Iterable[str]:
 # Returns
 
 
+def _of_a_return(mail: MailDue, _: Envelope) -> str | None:
+    return mail.about if mail.kind in ("returned", "return_refused") else None
+
+
 def _less_return(accepted: ReturnAccepted) -> ReturnAccepted:
     return replace(accepted, customer_id=None, reference=None)
 
@@ -209,6 +218,7 @@ returned = Cases(
     ReturnRefunded,
     MailDue,
     keep={ReturnAccepted: _less_return, MailDue: _less_mail},
+    by={MailDue: _of_a_return},
 )
 
 

@@ -45,7 +45,7 @@ def records(kafka: LocalKafka) -> None:
     producer.close()
 
 
-@pytest.mark.parametrize("command", ["up", "run", "broker", "topics", "lag", "tail", "config", "simulate"])
+@pytest.mark.parametrize("command", ["up", "run", "broker", "topics", "lag", "tail", "config", "simulate", "verify"])
 def test_every_command_explains_itself_with_examples(millstream: Millstream, command: str):
     helped = millstream(command, "--help")
     assert helped.returncode == 0

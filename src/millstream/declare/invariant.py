@@ -81,7 +81,7 @@ class Cases:
     """Everything about one kind of thing, such as an order: the classes that speak of it, and what must hold.
 
     - `keep`: makes of an event one that holds less, where the whole is more than is needed.
-    - `by`: the key of a class, where that is not the key of its records.
+    - `by`: the key of a class, where that is not the key of its records; `None` for an event of no such thing.
 
     A check yields a sentence for each violation. What holds only in the end, it asks `case.at_rest` first. It must be
     a pure function of the case.
@@ -101,7 +101,7 @@ class Cases:
         name: str,
         *contracts: type[Contract],
         keep: Mapping[type[Contract], Callable[[Any], Any]] | None = None,
-        by: Mapping[type[Contract], Callable[[Any, Envelope], str]] | None = None,
+        by: Mapping[type[Contract], Callable[[Any, Envelope], str | None]] | None = None,
     ) -> None:
         self.name, self.contracts = name, contracts
         self.keep, self.by = dict(keep or {}), dict(by or {})
@@ -117,8 +117,8 @@ class Cases:
         _add(self.checks, check, self.name)
         return check
 
-    def key(self, event: Contract, envelope: Envelope) -> str:
-        """Whose case an event belongs to."""
+    def key(self, event: Contract, envelope: Envelope) -> str | None:
+        """Whose case an event belongs to; `None` for nobody's."""
         own = self.by.get(type(event))
         return key_of(event) if own is None else own(event, envelope)
 

@@ -160,6 +160,8 @@ class _File:
 
     def note(self, event: Contract, envelope: Envelope) -> None:
         kind, key = type(event), self._declared.key(event, envelope)
+        if key is None:
+            return
         if (entry := self.entries.get(key)) is None:
             entry = self.entries[key] = _Entry(envelope.time)
         entry.last, entry.judged = max(entry.last, envelope.time), None
