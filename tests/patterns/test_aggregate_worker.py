@@ -122,8 +122,8 @@ def test_the_past_of_one_key_is_read_from_the_log_and_nothing_is_written(bank: B
     of, began = bank.of, datetime.now(UTC)
     with running(bank):
         bank.send(of.Deposit(account_id="a", amount=2, in_parts=2))
-        # Some of them are neighbours in its partition.
-        bank.send(*[of.Deposit(account_id=f"b-{number}", amount=50) for number in range(9)])
+        assert partition_of("c", of.events.partitions) == partition_of("a", of.events.partitions)
+        bank.send(of.Deposit(account_id="b", amount=50), of.Deposit(account_id="c", amount=50))
         bank.send(of.Withdraw(account_id="a", amount=9), of.Withdraw(account_id="a", amount=3))
         bank.wait_until_caught_up()
     ends = _ends(bank)
