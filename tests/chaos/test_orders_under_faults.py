@@ -74,6 +74,9 @@ def check_the_week(running: Running, database: PostgreSQL, apache: ApacheKafka |
     )
     hold_against_the_truth(json.loads(output.splitlines()[-1]), *options)
     assert settled <= CONVERGED_WITHIN
+    verified = running.run("millstream", "verify", "--json")
+    print(verified.stdout)
+    assert verified.returncode == 0, f"seed {seed}\n{verified.stdout}\n{verified.stderr}"
 
 
 def inject(faults: Faults, chance: random.Random, seed: int, *, at_least: float) -> Counter[str]:
