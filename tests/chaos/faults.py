@@ -58,6 +58,7 @@ class Faults:
 
     def _kills(self, name: str) -> Callable[[], None]:
         def kill() -> None:
+            self._await_pid(name)
             place = self._running.kill(name)
             self._running.await_event("ready", name, place, within=READY_WITHIN)
 
@@ -66,7 +67,7 @@ class Faults:
     def _stop_a_service(self) -> None:
         """What a long pause of a virtual machine does: the process does not know that it was away."""
         name = self._chance.choice(SERVICES)
-        pid = self._running.pids()[name]
+        pid = self._await_pid(name)
         os.kill(pid, signal.SIGSTOP)
         time.sleep(self._chance.uniform(0.5, LONGEST_STOP))  # the fault is the time that it takes
         with suppress(ProcessLookupError):
@@ -108,6 +109,10 @@ class Faults:
 
         admin = AdminClient({"bootstrap.servers": self._apache.bootstrap})
         admin.elect_leaders(ElectionType.PREFERRED, None).result(20)
+
+    def _await_pid(self, name: str) -> int:
+        """One that ended by itself, as a fenced one does, is started again first."""
+        return eventually(lambda: self._running.pids().get(name), within=READY_WITHIN)
 
     def _await_health(self, name: str) -> None:
         def healthy() -> bool:
