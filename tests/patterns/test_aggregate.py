@@ -57,6 +57,7 @@ def test_a_command_that_is_decided_to_nothing_leaves_nothing(desk: Desk):
     assert desk.snapshot("a") == before
 
 
+@pytest.mark.scenario(21)
 def test_of_two_who_saw_the_same_version_one_is_told_of_the_conflict(desk: Desk):
     desk.send(A.Deposit(account_id="a", amount=10))
     assert desk.send(A.Withdraw(account_id="a", amount=1, expected=1)) == [A.Withdrawn(account_id="a", amount=1)]
@@ -90,6 +91,7 @@ def commands() -> st.SearchStrategy[Any]:
 
 @settings(max_examples=300, deadline=None)
 @given(st.lists(commands(), max_size=25), st.data())
+@pytest.mark.scenario(21)
 def test_a_snapshot_and_its_tail_are_a_full_replay(sent: list[Any], data: st.DataObject):
     desk = Desk(ACCOUNTS)
     for command in sent:

@@ -104,6 +104,7 @@ def test_two_instances_share_the_keys_and_a_third_life_goes_on_with_their_state(
     assert bank.snapshots() == bank.replayed()
 
 
+@pytest.mark.scenario(21)
 def test_of_many_who_saw_one_version_one_gets_through(bank: Bank):
     of = bank.of
     bank.send(of.Deposit(account_id="a", amount=100))
@@ -145,6 +146,7 @@ def test_the_past_of_one_key_is_read_from_the_log_and_nothing_is_written(bank: B
     assert _ends(bank) == ends
 
 
+@pytest.mark.scenario(22)
 def test_snapshots_are_rebuilt_from_events_without_saying_anything_while_nobody_runs(bank: Bank):
     of, sent = bank.of, week(bank.of, 200, accounts=15, seed=7)
     cluster: dict[str, Any] = {"kafka": bank.kafka, "contracts": bank.contracts}
