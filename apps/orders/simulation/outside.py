@@ -85,12 +85,18 @@ class Outside:
 
 
 class SimulatedGateway:
-    """In the place of `orders.payment.gateway.Gateway`, with the money that it has moved."""
+    """In the place of `orders.payment.gateway.Gateway`, with the money that it has moved.
 
-    def __init__(self, outside: Outside) -> None:
+    - `garbled`: the chance of a refund that the first answer to it cannot be read, so that nobody asks again but the
+      timer of the return.
+    """
+
+    def __init__(self, world: World, outside: Outside, garbled: float) -> None:
         self.charges: dict[str, Charge] = {}
         self.refunds: dict[str, Decimal] = {}
-        self._outside = outside
+        self.garbled: set[str] = set()
+        self._asked: set[str] = set()
+        self._world, self._outside, self._chance = world, outside, garbled
 
     async def provide(self, settings: Settings) -> AsyncIterator["SimulatedGateway"]:
         """For the payment service."""
@@ -125,13 +131,20 @@ class SimulatedGateway:
         return await self._settled(f"void {key}", carry_out)
 
     async def refund(self, key: str, amount: Decimal) -> Refunded | Refused:
-        def carry_out() -> Refunded | Refused:
+        def carry_out() -> Refunded | Refused | None:
+            first = key not in self._asked
+            self._asked.add(key)
+            if first and self._world.random.random() < self._chance:
+                self.garbled.add(key)
+                return None
             # An eighth of the refunds is refused.
             if key.endswith(("3", "7")):
                 return Refused("refund limit exceeded")
             return Refunded(self.refunds.setdefault(key, amount))
 
-        return await self._settled(f"refund {key}", carry_out)
+        if (answer := await self._settled(f"refund {key}", carry_out)) is None:
+            raise ValueError(f"the answer to refund {key} is no JSON")
+        return answer
 
     async def _settled(self, what: str, carry_out: Callable[[], T]) -> T:
         try:

@@ -10,14 +10,19 @@ from orders.simulation.truth import Truth
 from orders.system import system
 
 ORDERS = 200
+UNANSWERED = 125.0
+"""Seconds after which a return asks again for money of which it heard nothing, and some more."""
 PAIRS = ("order", "inventory", "payment", "shipping", "email")
 """Services that may have two instances."""
 
 
-def scenario(world: World, orders: int = ORDERS) -> list[str]:
-    """What is wrong when `orders` orders have ended in a world with faults. Raises TimeoutError if they do not end."""
+def scenario(world: World, orders: int = ORDERS, garbled: float = 0.005) -> list[str]:
+    """What is wrong when `orders` orders have ended in a world with faults. Raises TimeoutError if they do not end.
+
+    - `garbled`: the chance of a refund that its answer cannot be read. Such a world lasts two minutes longer.
+    """
     outside = Outside(world)
-    gateway, mailer = SimulatedGateway(outside), SimulatedMailer(outside)
+    gateway, mailer = SimulatedGateway(world, outside, garbled), SimulatedMailer(outside)
     services = Services(world, system.services(), {Gateway: gateway.provide, Mailer: mailer.provide})
     customers = Customers(world, services, system.service("order"), orders)
     services.start({name: world.random.randint(1, 2) for name in PAIRS})
@@ -27,5 +32,8 @@ def scenario(world: World, orders: int = ORDERS) -> list[str]:
     world.faults = CALM
     world.broker.restart()
     services.settle(600)
+    if gateway.garbled:
+        world.sleep(UNANSWERED)
+        services.settle(600)
     truth = Truth(world.kafka(services.settings()), services.contracts, world.folder)
     return list(truth.violations(customers.requests, gateway, mailer))

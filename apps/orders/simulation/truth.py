@@ -10,7 +10,7 @@ from typing import Any
 
 from millstream.contracts import Contracts
 from millstream.contracts.headers import envelope_from
-from millstream.declare import Topic
+from millstream.declare import Topic, key_of
 from millstream.kafka import Kafka
 from millstream.operate.verify import Auditor
 from orders import contracts as declared
@@ -42,7 +42,8 @@ class Truth:
         self._auditor = Auditor(invariants)
         self.events: defaultdict[type, list[tuple[str, Any]]] = defaultdict(list)
         """By class, with the id of each."""
-        self.dead: list[str] = []
+        self.dead: list[tuple[str, str]] = []
+        """The key of each dead letter, and its headers."""
         for topic in TOPICS:
             decode = contracts.decoder([topic]).decode
             for batch in kafka.read_to_end(topic.name):
@@ -53,13 +54,13 @@ class Truth:
                     self.events[type(event)].append((envelope.id, event))
             for batch in kafka.read_to_end(topic.dead_letters):
                 for message in batch:
-                    reason = dict(message.headers() or ())
-                    self.dead.append(f"{topic.dead_letters}: {reason}")
+                    told = f"{topic.dead_letters}: {dict(message.headers() or ())}"
+                    self.dead.append(((message.key() or b"").decode(), told))
 
     def violations(self, requests: list[Request], gateway: SimulatedGateway, mailer: SimulatedMailer) -> Iterator[str]:
         """What is not as it must be: first what the log itself shows, then what others remember otherwise."""
         yield from self.audited()
-        yield from (f"dead letter: {letter}" for letter in self.dead)
+        yield from (f"dead letter: {told}" for key, told in self.dead if key not in gateway.garbled)
         yield from self._requests(requests)
         yield from self._money(gateway)
         yield from self._stock()
@@ -73,7 +74,7 @@ class Truth:
     def _requests(self, requests: list[Request]) -> Iterator[str]:
         for asked, written in ((OrderCreated, OrderCreated), (RequestReturn, ReturnAccepted)):
             wanted = {request.id for request in requests if isinstance(request.events[0], asked)}
-            found = {event.order_id if written is OrderCreated else event.return_id for _, event in self.events[written]}
+            found = {key_of(event) for _, event in self.events[written]}
             if wanted != found:
                 yield f"asked for and not written down, or the other way round: {sorted(wanted ^ found)}"
 
@@ -98,7 +99,6 @@ class Truth:
         expected: Counter[str] = Counter()
         for event in {event.delivery_id: event for _, event in self.events[StockProduct]}.values():
             expected[event.product] += event.quantity
-        kept = {event.return_id for _, event in self.events[ReturnCompleted]}
         returned = {event.return_id for _, event in self.events[ReturnCompleted]}
         for event in {event.return_id: event for _, event in self.events[ReturnAccepted]}.values():
             if event.return_id in returned:
@@ -118,12 +118,11 @@ class Truth:
         if due != set(mailer.mails):
             yield f"mails due and not sent, or the other way round: {sorted(due ^ set(mailer.mails))}"
         # An event that waits for its next attempt keeps those behind it waiting: what came first is told first.
-        order = {f"<{id}@orders.shop.example>": event for id, event in self.events[MailDue]}
-        arrived = [order[id] for id in mailer.mails if id in order]
+        mails = {f"<{id}@orders.shop.example>": event for id, event in self.events[MailDue]}
         told: set[str] = set()
-        for mail in arrived:
+        for mail in (mails[id] for id in mailer.mails if id in mails):
             if mail.kind == "created" and mail.about in told:
-                yield f"order {mail.about} was told how it ended before it was told that it is created"
+                yield f"the customer of order {mail.about} was told how it ended before that it is created"
             told.add(mail.about)
 
     def _rows(self) -> Iterator[str]:
