@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import ElectionType, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from millstream.kafka import connect
+from millstream.settings import Settings
 from millstream.testing.apache import ApacheKafka
 from millstream.testing.child import wait_until
 
@@ -22,6 +24,9 @@ def test_writing_goes_on_without_one_of_three_nodes(tmp_path: Path):
             return [len(p.replicas) for p in admin.list_topics("t", 30).topics["t"].partitions.values()]
 
         wait_until(lambda: replicas() == [3, 3, 3], seconds=30, what="the asked broker knows the topic")
+        ours = connect(Settings(bootstrap_servers=kafka.bootstrap)).admin()
+        partitions = [("t", number) for number in range(3)]
+        assert set(ours.end_offsets(partitions).values()) == {0}
         kafka.kill(2)
         producer = Producer({**config, "acks": "all"})
         failures: list[object] = []
@@ -31,3 +36,7 @@ def test_writing_goes_on_without_one_of_three_nodes(tmp_path: Path):
         assert failures == [None, None, None]
         kafka.restart(2)
         assert len(admin.list_topics(timeout=30).brokers) == 3
+        # Its leaders are of another epoch by now, and those who asked before still get an answer.
+        admin.elect_leaders(ElectionType.PREFERRED, None).result(30)
+        assert set(ours.end_offsets(partitions).values()) == {1}
+        ours.close()

@@ -38,6 +38,7 @@ class ClusterAdmin:
 
     def __init__(self, settings: Settings, client_id: str) -> None:
         self._settings = settings
+        self._client_id = client_id
         self._reading = properties.reader(settings, client_id, "read_committed")
         # Kept for the whole life of this object: an AdminClient that is dropped takes its pending answers with it.
         self._native = made(AdminClient, properties.client(settings, client_id) | settings.kafka)
@@ -162,10 +163,15 @@ class ClusterAdmin:
 
         def ask(left: float) -> dict[TopicPartition, int]:
             futures = self._native.list_offsets(wanted, isolation_level=level, request_timeout=left)
-            return {
-                (entry.topic, entry.partition): self._answer(future, doing, left).offset
-                for entry, future in futures.items()
-            }
+            try:
+                return {
+                    (entry.topic, entry.partition): self._answer(future, doing, left).offset
+                    for entry, future in futures.items()
+                }
+            except Unavailable as unavailable:
+                if _knows_old_leaders(unavailable):
+                    self._begin_anew()
+                raise
 
         return once_settled(ask, timeout)
 
@@ -178,6 +184,13 @@ class ClusterAdmin:
 
     def close(self) -> None:
         self._native.__exit__(None, None, None)
+
+    def _begin_anew(self) -> None:
+        """A client that remembers the leaders of before asks with their epochs for ever: librdkafka looks for new
+        leaders when one is gone, not when it came back under another epoch."""
+        before = self._native
+        self._native = made(AdminClient, properties.client(self._settings, self._client_id) | self._settings.kafka)
+        before.__exit__(None, None, None)
 
     def _metadata(self, timeout: float) -> ClusterMetadata:
         try:
@@ -192,6 +205,12 @@ class ClusterAdmin:
             return future.result(timeout + 5.0)
         except (KafkaException, TimeoutError) as raised:
             raise fault(raised, doing) from raised
+
+
+def _knows_old_leaders(unavailable: Unavailable) -> bool:
+    cause = unavailable.__cause__
+    codes = (KafkaError.FENCED_LEADER_EPOCH, KafkaError.UNKNOWN_LEADER_EPOCH)
+    return isinstance(cause, KafkaException) and kafka_error(cause).code() in codes
 
 
 def _error_of(future: "Future[Any]", timeout: float) -> KafkaError | None:
