@@ -18,8 +18,8 @@ from millstream.testing.simulation.services import Services
 from orders.contracts import CancelOrder, MailDue, OrderCreated, OrderLine, RequestReturn, StockProduct
 
 PRODUCTS = 20
-DELIVERED = 150
-"""Of each product at the beginning: not enough for everybody."""
+DELIVERED = 0.6
+"""Of each product at the beginning, for each order: not enough for everybody."""
 SECONDS = 4.0
 """In which all that is wanted is asked for."""
 
@@ -74,7 +74,7 @@ class Customers:
 
 def planned(random: Random, orders: int) -> list[Request]:
     """Everything that will be asked for."""
-    requests = [_delivery(random, number) for number in range(PRODUCTS)]
+    requests = [_delivery(random, number, int(DELIVERED * orders)) for number in range(PRODUCTS)]
     for _ in range(orders):
         order = _order(random)
         requests.append(order)
@@ -85,9 +85,9 @@ def planned(random: Random, orders: int) -> list[Request]:
     return requests
 
 
-def _delivery(random: Random, number: int) -> Request:
+def _delivery(random: Random, number: int, quantity: int) -> Request:
     delivery_id, product = _id(random), f"p-{number}"
-    delivery = StockProduct(product=product, name=product, quantity=DELIVERED, delivery_id=delivery_id)
+    delivery = StockProduct(product=product, name=product, quantity=quantity, delivery_id=delivery_id)
     return Request(0.0, delivery_id, (delivery,))
 
 

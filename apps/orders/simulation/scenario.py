@@ -16,7 +16,7 @@ PAIRS = ("order", "inventory", "payment", "shipping", "email")
 """Services that may have two instances."""
 
 
-def scenario(world: World, orders: int = ORDERS, garbled: float = 0.005) -> list[str]:
+def scenario(world: World, orders: int = ORDERS, garbled: float = 0.002) -> list[str]:
     """What is wrong when `orders` orders have ended in a world with faults. Raises TimeoutError if they do not end.
 
     - `garbled`: the chance of a refund that its answer cannot be read. Such a world lasts two minutes longer.

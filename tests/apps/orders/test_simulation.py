@@ -4,15 +4,11 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Set
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from millstream.kafka import Offsets
-from millstream.runtime.transaction import ExactlyOnce, Member
-from millstream.runtime.watermark import Watermark
 from millstream.testing.simulation import ROUGH, World
 from orders.simulation import scenario
 
@@ -45,35 +41,6 @@ def test_the_same_seed_tells_the_same_story_in_any_process():
         return outcome["digest"]
 
     assert digest("1") == digest("2")
-
-
-def test_offsets_that_commit_before_the_transaction_are_found_out(monkeypatch: pytest.MonkeyPatch):
-    def early(self: ExactlyOnce, consumer: Member, offsets: Offsets, metadata: Any = None) -> None:
-        consumer.commit(offsets, metadata)
-        self._producer.commit()
-
-    monkeypatch.setattr(ExactlyOnce, "commit", early)
-    assert found_out()
-
-
-def test_a_position_that_skips_what_is_not_done_is_found_out(monkeypatch: pytest.MonkeyPatch):
-    def hasty(self: Watermark, finished: Set[int], mark: str = "") -> tuple[int, str]:
-        return self._end, f"#{mark}" if mark else ""
-
-    monkeypatch.setattr(Watermark, "progress", hasty)
-    assert found_out()
-
-
-def found_out() -> bool:
-    """Whether a mistake that was planted shows in one of some seeds."""
-    for seed in range(20):
-        with World(seed, ROUGH) as world:
-            try:
-                if scenario(world, orders=50):
-                    return True
-            except TimeoutError:
-                return True
-    return False
 
 
 @pytest.mark.long
