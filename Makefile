@@ -17,10 +17,10 @@ run: $(VENV)/run.stamp ## bring the whole order system up, with customers who or
 	@$(BIN)/millstream up --with shoppers
 
 test: $(VENV)/dev.stamp ## the tests that need nothing but Python
-	@$(BIN)/pytest -m "not real and not long" $(SIDE_BY_SIDE) $(ARGS)
+	@$(BIN)/pytest -m "not real and not long and not slow" $(SIDE_BY_SIDE) $(ARGS)
 
-test-all: $(VENV)/dev.stamp ## the tests against Apache Kafka and the rest that is real
-	@$(BIN)/pytest -m "real and not long" $(ARGS)
+test-all: $(VENV)/dev.stamp ## the tests against Apache Kafka and the rest that is real, and those that take their time
+	@$(BIN)/pytest -m "(real or slow) and not long" $(ARGS)
 
 simulate: $(VENV)/dev.stamp ## the order system in simulated worlds where everything goes wrong (ARGS="--seeds 2000")
 	@$(BIN)/millstream simulate orders $(ARGS)

@@ -20,6 +20,8 @@ from millstream.patterns.aggregate import Version, history, rebuild, state_at
 from millstream.testing.child import end, wait_until
 from millstream.testing.plugin import Cluster
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def bank(cluster: Cluster) -> Iterator[Bank]:

@@ -17,6 +17,8 @@ from millstream.declare import Kind, Service, seconds
 from millstream.testing.child import end, wait_until
 from millstream.testing.plugin import Cluster
 
+pytestmark = pytest.mark.slow
+
 Make = Callable[..., TripsRig]
 
 COMMANDS = {

@@ -22,6 +22,8 @@ from millstream.testing.child import end, wait_until
 from millstream.testing.local import LocalKafka
 from millstream.testing.plugin import Cluster
 
+pytestmark = pytest.mark.slow
+
 
 def rig_on(cluster: Cluster | LocalKafka, folder: Path, **options: Any) -> EffectRig:
     rig = EffectRig(cluster.bootstrap, folder, **options)

@@ -5,6 +5,8 @@ from tests.runtime.effect_world import till
 
 from millstream.testing.simulation import ROUGH
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("seed", range(30))
 def test_each_charge_has_one_outcome_in_the_order_of_its_card(seed: int):

@@ -19,6 +19,8 @@ from millstream.testing.simulation import ROUGH, World
 from orders.contracts import OrderCancelled
 from orders.simulation import scenario
 
+pytestmark = pytest.mark.slow
+
 
 def offsets_before_the_transaction(planted: pytest.MonkeyPatch) -> None:
     """What dies between the two has done nothing, and is not done again."""

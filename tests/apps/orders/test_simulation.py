@@ -12,6 +12,8 @@ import pytest
 from millstream.testing.simulation import ROUGH, World
 from orders.simulation import scenario
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 
 

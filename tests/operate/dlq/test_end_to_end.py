@@ -33,6 +33,8 @@ from millstream.operate.dlq.system import Origins
 from millstream.testing.child import wait_until
 from millstream.testing.plugin import Cluster
 
+pytestmark = pytest.mark.slow
+
 
 @dataclass
 class Case:

@@ -17,6 +17,8 @@ from millstream.operate.dlq.clerk import Clerk, Done, Person
 from millstream.testing.child import end, last_lines, spawn, wait_until
 from millstream.testing.plugin import Cluster
 
+pytestmark = pytest.mark.slow
+
 LETTERS = 120
 ANN, BOB = Person("ann@desk", "test"), Person("bob@desk", "test")
 
