@@ -18,7 +18,8 @@ from millstream.contracts.cloudevents import headers_in, structured
 from millstream.contracts.headers import metadata
 from millstream.declare import Alias, Envelope, Event, Service, Topic, Value, upcasts
 from millstream.errors import DeclarationError, DecodeError
-from millstream.kafka import TopicSpec, connect
+from millstream.kafka import connect
+from millstream.operate.assembly import topics_of
 from millstream.operate.documents.whole import whole_example, whole_schema
 from millstream.runtime.kafka_worker import KafkaWorker
 from millstream.settings import Settings
@@ -252,7 +253,7 @@ def test_a_handler_gets_what_a_foreign_producer_sent(
     service, arrivals, stock, seen = moved
     kafka = connect(Settings(bootstrap_servers=shared_kafka.bootstrap), service.name)
     admin = kafka.admin()
-    admin.ensure_topics([TopicSpec(name, 1) for name in (arrivals.name, stock.name, arrivals.dead_letters)])
+    admin.ensure_topics(topics_of(service))
     producer = kafka.producer()
     said = whole(type="com.example.arrived", data={"parcel": "p-1"}, traceparent=TRACE)
     producer.produce(arrivals.name, said, b"p-1", [CONTENT_TYPE])

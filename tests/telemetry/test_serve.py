@@ -48,9 +48,9 @@ def test_health_answers_200_or_503_and_says_why(server, health):
 
 
 def test_metrics_are_what_prometheus_reads(server):
-    metrics.EVENTS.labels("shipping", "schedule", "orders.events", "done").inc(200)
-    metrics.HANDLER_SECONDS.labels("shipping", "schedule").observe_many(0.002, 200)
-    metrics.describe_build("shipping", 0)
+    metrics.EVENTS.labels("observed", "schedule", "orders.events", "done").inc(200)
+    metrics.HANDLER_SECONDS.labels("observed", "schedule").observe_many(0.002, 200)
+    metrics.describe_build("observed", 0)
     status, body = get(f"{server.url}/metrics")
     assert status == 200
     found = {
@@ -58,12 +58,12 @@ def test_metrics_are_what_prometheus_reads(server):
         for family in text_string_to_metric_families(body.decode())
         for sample in family.samples
     }
-    assert found["millstream_events_total", "shipping", None] == 200
-    assert found["millstream_handler_seconds_bucket", "shipping", "0.001"] == 0
-    assert found["millstream_handler_seconds_bucket", "shipping", "0.0025"] == 200
-    assert found["millstream_handler_seconds_count", "shipping", None] == 200
-    assert found["millstream_handler_seconds_sum", "shipping", None] == pytest.approx(0.4)
-    assert found["millstream_build_info", "shipping", None] == 1
+    assert found["millstream_events_total", "observed", None] == 200
+    assert found["millstream_handler_seconds_bucket", "observed", "0.001"] == 0
+    assert found["millstream_handler_seconds_bucket", "observed", "0.0025"] == 200
+    assert found["millstream_handler_seconds_count", "observed", None] == 200
+    assert found["millstream_handler_seconds_sum", "observed", None] == pytest.approx(0.4)
+    assert found["millstream_build_info", "observed", None] == 1
 
 
 def test_other_paths_are_404(server):
@@ -124,4 +124,4 @@ def test_a_heart_that_stops_is_noticed():
 
 def test_a_histogram_refuses_wrong_labels():
     with pytest.raises(ValueError, match="service, handler"):
-        metrics.HANDLER_SECONDS.labels("shipping")
+        metrics.HANDLER_SECONDS.labels("observed")

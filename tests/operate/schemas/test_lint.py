@@ -92,8 +92,8 @@ def test_all_partitions_together_have_a_bound(millstream: Millstream, sad: Path)
     with (sad / "pyproject.toml").open("a") as file:
         file.write("[tool.millstream.lint]\npartitions_of_system = 10\n")
     said = millstream("schemas", "lint").stdout
-    # The topic, its dead letters, the read model, and the two that are only written.
-    assert "the system\n  partitions: 312 partitions on 5 topics, and the bound is 10" in said
+    # The topic, its dead letters, the read model, what is parked and redriven, and the two that are only written.
+    assert "the system\n  partitions: 512 partitions on 7 topics, and the bound is 10" in said
 
 
 @pytest.mark.parametrize("system", ["orders.system:system", "temperature.system:system"])
