@@ -18,8 +18,9 @@ from millstream.testing.simulation.services import Services
 from orders.contracts import CancelOrder, MailDue, OrderCreated, OrderLine, RequestReturn, StockProduct
 
 PRODUCTS = 20
-DELIVERED = 0.6
-"""Of each product at the beginning, for each order: not enough for everybody."""
+DELIVERED = 0.8
+"""Of each product at the beginning, for each order: not enough for everybody, and enough that the goods of a return
+that is refused can be withdrawn again; else it waits for a person, and does not end."""
 SECONDS = 4.0
 """In which all that is wanted is asked for."""
 
@@ -35,9 +36,9 @@ class Request(NamedTuple):
 class Customers:
     """What all of them ask for, and which requests were answered. `orders` is how many orders they place."""
 
-    def __init__(self, world: World, services: Services, web: Service, orders: int) -> None:
+    def __init__(self, world: World, services: Services, web: Service, orders: int, delivered: float) -> None:
         self._world, self._services, self._web = world, services, web
-        self.requests = planned(world.random, orders)
+        self.requests = planned(world.random, orders, delivered)
         self._open = {request.id: request for request in self.requests}
 
     @property
@@ -72,9 +73,9 @@ class Customers:
                 return
 
 
-def planned(random: Random, orders: int) -> list[Request]:
+def planned(random: Random, orders: int, delivered: float) -> list[Request]:
     """Everything that will be asked for."""
-    requests = [_delivery(random, number, int(DELIVERED * orders)) for number in range(PRODUCTS)]
+    requests = [_delivery(random, number, int(delivered * orders)) for number in range(PRODUCTS)]
     for _ in range(orders):
         order = _order(random)
         requests.append(order)

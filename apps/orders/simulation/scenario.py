@@ -4,7 +4,7 @@ from millstream.testing.simulation import CALM, World
 from millstream.testing.simulation.services import Services
 from orders.email.service import Mailer
 from orders.payment.gateway import Gateway
-from orders.simulation.customers import Customers
+from orders.simulation.customers import DELIVERED, Customers
 from orders.simulation.outside import GOOD, Outside, SimulatedGateway, SimulatedMailer
 from orders.simulation.truth import Truth
 from orders.system import system
@@ -16,15 +16,16 @@ PAIRS = ("order", "inventory", "payment", "shipping", "email")
 """Services that may have two instances."""
 
 
-def scenario(world: World, orders: int = ORDERS, garbled: float = 0.002) -> list[str]:
+def scenario(world: World, orders: int = ORDERS, garbled: float = 0.002, delivered: float = DELIVERED) -> list[str]:
     """What is wrong when `orders` orders have ended in a world with faults. Raises TimeoutError if they do not end.
 
     - `garbled`: the chance of a refund that its answer cannot be read. Such a world lasts two minutes longer.
+    - `delivered`: goods of each product for each order.
     """
     outside = Outside(world)
     gateway, mailer = SimulatedGateway(world, outside, garbled), SimulatedMailer(outside)
     services = Services(world, system.services(), {Gateway: gateway.provide, Mailer: mailer.provide})
-    customers = Customers(world, services, system.service("order"), orders)
+    customers = Customers(world, services, system.service("order"), orders, delivered)
     services.start({name: world.random.randint(1, 2) for name in PAIRS})
     world.process("web", customers.serve)
     world.until(lambda: customers.done, 600, "the customers to have asked for everything", every=0.5)

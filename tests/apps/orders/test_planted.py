@@ -90,7 +90,7 @@ class Planted(NamedTuple):
     def world(self, seed: int) -> list[str]:
         """What is wrong in the end."""
         with World(seed, ROUGH._replace(stumble=self.stumble)) as world:
-            return scenario(world, orders=50, garbled=self.garbled)
+            return scenario(world, orders=50, garbled=self.garbled, delivered=0.6)
 
     def shows(self, wrong: list[str]) -> bool:
         """Whether something is wrong because of it."""
