@@ -3,12 +3,12 @@
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 from rich.console import Console
 
 from bench.measure import Comparison, alternate
+from bench.outputs import committed_rate
 from bench.workload import OrderPlaced, OrderPriced, orders, placed, priced
 from millstream.contracts import Contracts, Registry, edge_id, header_writer
 from millstream.kafka import Kafka, TopicSpec, connect
@@ -16,7 +16,6 @@ from millstream.settings import load_settings
 from millstream.testing.local import LocalKafka
 
 EVENTS = 150_000
-_PATIENCE = 60.0
 
 
 def run(console: Console, rounds: int) -> Comparison:
@@ -34,7 +33,7 @@ def run(console: Console, rounds: int) -> Comparison:
             arguments = [local.bootstrap, local.registry, name, output, last or str(EVENTS)]
             process = subprocess.Popen([sys.executable, "-m", module, *arguments])
             try:
-                return _rate(kafka, output)
+                return committed_rate(kafka, output, EVENTS)
             finally:
                 process.terminate()
                 process.wait(15)
@@ -61,20 +60,3 @@ def _fill(kafka: Kafka, registry: str) -> None:
         producer.produce(placed.name, contracts.encode(order), order.order_id.encode(), headers(id, id, None, None))
     producer.flush(60)
     producer.close()
-
-
-def _rate(kafka: Kafka, output: str) -> float:
-    """Watches committed outputs grow; markers of transactions are few among so many records."""
-    admin = kafka.admin()
-    partitions = [(output, number) for number in range(6)]
-    first: tuple[float, int] | None = None
-    deadline = time.monotonic() + _PATIENCE
-    while time.monotonic() < deadline:
-        there = sum(admin.end_offsets(partitions).values())
-        now = time.monotonic()
-        if first is None and there:
-            first = (now, there)
-        if first is not None and there >= EVENTS:
-            return (there - first[1]) / (now - first[0])
-        time.sleep(0.02)  # between two looks at what grows
-    raise TimeoutError(f"{output} did not reach {EVENTS:,} records in {_PATIENCE:g} s")

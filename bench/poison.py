@@ -10,6 +10,7 @@ import msgspec
 from rich.console import Console
 
 from bench.measure import Comparison, alternate
+from bench.outputs import committed_rate
 from bench.workload import OrderPlaced, OrderPriced, orders, placed, priced
 from millstream.contracts import Contracts, Registry, edge_id, header_writer
 from millstream.kafka import Kafka, TopicSpec, connect
@@ -37,7 +38,7 @@ def run(console: Console, rounds: int) -> Comparison:
             arguments = [local.bootstrap, local.registry, name, output, folder, poisonous]
             process = subprocess.Popen([sys.executable, "-m", "bench.poisoned", *arguments])
             try:
-                rate = _rate(kafka, output)
+                rate = committed_rate(kafka, output, EVENTS - EVENTS // _KEYS, patience=_PATIENCE)
                 _check_order(kafka, contracts, output)
                 return rate
             finally:
@@ -67,24 +68,6 @@ def _fill(kafka: Kafka, contracts: Contracts) -> None:
         producer.produce(placed.name, contracts.encode(order), order.order_id.encode(), headers(id, id, None, None))
     producer.flush(60)
     producer.close()
-
-
-def _rate(kafka: Kafka, output: str) -> float:
-    """From the first committed output until those of all other keys can be there."""
-    admin = kafka.admin()
-    partitions = [(output, number) for number in range(priced.partitions)]
-    all_others = EVENTS - EVENTS // _KEYS
-    first: tuple[float, int] | None = None
-    deadline = time.monotonic() + _PATIENCE
-    while time.monotonic() < deadline:
-        there = sum(admin.end_offsets(partitions).values())
-        now = time.monotonic()
-        if first is None and there:
-            first = (now, there)
-        if first is not None and there >= all_others:
-            return (there - first[1]) / (now - first[0])
-        time.sleep(0.02)  # between two looks at what grows
-    raise TimeoutError(f"{output} did not reach {all_others:,} records in {_PATIENCE:g} s")
 
 
 def _check_order(kafka: Kafka, contracts: Contracts, output: str) -> None:

@@ -89,10 +89,10 @@ class FirstOrder:
     """The dataclass of the first shop's order."""
 
     orderId: str  # noqa: N815 as in its schema
-    customerId: str  # noqa: N815
+    customerId: str  # noqa: N815 as in its schema
     items: list[str]
-    totalAmount: float  # noqa: N815
-    createdAt: int  # noqa: N815
+    totalAmount: float  # noqa: N815 as in its schema
+    createdAt: int  # noqa: N815 as in its schema
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -124,11 +124,11 @@ def new_order(found: Mapping[str, Any]) -> Order:
 
 
 class FirstModel(pydantic.BaseModel):
-    orderId: str  # noqa: N815
-    customerId: str  # noqa: N815
+    orderId: str  # noqa: N815 as in its schema
+    customerId: str  # noqa: N815 as in its schema
     items: list[str]
-    totalAmount: float  # noqa: N815
-    createdAt: int  # noqa: N815
+    totalAmount: float  # noqa: N815 as in its schema
+    createdAt: int  # noqa: N815 as in its schema
 
 
 class LineModel(pydantic.BaseModel):

@@ -122,7 +122,7 @@ def latency(client: "Client", topic: str, per_second: int, seconds: float) -> Re
         for number in range(warm + count):
             ahead = began + number / per_second - time.perf_counter()
             if ahead > 0:
-                time.sleep(ahead)
+                time.sleep(ahead)  # the pace is what is asked for
             producer.produce(topic, b"%d" % time.perf_counter_ns())
             producer.poll(0)
         producer.flush(_PATIENCE)
@@ -151,7 +151,7 @@ def idle(client: "Client", topic: str, consumers: int, seconds: float, per_secon
                 producer.poll(0)
             for reader in readers:
                 reader.poll(0)
-            time.sleep(1 / per_second if per_second else 0.05)
+            time.sleep(1 / per_second if per_second else 0.05)  # the pace of records, or of looking at idle readers
     for reader in readers:
         reader.close()
     return window

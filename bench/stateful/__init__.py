@@ -3,13 +3,13 @@
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
 
 from bench.measure import Bound, Comparison
+from bench.outputs import committed_rate
 from bench.stateful.peers import interpreter
 from bench.stateful.workload import PARTITIONS, CustomerOrdered, CustomerSpent, Spending, ordered, orders, spent
 from millstream.contracts import Contracts, Registry, edge_id, header_writer
@@ -21,7 +21,7 @@ EVENTS = 100_000
 FASTER_THAN_BY_HAND, FASTER_THAN_QUIX = 1.5, 4.0
 _ENOUGH_SECONDS = 20.0
 """A side that is slow is watched for so long; its rate needs no more."""
-_START_SECONDS = 60.0
+_PATIENCE = 90.0
 
 
 def run(console: Console, rounds: int) -> list[Comparison | Bound]:
@@ -46,7 +46,7 @@ def run(console: Console, rounds: int) -> list[Comparison | Bound]:
                 with (folder / f"{run}.log").open("wb") as log:
                     process = subprocess.Popen([*command, run, output, last or state], stdout=log, stderr=log)
                     try:
-                        return _rate(kafka, output, process)
+                        return committed_rate(kafka, output, EVENTS, patience=_PATIENCE, enough=_ENOUGH_SECONDS)
                     except TimeoutError as error:
                         raise TimeoutError(f"{error}\n{(folder / f'{run}.log').read_text()[-2_000:]}") from None
                     finally:
@@ -88,24 +88,3 @@ def _fill(kafka: Kafka, registry: str) -> None:
         producer.produce(ordered.name, contracts.encode(order), order.customer_id.encode(), headers(id, id, None, None))
     producer.flush(60)
     producer.close()
-
-
-def _rate(kafka: Kafka, output: str, process: "subprocess.Popen[bytes]") -> float:
-    """Watches committed outputs grow; markers of transactions are few among so many records."""
-    admin = kafka.admin()
-    partitions = [(output, number) for number in range(PARTITIONS)]
-    first: tuple[float, int] | None = None
-    now, there = time.monotonic(), 0
-    deadline = now + _START_SECONDS
-    while time.monotonic() < deadline and process.poll() is None:
-        there = sum(admin.end_offsets(partitions).values())
-        now = time.monotonic()
-        if first is None and there:
-            first = (now, there)
-            deadline = now + _ENOUGH_SECONDS
-        if first is not None and there >= EVENTS:
-            return (there - first[1]) / (now - first[0])
-        time.sleep(0.02)  # between two looks at what grows
-    if first is None or now == first[0]:
-        raise TimeoutError(f"{output} has {0 if first is None else first[1]} records, and no more in time")
-    return (there - first[1]) / (now - first[0])

@@ -1,23 +1,14 @@
 """What every side does: an order of ~250 bytes comes in, what its customer has spent is kept, and goes out."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
-from decimal import Decimal
-from typing import Annotated
+from datetime import datetime
 
-from millstream import Event, Scale, Topic, Value
+import msgspec
 
-Money = Annotated[Decimal, Scale(18, 4)]
-PARTITIONS = 6
-CUSTOMERS = 6_151
-
-
-class Line(Value, namespace="bench"):
-    """One line of an order."""
-
-    product: str
-    quantity: int
-    unit_price: Money
+from bench import workload
+from bench.outputs import PARTITIONS
+from bench.workload import Line, Money
+from millstream import Event, Topic, Value
 
 
 class CustomerOrdered(Event, key="customer_id", namespace="bench"):
@@ -53,21 +44,5 @@ spent = Topic("bench.spent", CustomerSpent, partitions=PARTITIONS)
 
 
 def orders(count: int) -> Iterator[CustomerOrdered]:
-    """`count` orders, no two alike, the same in every run."""
-    start = datetime(2011, 11, 14, 8, tzinfo=UTC)
-    for number in range(count):
-        yield CustomerOrdered(
-            customer_id=f"c-{number * 31 % CUSTOMERS:05d}",
-            order_id=f"5760{number:08d}",
-            country="United Kingdom",
-            placed_at=start + timedelta(milliseconds=731 * number),
-            lines=tuple(
-                Line(
-                    product=f"{22000 + (number * 7 + line * 13) % 3000}",
-                    quantity=1 + (number + line) % 24,
-                    unit_price=Decimal(85 + (number * 3 + line * 17) % 2000).scaleb(-2),
-                )
-                for line in range(3)
-            ),
-            note="please leave it with the neighbour at number 12, thank you",
-        )
+    """`count` orders, no two alike, the same in every run: those of the other benchmarks, by customer."""
+    return (CustomerOrdered(**msgspec.structs.asdict(order)) for order in workload.orders(count))

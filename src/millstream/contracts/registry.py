@@ -125,7 +125,7 @@ class Registry:
             wait = pause * random.uniform(0.5, 1.0)  # noqa: S311 only spreads the load
             if time.monotonic() + wait >= deadline:
                 raise RegistryUnavailable(f"no answer from {self} within {self._patience:g} s: {problem}")
-            time.sleep(wait)
+            time.sleep(wait)  # before the registry is asked again
             pause = min(2 * pause, 1.0)
 
     def __repr__(self) -> str:

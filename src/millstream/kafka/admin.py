@@ -80,7 +80,7 @@ class ClusterAdmin:
                 raise Unavailable(
                     f"Topics without a leader after {timeout:g} s: {', '.join(waiting)}. Are brokers down?"
                 )
-            time.sleep(0.05)
+            time.sleep(0.05)  # between two looks
         return made
 
     def _create(self, specs: Sequence[TopicSpec], brokers: int, deadline: float) -> list[str]:
@@ -105,7 +105,7 @@ class ClusterAdmin:
                     continue
                 del pending[name]
             if pending:
-                time.sleep(0.2)
+                time.sleep(0.2)  # before brokers are asked again
         return made
 
     def _not_ready(self, wanted: Mapping[str, TopicSpec]) -> list[str]:

@@ -102,7 +102,7 @@ class GroupConsumer:
                 # A partition that was assigned a moment ago refuses until its fetcher has started.
                 if kafka_error(raised).code() != KafkaError._STATE or time.monotonic() > deadline:
                     raise fault(raised, f"seeking {target.topic}[{target.partition}] to {target.offset}") from raised
-                time.sleep(0.01)
+                time.sleep(0.01)  # until it may have started
 
     def rewind(self, timeout: float = 10.0) -> None:
         committed = self.committed(self.assignment(), timeout)
@@ -157,7 +157,7 @@ class GroupConsumer:
             hopeless = not isinstance(failure, Unavailable) or error.code() in REBALANCING
             if hopeless or time.monotonic() > deadline:
                 raise failure
-            time.sleep(0.05)
+            time.sleep(0.05)  # before it is tried again
 
     def _try_commit(self, entries: list[Native]) -> KafkaError | None:
         try:

@@ -34,7 +34,7 @@ def once_settled(ask: Callable[[float], T], timeout: float) -> T:
             left = began + timeout - time.monotonic() - PAUSE
             if left < SHORTEST or time.monotonic() - began > patience:
                 raise
-            time.sleep(PAUSE)
+            time.sleep(PAUSE)  # the cluster needs a moment to agree
 
 
 def wait_for_transactions(kafka: Kafka, partitions: Sequence[TopicPartition], patience: float) -> None:
@@ -55,6 +55,6 @@ def wait_for_transactions(kafka: Kafka, partitions: Sequence[TopicPartition], pa
                     f"A transaction on one of {topics} has been open for {patience:g} s. Its holder may hang; it ends "
                     "when transaction.timeout.ms has passed."
                 )
-            time.sleep(LOOK_AGAIN)
+            time.sleep(LOOK_AGAIN)  # between two looks
     finally:
         admin.close()

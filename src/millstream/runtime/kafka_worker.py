@@ -18,7 +18,7 @@ from millstream.runtime.kafka_calls import kafka_caller
 from millstream.runtime.kafka_place import KafkaPlace
 from millstream.runtime.outbound import Outbound
 from millstream.runtime.parking import ParkedEvent, park
-from millstream.runtime.place import Keeping
+from millstream.runtime.place import Keeping, seconds_until_due
 from millstream.runtime.signs import Signs
 from millstream.runtime.tally import Tally
 from millstream.runtime.timers import FiredTimer, timer_decoder
@@ -155,7 +155,8 @@ class KafkaWorker:
         self._tally.lag(self._consumer)
         try:
             self._do_what_is_due()
-            batch = self._consumer.poll_batch(CHUNK, 0 if self._open else self._idle_seconds())
+            idle = 0 if self._open else seconds_until_due(self._places.values(), _IDLE_SECONDS)
+            batch = self._consumer.poll_batch(CHUNK, idle)
             if self._torn is not None:
                 raise self._torn
             if batch:
@@ -222,10 +223,6 @@ class KafkaWorker:
         return self._failing.first(message, place, failed=error)
 
     # Without an event: parked keys whose turn it is, and timers
-
-    def _idle_seconds(self) -> float:
-        moments = [moment for place in self._places.values() if (moment := place.next_due()) is not None]
-        return max(0.0, min(_IDLE_SECONDS, min(moments) - time.time())) if moments else _IDLE_SECONDS
 
     def _do_what_is_due(self) -> None:
         now = time.time()

@@ -1,6 +1,7 @@
 """One partition of a worker: its timers, and what is parked of it."""
 
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, cast
 
 import msgspec
@@ -95,6 +96,12 @@ class Place:
         self.timers.store.delete(key)
         self.keep()
         return FiredTimer(self._timed, self.partition, timer)
+
+
+def seconds_until_due(places: Iterable[Place], most: float) -> float:
+    """How long a worker may wait for events before one of its places has something to do: 0 for now, at most `most`."""
+    moments = [moment for place in places if (moment := place.next_due()) is not None]
+    return max(0.0, min(most, min(moments) - time.time())) if moments else most
 
 
 class StoreShelf:

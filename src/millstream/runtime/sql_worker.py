@@ -20,6 +20,7 @@ from millstream.runtime.failing import Failing, Stop
 from millstream.runtime.inbound import Inbox
 from millstream.runtime.outbound import Outbound
 from millstream.runtime.outbox import Outbox
+from millstream.runtime.place import seconds_until_due
 from millstream.runtime.positions import read_positions
 from millstream.runtime.signs import Signs
 from millstream.runtime.sql_inbox import forget_old_ids
@@ -121,10 +122,11 @@ class SqlWorker:
             )
             while not stop.is_set():
                 self._signs.beat()
-                messages = self._consumer.poll_batch(min(POLL_RECORDS, self._most), self._idle_seconds())
+                idle = seconds_until_due(self._places.values(), POLL_SECONDS)
+                messages = self._consumer.poll_batch(min(POLL_RECORDS, self._most), idle)
                 if messages:
                     self._work_through(messages, stop)
-                if self._idle_seconds() == 0:
+                if seconds_until_due(self._places.values(), POLL_SECONDS) == 0:
                     self._insist(lambda: self._do_what_is_due(stop), stop)
                 if not messages or self._telling.due:
                     self._tell()
@@ -216,10 +218,6 @@ class SqlWorker:
         if message.topic() == self._redrives:
             return self._failing.redrive(message, place, lambda redrive: redrive.partition() == place.partition)
         return self._failing.first(message, place)
-
-    def _idle_seconds(self) -> float:
-        moments = [moment for place in self._places.values() if (moment := place.next_due()) is not None]
-        return max(0.0, min(POLL_SECONDS, min(moments) - time.time())) if moments else POLL_SECONDS
 
     def _tidy(self) -> None:
         if self._has_inbox and (now := time.monotonic()) > self._tidy_at:
