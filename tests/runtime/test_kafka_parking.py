@@ -15,6 +15,8 @@ from millstream.runtime.redrive import Action
 from millstream.testing.child import wait_until
 from millstream.testing.local import LocalKafka
 
+pytestmark = pytest.mark.slow
+
 Make = Callable[..., DiaryRig]
 
 

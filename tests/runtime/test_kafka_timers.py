@@ -13,6 +13,8 @@ from millstream.declare import Retry, exponential
 from millstream.testing.child import end, wait_until
 from millstream.testing.local import LocalKafka
 
+pytestmark = pytest.mark.slow
+
 Make = Callable[..., DiaryRig]
 
 

@@ -20,6 +20,8 @@ from millstream.testing.child import end, wait_until
 from millstream.testing.local import LocalKafka
 from millstream.testing.postgresql import PostgreSQL
 
+pytestmark = pytest.mark.slow
+
 Make = Callable[..., SqlRig]
 UNTIL_MENDED = Retry(attempts=None, backoff=exponential(0.05, most=0.1))
 

@@ -6,6 +6,8 @@ from tests.operate.dlq.rig import LettersRig
 from millstream.operate.dlq.audit import AUDIT, SPEC
 from millstream.runtime.redrive import Action
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_redrive_is_the_event_itself_for_the_group_that_failed(rig: LettersRig):
     message = rig.order("o-1", 7)

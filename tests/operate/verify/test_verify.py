@@ -20,6 +20,8 @@ from millstream.kafka import Kafka, TopicSpec, connect
 from millstream.settings import Settings
 from millstream.testing.local import LocalKafka
 
+pytestmark = pytest.mark.slow
+
 SHOP = """
     from millstream import Event, System, Topic
     from millstream.declare.invariant import Cases, Causes
