@@ -153,7 +153,8 @@ def test_every_record_is_read_across_segments(clients: Any):
 def test_a_time_is_found_amid_a_compressed_batch(clients: Any, codec: str):
     topic = clients.topic()
     begin = time.time_ns() // 1_000_000 - 100_000
-    producer = clients.producer(compression_type=codec, linger_ms=200)
+    # One batch however slow the machine: only flush ends the lingering.
+    producer = clients.producer(compression_type=codec, linger_ms=10_000)
     for number in range(50):
         producer.produce(topic, f"value {number}", timestamp=begin + number * 10, partition=0)
     assert producer.flush(20) == 0
