@@ -112,6 +112,8 @@ def test_may_be_opened_for_the_first_time_while_somebody_reads_it(tmp_path: Path
     with ThreadPoolExecutor(1) as pool:
         with early.execution_options(**READ_ONLY).connect() as reading:
             assert not inspect(reading).has_table("numbers")
+            # One that reads more than one statement's worth.
+            reading.exec_driver_sql("BEGIN")
             reading.execute(text("SELECT * FROM sqlite_schema"))
             opening = pool.submit(open_database, service, settings)
             with pytest.raises(TimeoutError):

@@ -26,7 +26,8 @@ PAGES_KB = 256
 """What a SQLite connection caches of its file, which the operating system caches too. SQLite's own default is 2 MB."""
 
 READ_ONLY = {"millstream_read_only": True}
-"""Execution options for those that never write: `engine.execution_options(**READ_ONLY)` waits for no writer."""
+"""Execution options for those that never write: `engine.execution_options(**READ_ONLY)` waits for no writer. Each
+statement sees what was committed when it began, as on PostgreSQL."""
 
 SETUP_LOCK = 0x6D696C6C_00000001
 """PostgreSQL advisory lock under which tables are created."""
@@ -144,8 +145,9 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    only_reads = connection.get_execution_options().get("millstream_read_only", False)
-    connection.exec_driver_sql("BEGIN" if only_reads else "BEGIN IMMEDIATE")
+    # A read alone needs no transaction around it, and an idle relay reads twenty times a second.
+    if not connection.get_execution_options().get("millstream_read_only", False):
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 @contextmanager
