@@ -2,7 +2,9 @@
 
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
+from email.headerregistry import HeaderRegistry
 from email.message import EmailMessage
+from email.policy import EmailPolicy
 from email.utils import format_datetime
 
 import httpx
@@ -13,7 +15,6 @@ from millstream import Envelope, Retry, Service, Unsettled, exponential, hours, 
 from millstream.settings import Settings
 from orders.contracts import MailDue
 
-SENDER = "Millstream Orders <orders@shop.example>"
 GUEST = "guest@customers.example"
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
@@ -23,7 +24,25 @@ _templates = Environment(
     loader=PackageLoader("orders.email"),
     undefined=StrictUndefined,
     autoescape=False,  # noqa: S701 plain text, not HTML
+    auto_reload=False,
 )
+
+
+class _Headers(HeaderRegistry):
+    """Makes the class of a header's name once; Python's own registry makes one for each header of each mail."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._made: dict[str, type] = {}
+
+    def __getitem__(self, name: str) -> type:
+        if name not in self._made:
+            self._made[name] = super().__getitem__(name)
+        return self._made[name]
+
+
+_policy = EmailPolicy(header_factory=_Headers())
+_SENDER = _policy.header_factory("From", "Millstream Orders <orders@shop.example>")
 
 
 class Mailer:
@@ -97,8 +116,8 @@ def render(due: MailDue, envelope: Envelope) -> EmailMessage:
         about=due.about, reference=due.reference, amount=f"{due.amount:.2f}", reason=due.reason
     )
     subject, _, body = text.partition("\n")
-    mail = EmailMessage()
-    mail["From"] = SENDER
+    mail = EmailMessage(_policy)
+    mail["From"] = _SENDER
     mail["To"] = _address(due.customer_id)
     # Whatever a customer wrote: a header is one line.
     mail["Subject"] = " ".join(subject.split())
