@@ -21,7 +21,7 @@ PRODUCTS = 20
 DELIVERED = 0.8
 """Of each product at the beginning, for each order: not enough for everybody, and enough that the goods of a return
 that is refused can be withdrawn again; else it waits for a person, and does not end."""
-SECONDS = 4.0
+SECONDS = 2.0
 """In which all that is wanted is asked for."""
 
 

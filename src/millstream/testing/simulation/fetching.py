@@ -12,7 +12,7 @@ from millstream.testing.simulation.network import Connection, HungUp
 from millstream.testing.simulation.records import SimulatedMessage, read_batches
 from millstream.testing.simulation.tasks import Signal, Steps
 
-LONGEST_WAIT_MS = 200
+LONGEST_WAIT_MS = 500
 MOST_WAITING = 1_000
 """Records of one partition that lie here before no more are asked for."""
 OFFSET_OUT_OF_RANGE = 1

@@ -41,11 +41,24 @@ class World(Scheduler):
     def __init__(self, seed: int, faults: Faults = CALM) -> None:
         super().__init__(seed)
         self.seed = seed
-        self.faults = faults
+        self._faults = faults
+        self._weather = 0
         self.processes: list[Process] = []
         self._open = ExitStack()
         self.folder: Path
         self.broker: SimulatedBroker
+
+    @property
+    def faults(self) -> Faults:
+        """What goes wrong, and how often; from when it is set on."""
+        return self._faults
+
+    @faults.setter
+    def faults(self, faults: Faults) -> None:
+        self._faults = faults
+        # What was drawn from other chances does not come any more. Chance has no memory: to draw anew is no delay.
+        self._weather += 1
+        self._draw_misfortunes()
 
     def kafka(self, settings: Settings | None = None, client_id: str = "millstream") -> Kafka:
         """The cluster, for the process that calls: its clients die with it."""
@@ -73,9 +86,7 @@ class World(Scheduler):
         self.folder = Path(self._open.enter_context(temporary))
         with inside():
             self.broker = SimulatedBroker(self, self.folder / "broker")
-        self._misfortune("crash", self._crash_somebody)
-        self._misfortune("freeze", self._freeze_somebody)
-        self._misfortune("broker_crash", self._crash_broker)
+        self._draw_misfortunes()
         return self
 
     def __exit__(
@@ -93,16 +104,23 @@ class World(Scheduler):
             self.wait(lambda: self.actors == [self._test], 1.0)
             self.broker.kill()
 
-    def _misfortune(self, kind: str, strike: Callable[[], None]) -> None:
-        """Let it strike again and again, as often as `faults` has it by then."""
-        mean = getattr(self.faults, kind)
+    def _draw_misfortunes(self) -> None:
+        self._misfortune(self.faults.crash, self._crash_somebody)
+        self._misfortune(self.faults.freeze, self._freeze_somebody)
+        self._misfortune(self.faults.broker_crash, self._crash_broker)
+
+    def _misfortune(self, mean: float, strike: Callable[[], None]) -> None:
+        """Let it strike again and again, every `mean` seconds on average, until other faults are set."""
+        if not mean:
+            return
+        weather = self._weather
 
         def come() -> None:
-            if getattr(self.faults, kind):
+            if weather == self._weather:
                 strike()
-            self._misfortune(kind, strike)
+                self._misfortune(mean, strike)
 
-        self.after(self.random.expovariate(1 / mean) if mean else 1.0, come)
+        self.after(self.random.expovariate(1 / mean), come)
 
     def _crash_somebody(self) -> None:
         if mortal := [process for process in self.processes if process.mortal]:
