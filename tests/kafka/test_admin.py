@@ -106,6 +106,15 @@ def test_ends_depend_on_who_asks(broker, kafka):
     assert admin.end_offsets(partitions, "read_uncommitted") == {(topic, 0): 2, (topic, 1): 0}
 
 
+def test_ends_of_a_topic_that_nobody_made(broker, kafka):
+    topic, missing = broker.topic(1), broker.name("missing")
+    began = broker.clock()
+    for partitions in ([(missing, 0)], [(topic, 0), (missing, 0)]):
+        with pytest.raises(TopicMissing, match=missing):
+            kafka.admin().end_offsets(partitions)
+    assert broker.clock() - began < 9, "two seconds each for a cluster that has not heard of it yet"
+
+
 def test_a_group_that_never_was_has_no_offsets_and_all_of_the_lag(broker, kafka):
     topic, group = broker.topic(2), broker.name("group")
     broker.write(topic, b"0", b"1", partition=1)

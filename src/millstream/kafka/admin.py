@@ -159,13 +159,14 @@ class ClusterAdmin:
         wanted = {Native(*key): latest for key in partitions}
         if not wanted:
             return {}
-        doing = "asking for the ends of partitions"
 
         def ask(left: float) -> dict[TopicPartition, int]:
             futures = self._native.list_offsets(wanted, isolation_level=level, request_timeout=left)
             try:
                 return {
-                    (entry.topic, entry.partition): self._answer(future, doing, left).offset
+                    (entry.topic, entry.partition): self._answer(
+                        future, f"asking where {entry.topic} ends", left
+                    ).offset
                     for entry, future in futures.items()
                 }
             except Unavailable as unavailable:

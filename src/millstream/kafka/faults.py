@@ -28,6 +28,8 @@ REBALANCING = frozenset(
 )
 MISSING = frozenset(
     {
+        # What an AdminClient says where none of the partitions it is asked for has a leader.
+        KafkaError._NOENT,
         KafkaError._UNKNOWN_PARTITION,
         KafkaError._UNKNOWN_TOPIC,
         KafkaError.UNKNOWN_TOPIC_ID,

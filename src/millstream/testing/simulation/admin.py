@@ -74,7 +74,7 @@ class SimulatedAdmin(Client):
     def end_offsets(
         self, partitions: Sequence[TopicPartition], isolation: Isolation = "read_committed", timeout: float = 10.0
     ) -> dict[TopicPartition, int]:
-        doing = "asking for the ends of partitions"
+        doing = "asking for the ends"
         return self.do(self.offsets_at(dict.fromkeys(partitions, AFTER_EVERYTHING), isolation, doing), timeout, doing)
 
     def close(self) -> None:

@@ -92,11 +92,12 @@ class Client:
         while topics:
             answer = yield from self.ask("list_offsets", replica_id=-1, isolation_level=level, topics=topics)
             entries = [(topic.name, entry) for topic in answer.topics for entry in topic.partitions]
-            error = next((entry.error_code for _, entry in entries if entry.error_code), 0)
-            if not error:
+            failed = next(((topic, entry.error_code) for topic, entry in entries if entry.error_code), None)
+            if failed is None:
                 return {(topic, entry.partition_index): entry.offset for topic, entry in entries}
+            topic, error = failed
             if error not in PASSING - {3}:
-                raise fault_of(error, doing)
+                raise fault_of(error, f"{doing} of {topic}")
             yield AGAIN
         return {}
 
