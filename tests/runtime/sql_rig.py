@@ -153,15 +153,15 @@ class SqlRig:
         arguments = json.dumps([self.bootstrap, str(self.folder), self.name, self.database, slot])
         return spawn([sys.executable, "-c", script, arguments], output=output)
 
-    def order(self, *orders: tuple[str, int], id: str | None = None, **fields: Any) -> None:
+    def order(self, *orders: tuple[str, int], id: str | None = None, key: bool = True, **fields: Any) -> None:
         made = [(product, {"product": product, "quantity": n, **fields}) for product, n in orders]
         headers = [] if id is None else [("ce_id", id.encode())]
-        self.send(*[(product, msgspec.json.encode(order)) for product, order in made], headers=headers)
+        self.send(*[(product if key else None, msgspec.json.encode(order)) for product, order in made], headers=headers)
 
-    def send(self, *records: tuple[str, bytes], headers: list[tuple[str, bytes]] | None = None) -> None:
+    def send(self, *records: tuple[str | None, bytes], headers: list[tuple[str, bytes]] | None = None) -> None:
         producer = self.kafka.producer()
         for key, value in records:
-            producer.produce(self.stock.orders.name, value, key.encode(), headers)
+            producer.produce(self.stock.orders.name, value, None if key is None else key.encode(), headers)
         producer.flush()
         producer.close()
 

@@ -9,13 +9,15 @@ from typing import Any
 
 import msgspec
 import pytest
+from tests.runtime.running import Running
 from tests.runtime.sql_rig import SqlRig, running
 
-from millstream.declare import Retry, exponential, minutes, park_key
+from millstream.declare import Kind, Retry, exponential, minutes, park_key, stop
 from millstream.runtime.calling import Given
 from millstream.runtime.redrive import Action
 from millstream.runtime.sql_inbox import once
 from millstream.runtime.tally import Tally
+from millstream.telemetry import metrics
 from millstream.testing.child import end, wait_until
 from millstream.testing.local import LocalKafka
 from millstream.testing.postgresql import PostgreSQL
@@ -128,6 +130,63 @@ def test_a_held_event_that_is_discarded_lets_its_key_go_on(make: Make):
         wait_for(rig, {"a": [2]})
 
 
+def test_a_partition_with_too_much_parked_pauses_until_there_is_room(make: Make):
+    rig = make(retry=Retry(attempts=1), on_failure=park_key, most_parked=5)
+    rig.stock.trouble = broken = Broken("a")
+    others = "bcdefghijklm"
+    paused = metrics.PARTITIONS_PAUSED.labels(rig.service.name, "sql")._value
+    rig.order(*(("a", number) for number in range(1, 6)))
+    with running(rig.worker(), rig.relay()):
+        letter = wait_for_letter(rig)
+        wait_until(lambda: paused.get() == 1, seconds=10, what="a pause", every=0.1)
+        rig.order(*((product, 1) for product in others))
+        partitions = {message.key(): message.partition() for message in rig.records(rig.stock.orders.name)}
+        free = {product: [1] for product in others if partitions[product.encode()] != partitions[b"a"]}
+        wait_for(rig, free)
+        broken.mended.set()
+        rig.redrive(letter)
+        wait_for(rig, {"a": [1, 2, 3, 4, 5]} | {product: [1] for product in others})
+    assert 0 < len(free) < len(others), "both partitions have some of the other keys"
+
+
+def test_stop_stops_at_the_event_and_a_later_life_begins_with_it(make: Make):
+    rig = make(retry=Retry(attempts=2, backoff=exponential(0.01)), on_failure=stop)
+    rig.stock.trouble = broken = Broken("a")
+    rig.order(("b", 1), ("a", 1), ("a", 2))
+    stopped = Running(rig.worker())
+    stopped.wait(20)
+    assert isinstance(stopped.error, TimeoutError)
+    broken.mended.set()
+    with running(rig.worker(), rig.relay()):
+        wait_for(rig, {"a": [1, 2], "b": [1]})
+    assert rig.table() == {"a": 2, "b": 1}
+
+
+def test_without_a_key_an_event_is_tried_in_place_and_set_aside(make: Make):
+    rig = make(retry=Retry(attempts=3, backoff=exponential(0.01)), on_failure=park_key)
+    rig.stock.trouble = broken = Broken("a")
+    rig.order(("a", 1), key=False)
+    with running(rig.worker(), rig.relay()):
+        letter = wait_for_letter(rig)
+    assert broken.met == 3
+    assert "millstream-dlq-state" not in dict(letter.headers() or ())
+    assert rig.table() == {}
+
+
+def test_what_is_no_redrive_is_passed_over_and_counted(make: Make):
+    rig = make()
+    redrives = rig.service.redrives(Kind.SQL)
+    producer = rig.kafka.producer()
+    producer.produce(redrives, b"{}", b"a", partition=0)
+    producer.flush()
+    producer.close()
+    passed_over = metrics.EVENTS.labels(rig.service.name, "", redrives, "passed_over")._value
+    with running(rig.worker(), rig.relay()):
+        wait_until(lambda: passed_over.get() == 1, seconds=10, what="it to be passed over")
+        rig.order(("a", 1))
+        wait_for(rig, {"a": [1]})
+
+
 def test_killed_again_and_again_parked_keys_keep_their_order(make: Make, tmp_path: Path):
     rig = make(retry=UNTIL_MENDED)
     rig.stock.trouble = broken = Broken("a", "c")
@@ -160,8 +219,8 @@ def test_who_tries_a_key_that_somebody_else_has_by_now_changes_nothing(make: Mak
     broken.mended.set()
     with running(rig.worker(), rig.relay()):
         wait_for(rig, {"a": [1]})
-    stop = threading.Event()
-    first._insist(lambda: first._do_what_is_due(stop), stop)
+    told = threading.Event()
+    first._insist(lambda: first._do_what_is_due(told), told)
     with running(rig.relay()):
         pass
     assert rig.quantities() == {"a": [1]}

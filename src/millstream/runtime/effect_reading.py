@@ -11,6 +11,7 @@ from millstream.runtime.effect_lanes import Partition, Work
 from millstream.runtime.inbound import Inbox
 from millstream.runtime.parking import ParkedEvent
 from millstream.runtime.redrive import Action, read_redrive
+from millstream.runtime.tally import Tally
 from millstream.telemetry import get_logger
 
 log = get_logger(__name__)
@@ -26,10 +27,13 @@ class Reader:
     - `partitions`: those that are ours.
     """
 
-    def __init__(self, inbox: Inbox, redrives: str, partitions: Mapping[TopicPartition, Partition]) -> None:
+    def __init__(
+        self, inbox: Inbox, redrives: str, partitions: Mapping[TopicPartition, Partition], tally: Tally
+    ) -> None:
         self._inbox = inbox
         self._redrives = redrives
         self._partitions = partitions
+        self._tally = tally
 
     def read(self, message: Message, stop: threading.Event) -> Work:
         """What came. Raises `RegistryUnavailable` where the registry is silent for a minute, and `Stopping`."""
@@ -55,14 +59,7 @@ class Reader:
             redrive = read_redrive(message)
             home = self._partitions[redrive.at[:2]]
         except (DecodeError, KeyError) as error:
-            # No event of ours: there is no dead letter topic that it could go to.
-            log.warning(
-                "passing over a redrive of no event that is read here; hand it in with `millstream dlq redrive`",
-                topic=message.topic(),
-                partition=message.partition(),
-                offset=message.offset(),
-                error=str(error),
-            )
+            self._tally.no_redrive(message, str(error))
             return Work(partition, partition, message.offset(), message)
         work = Work(partition, home, message.offset(), redrive, redrive.action, redrive.count)
         if redrive.action is Action.HANDLE:

@@ -99,11 +99,11 @@ class EffectWorker:
         )
         self._parked = ParkedTopic(kafka, service.parked(kind))
         self._partitions: dict[TopicPartition, Partition] = {}
-        self._reader = Reader(Inbox(service, kind, contracts), service.redrives(kind), self._partitions)
+        self._tally = Tally(service.name, self._group)
+        self._reader = Reader(Inbox(service, kind, contracts), service.redrives(kind), self._partitions, self._tally)
         self._restored: list[Work] = []
         self._bounds = Bounds(self._consumer, service.redrives(kind), service.most_parked)
         self._outbound = Outbound(service, contracts)
-        self._tally = Tally(service.name, self._group)
         self._signs = Signs(health, self.name, SIGN_OF_LIFE)
 
         self._stop = threading.Event()

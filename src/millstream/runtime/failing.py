@@ -122,9 +122,11 @@ class Failing:
         try:
             redrive = read_redrive(message)
         except DecodeError as error:
-            return self._pass_over(message, str(error))
+            self._tally.no_redrive(message, str(error))
+            return []
         if redrive.topic() not in self._inbox.decode or not ours(redrive):
-            return self._pass_over(message, f"{redrive.topic()}[{redrive.partition()}] is not read here")
+            self._tally.no_redrive(message, f"{redrive.topic()}[{redrive.partition()}] is not read here")
+            return []
         if (refused := self.condemned.get(_at(message))) is not None:
             self.condemned[redrive.at] = refused
         head = desk.lanes.head(lane_of(redrive)) if redrive.key() is not None else None
@@ -142,18 +144,6 @@ class Failing:
             )
             raise Stop(error)
         self.condemned[at] = error
-
-    def _pass_over(self, message: Message, reason: str) -> list[Record]:
-        """No event of ours: there is no dead letter topic that it could go to."""
-        log.warning(
-            "passing over a redrive of no event that is read here; hand it in with `millstream dlq redrive`",
-            worker=self._name,
-            topic=message.topic(),
-            partition=message.partition(),
-            offset=message.offset(),
-            error=reason,
-        )
-        return []
 
     def _free(self, head: ParkedEvent, redrive: Redrive, desk: Desk) -> None:
         if redrive.action is Action.DISCARD:

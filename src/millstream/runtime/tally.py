@@ -3,8 +3,10 @@
 import time
 from collections import Counter
 
-from millstream.kafka.port import Consumer, TopicPartition
-from millstream.telemetry import metrics
+from millstream.kafka.port import Consumer, Message, TopicPartition
+from millstream.telemetry import get_logger, metrics
+
+log = get_logger(__name__)
 
 _LAG_EVERY = 2.0
 """Seconds between looks at how far the worker is behind."""
@@ -36,6 +38,18 @@ class Tally:
     def duplicate(self, handler: str, topic: str) -> None:
         """An event was passed over, for one with its id was handled before."""
         metrics.EVENTS.labels(self._service, handler, topic, "duplicate").inc()
+
+    def no_redrive(self, message: Message, reason: str) -> None:
+        """A record of the redrive topic was passed over: no event of ours, so no dead letter topic is its own."""
+        metrics.EVENTS.labels(self._service, "", message.topic(), "passed_over").inc()
+        log.warning(
+            "passing over a redrive of no event that is read here; hand it in with `millstream dlq redrive`",
+            group=self._group,
+            topic=message.topic(),
+            partition=message.partition(),
+            offset=message.offset(),
+            error=reason,
+        )
 
     def transaction(self, outcome: str, seconds: float) -> None:
         """A transaction has ended; `outcome` is `"committed"`, `"aborted"` or `"unknown"`."""
