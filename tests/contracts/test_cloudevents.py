@@ -9,7 +9,7 @@ from typing import Annotated, Any, NamedTuple
 
 import jsonschema
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from tests.runtime.running import Running
 
@@ -157,7 +157,6 @@ def test_what_is_no_event_of_the_topic_is_refused(value: bytes | None, reason: s
 @given(st.binary(max_size=60) | st.recursive(st.none() | st.text(max_size=9), lambda of: st.lists(of)).map(json.dumps))
 @example('{"specversion":"1.0","id":"\\ud800","source":"s","type":"t"}')
 @example('{"specversion":"1.0","id":"i","source":"s","type":"t","data":' + "[" * 100_000)
-@settings(deadline=None)
 def test_whatever_comes_is_an_event_or_a_decode_error(value: bytes | str):
     raw = value.encode() if isinstance(value, str) else value
     with pytest.raises(DecodeError):

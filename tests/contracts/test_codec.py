@@ -63,13 +63,13 @@ SAMPLE = Everything(
 
 
 @given(everything)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_what_is_written_is_read_again(event: Everything) -> None:
     assert CODEC.decode(CODEC.encode(event)) == event
 
 
 @given(everything)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_fastavro_reads_what_we_write_and_writes_what_we_read(event: Everything) -> None:
     message = CODEC.encode(event)
     assert message[:5] == b"\0\0\0\1\2"
@@ -81,7 +81,7 @@ def test_fastavro_reads_what_we_write_and_writes_what_we_read(event: Everything)
 
 
 @given(everything, st.data())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_a_truncated_message_is_a_decode_error(event: Everything, data: st.DataObject) -> None:
     message = CODEC.encode(event)
     end = data.draw(st.integers(5, len(message) - 1))
@@ -94,7 +94,7 @@ def test_a_truncated_message_is_a_decode_error(event: Everything, data: st.DataO
 
 
 @given(st.binary(max_size=300))
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 def test_random_bytes_are_decode_errors(noise: bytes) -> None:
     for message in (noise, CODEC.prefix + noise):
         with pytest.raises(DecodeError):
@@ -104,7 +104,7 @@ def test_random_bytes_are_decode_errors(noise: bytes) -> None:
 
 
 @given(st.lists(st.tuples(st.integers(5, 10_000), st.integers(0, 255)), min_size=1, max_size=4))
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 def test_flipped_bytes_decode_or_are_decode_errors(flips: list[tuple[int, int]]) -> None:
     message = bytearray(CODEC.encode(SAMPLE))
     for at, byte in flips:

@@ -114,14 +114,14 @@ def refuses(decode: Any, message: bytes) -> DecodeError:
 
 
 @given(everything)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_what_is_written_is_read_again(event: Everything) -> None:
     for codec in (PROTOBUF, JSON):
         assert codec.decode(codec.encode(event)) == event
 
 
 @given(everything, st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_truncated_messages(event: Everything, data: st.DataObject) -> None:
     message = JSON.encode(event)
     refuses(JSON.decode, message[: data.draw(st.integers(5, len(message) - 1))])
@@ -135,7 +135,7 @@ def test_truncated_messages(event: Everything, data: st.DataObject) -> None:
 
 
 @given(st.binary(max_size=300))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_random_bytes(noise: bytes) -> None:
     refuses(PROTOBUF.decode, PROTOBUF.prefix + b"\0" + noise)
     refuses(JSON.decode, JSON.prefix + noise)
@@ -148,7 +148,7 @@ def test_random_bytes(noise: bytes) -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), min_size=1, max_size=4))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_flipped_bytes(flips: list[tuple[int, int]]) -> None:
     for codec in (PROTOBUF, JSON):
         message = bytearray(codec.encode(SAMPLE))

@@ -2,14 +2,13 @@
 
 from uuid import NAMESPACE_URL, UUID, uuid5
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from millstream.contracts import derived_id, edge_id, position_id
 
 
 @given(st.uuids(), st.text(st.characters(exclude_categories=["Cs"])), st.integers(0, 10_000))
-@settings(deadline=None)
 def test_derived_ids_are_uuid5(input_id: UUID, handler: str, ordinal: int) -> None:
     expected = str(uuid5(input_id, f"{handler}/{ordinal}"))
     assert derived_id(str(input_id), handler, ordinal) == expected
@@ -17,7 +16,6 @@ def test_derived_ids_are_uuid5(input_id: UUID, handler: str, ordinal: int) -> No
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))
-@settings(deadline=None)
 def test_foreign_ids_are_mapped_first(input_id: str) -> None:
     assert derived_id(input_id, "h", 1) == str(uuid5(uuid5(NAMESPACE_URL, input_id), "h/1"))
 

@@ -25,7 +25,7 @@ from millstream.contracts.resolve import resolving_decoder
 from millstream.declare import Value, full_name
 
 INCLUDED = str(Path(protoc.__file__).parent / "_proto")
-THOROUGH = settings(max_examples=10_000, deadline=None, suppress_health_check=list(HealthCheck))
+THOROUGH = settings(max_examples=10_000, suppress_health_check=list(HealthCheck))
 QUICK = settings(THOROUGH, max_examples=60, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 Made = tuple[type[Value], Any]
 

@@ -89,7 +89,7 @@ def commands() -> st.SearchStrategy[Any]:
     )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(commands(), max_size=25), st.data())
 @pytest.mark.scenario(21)
 def test_a_snapshot_and_its_tail_are_a_full_replay(sent: list[Any], data: st.DataObject):

@@ -110,7 +110,7 @@ STEP = st.one_of(
 )  # fmt: skip
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(STEP, max_size=25))
 def test_the_last_value_of_every_key_stays_whatever_else_goes(steps: list[tuple[str, object, object]]):
     with tempfile.TemporaryDirectory() as folder:
@@ -304,7 +304,7 @@ def test_deletion_of_the_topic_amid_its_compaction_leaves_nothing(world: World):
 
 
 @given(st.sampled_from(CODECS[1:]), st.binary(max_size=200_000))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_what_was_packed_is_unpacked(codec: int, data: bytes):
     assert unpack(codec, pack(codec, data)) == data
     assert unpack(codec, pack(codec, data * 40)) == data * 40
@@ -324,7 +324,7 @@ def test_what_claims_to_be_huge_is_refused(codec: int):
 
 
 @given(st.sampled_from(CODECS[1:]), st.binary(max_size=300), st.data())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_damage_is_said(codec: int, noise: bytes, data: st.DataObject):
     sound = pack(codec, b"what was there " * 100)
     at = data.draw(st.integers(0, len(sound)))

@@ -43,7 +43,7 @@ def ask(broker: Broker, key: int, version: int, body: bytes) -> list[bytes] | No
     return frames
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.sampled_from(VERSIONS), st.binary(max_size=120))
 def test_random_bytes_are_answered_or_refused(broker: Broker, api: tuple[int, int], body: bytes):
     frames = ask(broker, *api, body)
@@ -51,7 +51,7 @@ def test_random_bytes_are_answered_or_refused(broker: Broker, api: tuple[int, in
         assert not frame or struct.unpack_from(">ii", frame) == (len(frame) - 4, 7)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.sampled_from(VERSIONS), st.integers(0, 2**32))
 def test_plausible_fields_in_a_random_order_are_answered_or_refused(broker: Broker, api: tuple[int, int], seed: int):
     rng = random.Random(seed)

@@ -70,7 +70,7 @@ def contents(partition: Partition) -> list[tuple[int, bytes | None]]:
 SIZES = st.lists(st.integers(1, 3000), min_size=1, max_size=60)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(SIZES, st.data())
 def test_a_reader_finds_every_offset_and_a_restart_finds_the_same_log(sizes: list[int], data: st.DataObject):
     with tempfile.TemporaryDirectory() as folder:
@@ -97,7 +97,7 @@ def test_a_reader_finds_every_offset_and_a_restart_finds_the_same_log(sizes: lis
         partition.log.close()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.integers(1, 300), min_size=1, max_size=12), st.data())
 def test_a_log_torn_at_any_byte_keeps_every_whole_batch(sizes: list[int], data: st.DataObject):
     with tempfile.TemporaryDirectory() as folder:
@@ -165,7 +165,7 @@ def test_damage_before_the_last_segment_is_refused_by_name(tmp_path: Path):
         open_partition(tmp_path / "t-0")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.sampled_from(["send", "repeat", "skip", "restart", "bump"]), max_size=40), st.data())
 def test_sequences_let_no_batch_in_twice_and_none_out_of_turn(actions: list[str], data: st.DataObject):
     with tempfile.TemporaryDirectory() as folder:

@@ -148,7 +148,7 @@ def test_every_schema_can_read_its_own_data(schema: Any, draft: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(data=st.data())
 def test_what_is_said_to_be_readable_is(kind: str, data: st.DataObject) -> None:
     writer = data.draw(KINDS[kind], "writer")
@@ -223,7 +223,7 @@ TREES = st.recursive(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(TREES, TREES, st.booleans())
 def test_whatever_is_sent_is_read_or_refused(one: Any, other: Any, as_new: bool) -> None:
     with suppress(InvalidSchema, TooMuch):

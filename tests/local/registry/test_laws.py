@@ -131,6 +131,6 @@ class Registries(RuleBasedStateMachine):
 
 
 Registries.TestCase.settings = settings(
-    max_examples=100, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=100, stateful_step_count=30, suppress_health_check=list(HealthCheck)
 )
 test_the_laws_of_the_registry = pytest.mark.filterwarnings("ignore")(Registries.TestCase)
