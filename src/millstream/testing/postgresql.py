@@ -19,6 +19,8 @@ READY_WITHIN_SECONDS = 30.0
 class PostgreSQL:
     """A running server whose superuser needs no password; `url` is its one database.
 
+    `settings` are those of postgresql.conf, such as `wal_level="logical"`.
+
     It refuses to run as root; a test that does hands it to the user `postgres`, which Debian's package makes. Raises
     `StartFailed` where the binaries or that user are missing, or it does not start. Use it as a context manager:
 
@@ -26,7 +28,8 @@ class PostgreSQL:
             create_engine(server.url)
     """
 
-    def __init__(self) -> None:
+    def __init__(self, **settings: str) -> None:
+        self._settings = settings
         self._user = "postgres" if os.getuid() == 0 else None
         self._folder = Path(mkdtemp(prefix="millstream-postgresql-"))
         self._output = self._folder / "output.log"
@@ -48,6 +51,7 @@ class PostgreSQL:
             "unix_socket_directories": "",
             "shared_buffers": "16MB",
             "max_connections": 40,
+            **self._settings,
         }
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         command = [_binary("postgres"), "-D", str(self._folder / "data"), *options]
