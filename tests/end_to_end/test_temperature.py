@@ -30,6 +30,7 @@ def check_replay(running: Running) -> None:
 
 
 @needs_data
+@pytest.mark.slow
 def test_a_week_of_sensors_agrees_with_the_truth(tmp_path: Path):
     with Running(tmp_path / "temperature", "--system", "temperature.system:system") as running:
         check_replay(running)

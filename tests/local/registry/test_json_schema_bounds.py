@@ -20,6 +20,8 @@ from millstream.local.registry.judging import objections
 from millstream.local.registry.records import Config, SchemaRecord
 from millstream.local.registry.schemas import Offer
 
+pytestmark = pytest.mark.slow
+
 SECONDS = 10
 CHAIN = {f"d{i}": {"$ref": f"#/definitions/d{i + 1}"} for i in range(20_000)} | {"d20000": {}}
 

@@ -17,6 +17,8 @@ from tests.local.registry.json_schemas import DRAFTS, parse
 
 from millstream.local.registry.formats import InvalidSchema, TooMuch
 
+pytestmark = pytest.mark.slow
+
 NAMES = st.sampled_from("abc")
 SMALL = st.integers(-1, 6)
 COUNT = st.integers(0, 3)

@@ -380,6 +380,7 @@ HOSTILE: dict[str, str] = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=list(HOSTILE))
 def test_a_megabyte_of_anything_is_judged_in_seconds(text: str) -> None:
     began = time.process_time()
