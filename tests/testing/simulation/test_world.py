@@ -207,3 +207,16 @@ def test_misfortunes_strike():
     told = story(1, ROUGH._replace(crash=1.0, freeze=2.0, broker_crash=3.0, hang_up=0.05), payments=100)
     for what in ("is killed", "starts again", "is frozen", "broker", "an answer is lost", "a late request arrives"):
         assert what in told
+
+
+def test_faults_that_are_set_count_at_once_and_those_of_before_no_longer():
+    with World(seed=3, faults=Faults(crash=1_000.0)) as world:
+        process = world.process("worker", lambda: world.sleep(1_000_000))
+        world.faults = Faults(crash=1.0)
+        world.sleep(60)
+        assert process.lives > 10
+        world.faults = Faults()
+        world.sleep(5)
+        lives = process.lives
+        world.sleep(60)
+        assert process.lives == lives
