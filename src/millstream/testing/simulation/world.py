@@ -56,8 +56,6 @@ class World(Scheduler):
     @faults.setter
     def faults(self, faults: Faults) -> None:
         self._faults = faults
-        # What was drawn from other chances does not come any more. Chance has no memory: to draw anew is no delay.
-        self._weather += 1
         self._draw_misfortunes()
 
     def kafka(self, settings: Settings | None = None, client_id: str = "millstream") -> Kafka:
@@ -105,6 +103,8 @@ class World(Scheduler):
             self.broker.kill()
 
     def _draw_misfortunes(self) -> None:
+        # What was drawn from other chances does not come any more. Chance has no memory: to draw anew is no delay.
+        self._weather += 1
         self._misfortune(self.faults.crash, self._crash_somebody)
         self._misfortune(self.faults.freeze, self._freeze_somebody)
         self._misfortune(self.faults.broker_crash, self._crash_broker)
