@@ -152,7 +152,7 @@ class ExactlyOnceProducer:
                 error = kafka_error(raised)
                 if not error.retriable() or error.txn_requires_abort() or time.monotonic() >= deadline:
                     raise
-                time.sleep(PAUSE)
+                time.sleep(PAUSE)  # before it is tried again
             else:
                 return
 
