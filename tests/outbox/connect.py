@@ -1,22 +1,18 @@
 """Kafka Connect with Debezium's connector for PostgreSQL, in a process of its own."""
 
-import re
 import signal
 import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import Any, Self
 
 import httpx
 
 from millstream.testing import child
-from millstream.testing.apache import jars
+from millstream.testing.apache import jars, java
 from millstream.testing.ports import free_ports
 
 _POM = Path(__file__).parent / "pom.xml"
-_CACHE = Path(__file__).resolve().parents[2] / ".kafka"
-_JAVA = ["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData"]
 
 
 class KafkaConnect:
@@ -41,7 +37,7 @@ class KafkaConnect:
         worker = {
             "bootstrap.servers": self._bootstrap,
             "listeners": self._address,
-            "plugin.path": _plugins(),
+            "plugin.path": jars(_POM),
             # Looking into every class of every jar would take longer than the tests.
             "plugin.discovery": "service_load",
             "offset.storage.file.filename": self.offsets,
@@ -51,8 +47,7 @@ class KafkaConnect:
             "value.converter": "org.apache.kafka.connect.converters.ByteArrayConverter",
         }
         files = [self._properties("worker", worker), self._properties("connector", self._connector)]
-        java = ["java", *_JAVA, "-Dorg.apache.logging.log4j.level=WARN", "-cp", f"{jars()}/*"]
-        command = [*java, "org.apache.kafka.connect.cli.ConnectStandalone", *files]
+        command = java("org.apache.kafka.connect.cli.ConnectStandalone", *files)
         self._process = child.spawn(command, output=self._output)
         return self
 
@@ -93,19 +88,3 @@ class KafkaConnect:
 
     def __exit__(self, *_: Any) -> None:
         self.kill()
-
-
-def _plugins() -> Path:
-    """The folder of Connect's plugins, filled by Maven when it is not there yet (some 7 MB, once)."""
-    version = re.search(r"<debezium\.version>(.+?)</debezium\.version>", _POM.read_text())
-    assert version is not None
-    plugins = _CACHE / f"debezium-{version[1]}"
-    if not plugins.exists():
-        _CACHE.mkdir(exist_ok=True)
-        made = Path(mkdtemp(prefix="debezium-", dir=_CACHE))
-        command = ["mvn", "-q", "-B", "--no-transfer-progress", "-f", str(_POM), "dependency:copy-dependencies"]
-        command.append(f"-DoutputDirectory={made / 'postgresql'}")
-        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-        assert done.returncode == 0, f"Maven cannot fetch Debezium:\n{done.stdout[-2000:]}"
-        made.rename(plugins)  # all jars or none
-    return plugins

@@ -39,7 +39,6 @@ class ApacheKafka:
     """
 
     def __init__(self, data: Path, *, nodes: int = 1) -> None:
-        self._jars = jars()
         self._data = data
         self._nodes = range(1, nodes + 1)
         ports = free_ports(2 * nodes)
@@ -73,10 +72,7 @@ class ApacheKafka:
     def _start(self, node: int) -> None:
         if node in self._processes:
             raise RuntimeError(f"node {node} runs already")
-        self._processes[node] = spawn(self._java("kafka.Kafka", str(self._properties(node))), output=self._output(node))
-
-    def _java(self, main: str, *arguments: str) -> list[str]:
-        return ["java", *_JAVA, "-cp", f"{self._jars}/*", main, *arguments]
+        self._processes[node] = spawn(java("kafka.Kafka", str(self._properties(node))), output=self._output(node))
 
     def _format(self) -> None:
         cluster = _kafka_uuid()
@@ -89,7 +85,7 @@ class ApacheKafka:
             self._properties(node).parent.mkdir(parents=True)
             self._properties(node).write_text(self._settings(node))
             command = ["format", f"--cluster-id={cluster}", "-c", str(self._properties(node)), *quorum]
-            formatting.append(spawn(self._java("kafka.tools.StorageTool", *command), output=self._output(node)))
+            formatting.append(spawn(java("kafka.tools.StorageTool", *command), output=self._output(node)))
         for node, process in zip(self._nodes, formatting, strict=True):
             try:
                 failed = process.wait(READY_WITHIN_SECONDS) != 0
@@ -157,29 +153,37 @@ class ApacheKafka:
         self.stop()
 
 
-def jars() -> Path:
-    """The folder with Apache Kafka's jars, filled by Maven when it is not there yet (some 55 MB, once)."""
-    version = re.search(r"<kafka\.version>(.+?)</kafka\.version>", _POM.read_text())
-    assert version is not None
-    folder = _PROJECT / ".kafka" / version[1]
+def java(main: str, *arguments: str) -> list[str]:
+    """The command that runs a class of Apache Kafka's jars."""
+    return ["java", *_JAVA, "-cp", f"{jars()}/*", main, *arguments]
+
+
+def jars(pom: Path = _POM) -> Path:
+    """The folder with Apache Kafka's jars, or another pom's: filled by Maven when it is not there yet (55 MB, once).
+
+    Raises `StartFailed` if Java, Maven or the jars are missing.
+    """
+    named = re.search(r"<(\w+)\.version>(.+?)</", pom.read_text())
+    assert named is not None
+    folder = _PROJECT / ".kafka" / f"{named[1]}-{named[2]}"
     folder.parent.mkdir(exist_ok=True)
     with (folder.parent / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (folder / "complete").exists():
-            _fetch(folder)
+            _fetch(pom)
+            (folder / "complete").touch()
     return folder
 
 
-def _fetch(folder: Path) -> None:
+def _fetch(pom: Path) -> None:
     for tool in ("java", "mvn"):
         if shutil.which(tool) is None:
             raise StartFailed(f"Apache Kafka needs {tool}: install Java 17 and Maven")
     # --no-transfer-progress keeps the log readable; the goal downloads nothing that is in Maven's own cache.
-    command = ["mvn", "-q", "-B", "--no-transfer-progress", "-f", str(_POM), "dependency:copy-dependencies"]
+    command = ["mvn", "-q", "-B", "--no-transfer-progress", "-f", str(pom), "dependency:copy-dependencies"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)  # noqa: S603 our own command
     if done.returncode:
-        raise StartFailed(f"Maven cannot fetch Apache Kafka:\n{done.stdout[-2000:]}")
-    (folder / "complete").touch()
+        raise StartFailed(f"Maven cannot fetch what {pom.parent.name} needs:\n{done.stdout[-2000:]}")
 
 
 def _brokers_known_to(port: int) -> int:
