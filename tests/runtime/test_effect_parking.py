@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from tests.runtime.effect_rig import EffectRig
+from tests.runtime.remains import Errors, no_collection
 from tests.runtime.running import Running
 from tests.runtime.sql_rig import PATIENCE, running
 
@@ -332,3 +333,17 @@ def test_a_partition_with_too_much_parked_pauses_and_a_redrive_lets_it_go_on(clu
         wait_until_parked(rig, 0)
         wait_until(lambda: paused.get() == 0, seconds=10, what="the end of the pause to be told of")
     assert rig.charged() == {"bad": list(range(2_000))}
+
+
+def test_an_error_that_was_dealt_with_keeps_no_frames_and_their_records(cluster: Cluster, tmp_path: Path):
+    rig, errors = rig_on(cluster, tmp_path, attempts=3, backoff=0.01), Errors()
+
+    async def trouble(number: int, call: Call) -> None:
+        raise errors.make()
+
+    rig.payments.trouble = trouble
+    rig.charge(("a", 1))
+    with no_collection(), running(rig.worker()):
+        wait_for_letters(rig, 1)
+        errors.wait_until_gone()
+    assert errors.count == 3

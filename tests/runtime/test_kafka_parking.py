@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from prometheus_client import REGISTRY
 from tests.runtime.diary import DiaryRig
+from tests.runtime.remains import Errors, no_collection
 
 from millstream.contracts import derived_id
 from millstream.declare import Retry, days, exponential, park_key, stop
@@ -205,3 +206,19 @@ def test_an_id_that_was_handled_is_passed_over_within_its_window(make: Make):
     rig.say(("a", 5))
     with rig.running():
         rig.wait_for_notes({"a": [1, 5]})
+
+
+@pytest.mark.parametrize("key", [True, False])
+def test_an_error_that_was_dealt_with_keeps_no_frames_and_their_records(make: Make, key: bool):
+    rig, errors = make(retry=Retry(attempts=3, backoff=exponential(0.01))), Errors()
+
+    def trouble(said: Any) -> None:
+        if said.who == "a":
+            raise errors.make()
+
+    rig.diary.trouble = trouble
+    rig.say(("a", 1), ("b", 1), key=key)
+    with no_collection(), rig.running():
+        rig.wait_for_letters(1)
+        errors.wait_until_gone()
+    assert errors.count == 3

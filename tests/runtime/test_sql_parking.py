@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from tests.runtime.remains import Errors, no_collection
 from tests.runtime.running import Running
 from tests.runtime.sql_rig import SqlRig, running
 
@@ -292,3 +293,17 @@ def test_an_id_counts_again_when_its_window_has_passed(make: Make):
         time.sleep(0.7)  # what passes is the window
         rig.order(("a", 2), id="from-elsewhere")
         wait_for(rig, {"a": [1, 2]})
+
+
+def test_an_error_that_was_dealt_with_keeps_no_frames_and_their_records(make: Make):
+    rig, errors = make(retry=Retry(attempts=3, backoff=exponential(0.01))), Errors()
+
+    def trouble(order: Any, db: Any) -> None:
+        raise errors.make()
+
+    rig.stock.trouble = trouble
+    rig.order(("a", 1))
+    with no_collection(), running(rig.worker(), rig.relay()):
+        wait_for_letter(rig)
+        errors.wait_until_gone()
+    assert errors.count == 3

@@ -98,17 +98,21 @@ def persist(
     Raises `GaveUp`, or `Stopping` if `stop` is set during a wait.
     """
     began, failures = time.monotonic(), 0
-    while True:
-        if failed is None:
-            try:
-                return attempt()
-            except Exception as error:
-                failed = error
-        failures += 1
-        if not handler.retry.allows(failed, failures, time.monotonic() - began):
-            raise GaveUp(failed, failures) from failed
-        if before_wait is not None:
-            before_wait()
-        if stop.wait(handler.retry.backoff(failures)):
-            raise Stopping
+    try:
+        while True:
+            if failed is None:
+                try:
+                    return attempt()
+                except Exception as error:
+                    failed = error
+            failures += 1
+            if not handler.retry.allows(failed, failures, time.monotonic() - began):
+                raise GaveUp(failed, failures) from failed
+            if before_wait is not None:
+                before_wait()
+            if stop.wait(handler.retry.backoff(failures)):
+                raise Stopping
+            failed = None
+    finally:
+        # Its traceback names this frame: neither would go before the garbage is collected.
         failed = None

@@ -164,11 +164,20 @@ class Failing:
         def attempt() -> list[Record]:
             return desk.attempt(handler, event, meta)
 
-        if failed is None or isinstance(failed, RegistryUnavailable):
-            try:
-                return self._handled(handler, message, attempt())
-            except Exception as error:
-                failed = error
+        if failed is not None and not isinstance(failed, RegistryUnavailable):
+            return self._decide(handler, message, attempt, failed, tried)
+        try:
+            records = attempt()
+        except Exception as error:
+            # Not beyond this clause: an error that a frame of its own traceback names keeps all of its frames, and with
+            # them a whole chunk of records, until the garbage is collected.
+            return self._decide(handler, message, attempt, error, tried)
+        return self._handled(handler, message, records)
+
+    def _decide(
+        self, handler: Handler, message: Message, attempt: Callable[[], list[Record]], failed: Exception, tried: Tried
+    ) -> Outcome:
+        """What becomes of an event after one more failure."""
         if self._spare(failed):
             raise failed
         now = time.time()
