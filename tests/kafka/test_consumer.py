@@ -30,6 +30,16 @@ def test_an_idle_poll_is_bounded(broker, kafka):
     assert broker.clock() - started < 2
 
 
+def test_the_shortest_wait_is_none_that_keeps_a_processor_busy(broker, kafka):
+    consumer = broker.closing(kafka.consumer(broker.name("group")))
+    consumer.subscribe([broker.topic()])
+    broker.assigned(consumer)
+    started = broker.clock()
+    for _ in range(100):
+        consumer.poll_batch(200, timeout=0.0004)
+    assert broker.clock() - started > 0.02
+
+
 def test_given_start_offsets_win_over_committed_ones(broker, kafka):
     topic, group = broker.topic(2), broker.name("group")
     for partition in (0, 1):

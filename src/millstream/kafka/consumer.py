@@ -1,5 +1,6 @@
 """A member of a consumer group, on librdkafka."""
 
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -63,7 +64,8 @@ class GroupConsumer:
     def poll_batch(self, max_records: int = 200, timeout: float = 0.1) -> list[Message]:
         try:
             # consume(n, timeout) waits for n records or the whole timeout, so wait for the first alone.
-            first = self._native.poll(timeout)
+            # librdkafka counts whole milliseconds; cut down to none, a wait for what is due soon would be a busy loop.
+            first = self._native.poll(math.ceil(1000 * timeout) / 1000)
             if first is None:
                 self._check_missing()
                 return []
