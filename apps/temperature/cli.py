@@ -25,7 +25,7 @@ from temperature.replay import replay as run_replay
 from temperature.sending import Sender
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, rich_markup_mode=None)
-out, err = Console(), Console(stderr=True)
+out, err = Console(markup=False, emoji=False), Console(stderr=True, markup=False, emoji=False)
 
 EXIT_CODES = "Exit codes: 0 done, 1 something is missing or stands still, 2 bad usage."
 

@@ -88,7 +88,8 @@ def print_table(table: "Table") -> None:
     """A table on standard output, in full where nobody looks; rich honours NO_COLOR."""
     from rich.console import Console
 
-    console = Console(width=None if sys.stdout.isatty() else 200)
+    # What others wrote, such as an error's text, is shown to the letter: "[/v1/charges]" is no closing tag.
+    console = Console(width=None if sys.stdout.isatty() else 200, markup=False, emoji=False)
     console.print(table)
 
 

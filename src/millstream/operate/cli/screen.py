@@ -85,7 +85,7 @@ class LiveTable:
             self._console.print(f"[cyan]{event.name}[/cyan] {escape(event.detail)}", highlight=False)
         if event.kind == "up":
             for line in where(self._up):
-                self._console.print(line, highlight=False)
+                self._console.print(line, markup=False, highlight=False)
             self._console.print()
         self._live.update(self._table(), refresh=True)
 
