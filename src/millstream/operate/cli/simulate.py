@@ -56,7 +56,7 @@ def simulate(
         )
     began = time.monotonic()
     told: list[Outcome] = []
-    with _progress(seeds, shown=not as_json and sys.stderr.isatty()) as step:
+    with _progress(seeds, shown=sys.stderr.isatty()) as step:
         for outcome in outcomes(found.simulation, range(first, first + seeds), jobs or os.cpu_count() or 1):
             told.append(outcome)
             if outcome.wrong and not as_json:
