@@ -2,17 +2,24 @@
 
 import json
 import subprocess
-from collections.abc import Callable
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator
 from io import StringIO
 from pathlib import Path
 from typing import Annotated, Any
 
+import msgspec
 import pytest
 
-from millstream import Event, Personal, Topic, Value
+from millstream import Event, Personal, Service, Topic, Value
 from millstream.contracts import Contracts, Registry
-from millstream.declare.personal import masked
+from millstream.declare import Kind, full_name, load
+from millstream.declare.personal import MASK, masked
 from millstream.kafka import TopicSpec, connect
+from millstream.runtime.dead_letters import dead_letter
+from millstream.runtime.timers import FiredTimer, SetTimer
 from millstream.settings import Settings
 from millstream.telemetry.logs import configure_logs, get_logger
 from millstream.testing.local import LocalKafka
@@ -69,6 +76,71 @@ def test_tail_masks_personal_fields_unless_they_are_to_be_revealed(
     hidden = millstream("tail", "shop.orders", "--no-follow", **told).stdout
     assert "crutch" not in hidden
     assert "--system MODULE:NAME, or --reveal" in hidden
+
+
+REMINDING = """
+
+    class Remind(Timer, key="order_id", namespace="shop"):
+        order_id: str
+        email: Annotated[str, Personal]
+
+    reminding = Service("reminding")
+
+    @reminding.on(Ordered)
+    def remember(ordered: Ordered, timers: Timers) -> None: ...
+
+    @reminding.on(Remind)
+    def remind(due: Remind) -> None: ...
+
+    reminded = System("reminded", ["shop:reminding"])
+"""
+
+
+@pytest.fixture
+def reminded(kafka: LocalKafka, shop: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
+    """A broker with a timer of a personal field, dead, parked and handed in again."""
+    code = "from typing import Annotated\nfrom millstream import Personal, Timer, Timers\n"
+    (shop / "shop.py").write_text(code + (shop / "shop.py").read_text() + textwrap.dedent(REMINDING))
+    monkeypatch.syspath_prepend(str(shop))
+    service, timer = load("shop:reminding", Service), load("shop:Remind", type)
+    due = timer(order_id="o-1", email="ada@example.org")
+    names = {name: f"{name}-1" for name in ("id", "correlation_id", "causation_id")}
+    payload, number = msgspec.msgpack.encode(due), time.time_ns() // 1000
+    was_set = SetTimer(number=number, due=time.time(), type=full_name(timer), key="o-1", payload=payload, **names)
+    fired = FiredTimer(service.timed(Kind.KAFKA), 0, was_set)
+    trouble = ValueError("cannot mail ada@example.org")
+    dead = dead_letter(fired, service="reminding", handler="remind", error=trouble, attempts=1)
+    cluster = connect(Settings(bootstrap_servers=kafka.bootstrap))
+    admin, producer = cluster.admin(), cluster.producer()
+    for topic in (dead[0], service.timed(Kind.KAFKA), service.parked(Kind.KAFKA), service.redrives(Kind.KAFKA)):
+        admin.ensure_topics([TopicSpec(topic, 1)])
+        headers = dead[3] if topic == dead[0] else fired.headers()
+        producer.produce(topic, fired.value(), fired.key(), headers)
+    producer.flush()
+    producer.close()
+    admin.close()
+    yield {"MILLSTREAM_BOOTSTRAP_SERVERS": kafka.bootstrap, "MILLSTREAM_REGISTRY_URL": kafka.registry}
+    sys.modules.pop("shop", None)
+
+
+def test_what_a_timer_carries_is_masked_wherever_it_waits(millstream: Millstream, reminded: dict[str, str]):
+    here = ("--system", "shop:reminded")
+    letter = json.loads(millstream("dlq", "list", "--json", *here, **reminded).stdout)
+    assert (letter["topic"], letter["key"]) == ("reminding.kafka.timers", "o-1")
+    shown = [
+        millstream("dlq", "list", *here, **reminded).stdout,
+        millstream("dlq", "show", letter["id"], *here, **reminded).stdout,
+        json.dumps(letter, ensure_ascii=False),
+    ]
+    for topic in ("timers", "timers.dlq", "parked", "redrive"):
+        tailed = millstream("tail", f"reminding.kafka.{topic}", "--no-follow", "--json", *here, **reminded).stdout
+        assert '"o-1"' in tailed
+        shown.append(tailed)
+    for said in shown:
+        assert MASK in said or json.dumps(MASK)[1:-1] in said
+        assert "ada@" not in said
+        assert b"o-1".hex() not in said, "the beginning of the timer's bytes"
+    assert "cannot mail ada@" in millstream("dlq", "list", "--reveal", *here, **reminded).stdout
 
 
 class Address(Value, namespace="shop"):

@@ -20,7 +20,8 @@ BROKEN = (
 class Masking:
     """Masks records by the class that their topic or their headers name.
 
-    - `by_topic`: the classes on each topic that the system knows, changelogs and read models among them.
+    - `by_topic`: the classes on each topic that the system knows: changelogs and read models among them, and the
+      topics on which a group keeps what waits, and under whose names its timers become dead letters.
     - `instead`: what is shown for everything, where nobody says what is personal.
     """
 
@@ -68,6 +69,11 @@ def _classes(system: "System") -> dict[str, list[type[Value]]]:
     for service in services:
         for store in service.stores():
             found.setdefault(store.changelog(service.name), []).append(store.value)
+        for kind in service.kinds():
+            timers = service.timers(kind)
+            found[service.timed(kind)] = [*timers]
+            events = [contract for topic in service.consumed(kind) for contract in topic.contracts]
+            found[service.parked(kind)] = found[service.redrives(kind)] = [*events, *timers]
     return found
 
 
