@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from tests.patterns.accounts import Accounts
 
 from millstream import Event, Service, Topic
 from millstream.contracts import Contracts, Registry, derived_id
@@ -125,6 +126,13 @@ async def test_what_does_not_fit_fails_its_own_request(bench: Bench):
         )
     assert [type(outcome) for outcome in outcomes] == [str, EncodeError, DeclarationError, str]
     assert {message.key() for message in bench.records(ordered)} == {b"o-1", b"o-4"}
+
+
+async def test_what_an_aggregate_evolves_is_not_for_web_handlers_to_publish(bench: Bench):
+    of = Accounts("publishing")
+    publisher = Publisher(of.service, bench.contracts, bench.kafka, bench.settings)
+    with pytest.raises(DeclarationError, match=r"publishing-bank publishes Deposited past .* send the aggregate"):
+        await publisher.publish(of.Deposited(account_id="a", amount=1))
 
 
 async def test_a_record_that_the_cluster_refuses_fails_its_own_request(bench: Bench):

@@ -1,13 +1,15 @@
 """Aggregates that cannot work are refused where they are declared or mounted, with place and remedy."""
 
 import re
+import sys
 from datetime import timedelta
+from types import ModuleType
 from typing import Any, Self
 
 import pytest
 from tests.patterns.accounts import Accounts, Desk
 
-from millstream.declare import FOREVER, Command, Event, Service, Topic
+from millstream.declare import FOREVER, Command, Event, Service, System, Topic
 from millstream.errors import DeclarationError, Rejected
 from millstream.patterns.aggregate import Aggregate, decides, evolves, history, replay
 
@@ -242,8 +244,72 @@ def test_an_aggregate_that_is_mounted_twice():
 
 def test_an_aggregate_whose_events_somebody_else_says():
     of = Accounts("two-writers", mounted=False)
-    with refused("desk publishes Deposited elsewhere too"):
-        of.Account.mount(Service("desk", publishes=[of.Deposited]))
+    desk = Service("desk", publishes=[of.Deposited])
+    with refused("desk publishes Deposited past the state that desk.account_aggregate keeps of it; send the aggregate"):
+        of.Account.mount(desk)
+    assert (desk.handlers, of.Account.__mounted__) == ([], None)
+
+
+@pytest.mark.parametrize("told", ["annotation", "publishes"])
+def test_an_event_that_another_handler_says_after_the_aggregate_was_mounted(told: str):
+    of = Accounts(f"late-{told}")
+
+    def gift(event: Any) -> Any: ...
+
+    gift.__annotations__["return"] = of.Deposited if told == "annotation" else None
+    publishes = None if told == "annotation" else (of.Deposited,)
+    bank = of.service
+    with refused(f"{bank.name}.gift publishes Deposited past the state that {bank.name}.account_aggregate keeps of it"):
+        bank.on(of.Overdrawn, publishes=publishes)(gift)
+    assert [handler.name for handler in bank.handlers] == ["account_aggregate"]
+
+
+def test_an_event_that_two_aggregates_of_a_service_evolve():
+    of = Accounts("two-aggregates")
+
+    class Gifts(Aggregate):
+        @decides
+        def give(self, event: of.Overdrawn) -> of.Deposited: ...  # pyright: ignore[reportInvalidTypeForm]
+        @evolves
+        def deposited(self, event: of.Deposited) -> Self: ...  # pyright: ignore[reportInvalidTypeForm]
+
+    with refused("account_aggregate publishes Deposited past the state"):
+        Gifts.mount(of.service)
+
+
+def system_of(monkeypatch: pytest.MonkeyPatch, *services: Service) -> System:
+    module = ModuleType("banks")
+    for service in services:
+        setattr(module, service.name.replace("-", "_"), service)
+    monkeypatch.setitem(sys.modules, "banks", module)
+    return System("banks", [f"banks:{service.name.replace('-', '_')}" for service in services])
+
+
+@pytest.mark.parametrize("first", ["bank", "other"])
+def test_an_event_that_another_service_publishes(monkeypatch: pytest.MonkeyPatch, first: str):
+    of = Accounts(f"elsewhere-{first}")
+    services = [of.service, Service("charity", publishes=[of.Deposited])]
+    system = system_of(monkeypatch, *(services if first == "bank" else reversed(services)))
+    assert system.service("charity").produced() == (of.Deposited,)  # a process imports its own service alone
+    with refused(f"charity publishes Deposited past the state that {of.service.name}.account_aggregate keeps of it"):
+        system.services()
+
+
+def test_an_event_that_a_handler_of_another_service_says(monkeypatch: pytest.MonkeyPatch):
+    of = Accounts("elsewhere-handled")
+    charity = Service("charity")
+
+    @charity.on(of.Overdrawn)
+    def gift(event: of.Overdrawn) -> of.Deposited | None: ...  # pyright: ignore[reportInvalidTypeForm]
+
+    with refused("charity.gift publishes Deposited past the state"):
+        system_of(monkeypatch, of.service, charity).services()
+
+
+def test_what_changes_nothing_and_commands_are_everybodys_to_publish(monkeypatch: pytest.MonkeyPatch):
+    of = Accounts("everybody")
+    desk = Service("desk", publishes=[of.Deposit, of.Overdrawn])
+    assert system_of(monkeypatch, of.service, desk).services() == (of.service, desk)
 
 
 def test_an_aggregate_whose_events_and_snapshots_would_not_commit_together():

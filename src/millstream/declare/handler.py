@@ -54,7 +54,10 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class Handler:
-    """One handler of a service, as the runtime sees it."""
+    """One handler of a service, as the runtime sees it.
+
+    - `owns`: of what it produces, the classes that nobody else in the system may publish.
+    """
 
     name: str
     kind: Kind
@@ -67,6 +70,7 @@ class Handler:
     timeout: timedelta = seconds(30)
     concurrency: int = 16
     inbox: timedelta | None = None
+    owns: tuple[type[Contract], ...] = ()
 
     @property
     def topics(self) -> tuple[Topic, ...]:

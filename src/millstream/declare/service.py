@@ -8,6 +8,7 @@ from millstream.declare.contract import Contract, home_of
 from millstream.declare.durations import seconds
 from millstream.declare.failure import OnFailure, Retry, dead_letter
 from millstream.declare.handler import Handler, Kind, Need, read_handler
+from millstream.declare.owning import check_owned
 from millstream.declare.store import Store
 from millstream.declare.timer import Timer
 from millstream.declare.topic import Topic
@@ -125,7 +126,10 @@ class Service:
         return factory
 
     def add(self, handler: Handler) -> None:
-        """Registers a handler that a pattern made. Raises `DeclarationError` where two of one kind take one class."""
+        """Registers a handler that a pattern made.
+
+        Raises `DeclarationError` where two of one kind take one class, or one publishes what another owns.
+        """
         for other in self.handlers:
             both = set(other.consumes) & set(handler.consumes)
             if other.kind is handler.kind and both:
@@ -136,6 +140,8 @@ class Service:
                 raise DeclarationError(
                     f"{self.name} has two handlers named {handler.name}; ids of their events would collide"
                 )
+        place = f"{self.name}.{handler.name}"
+        check_owned(self.said() | {place: handler.produces}, self.owned() | dict.fromkeys(handler.owns, place))
         self.handlers.append(handler)
 
     def group(self, kind: Kind) -> str:
@@ -183,6 +189,15 @@ class Service:
         """The classes it publishes, each once."""
         classes = [contract for handler in self.handlers for contract in handler.produces]
         return tuple(dict.fromkeys([*classes, *self.publishes]))
+
+    def said(self) -> dict[str, tuple[type[Contract], ...]]:
+        """The classes it publishes by who does: `service.handler`, or its own name for what `publishes=` lists."""
+        by_handler = {f"{self.name}.{handler.name}": handler.produces for handler in self.handlers}
+        return by_handler | {self.name: self.publishes}
+
+    def owned(self) -> dict[type[Contract], str]:
+        """The classes that one of its handlers alone may publish, each with that `service.handler`."""
+        return {contract: f"{self.name}.{handler.name}" for handler in self.handlers for contract in handler.owns}
 
     def stores(self) -> tuple[Store[Any], ...]:
         """The stores of its handlers, each once."""

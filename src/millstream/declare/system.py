@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
+from millstream.declare.owning import check_owned
 from millstream.declare.service import Service
 from millstream.errors import DeclarationError
 
@@ -72,8 +73,15 @@ class System:
         return service
 
     def services(self) -> tuple[Service, ...]:
-        """Imports them all: for tools that look at the whole."""
-        return tuple(self.service(name) for name in self.names)
+        """Imports them all: for tools that look at the whole.
+
+        Raises `DeclarationError` where one publishes what a handler of another owns, which no service alone shows.
+        """
+        services = tuple(self.service(name) for name in self.names)
+        said = {place: contracts for service in services for place, contracts in service.said().items()}
+        owned = {contract: place for service in services for contract, place in service.owned().items()}
+        check_owned(said, owned)
+        return services
 
     def main(self, name: str) -> Callable[..., Any]:
         """Imports the function of one sandbox process."""

@@ -10,6 +10,7 @@ from typing import Final, TypeAlias
 
 from millstream.contracts import Contracts, Headers, derived_id, edge_id
 from millstream.declare import Contract, Service
+from millstream.declare.owning import check_owned
 from millstream.errors import CommitUnknown, DeclarationError, Fenced, MillstreamError, Unavailable
 from millstream.http.settle import settle
 from millstream.http.tracing import incoming_traceparent
@@ -49,7 +50,7 @@ class _Request:
 class Publisher:
     """Publishes what web handlers give it. A worker: while one transaction commits, the next group gathers.
 
-    - `service`: may publish what its handlers produce and what it lists in `publishes=`.
+    - `service`: may publish what its handlers produce and do not own, and what it lists in `publishes=`.
     - `patience`: seconds that a request waits for its turn at most; its own transaction may take 10 more.
 
         await web.publisher.publish(OrderCreated(...), ConfirmationWanted(...))
@@ -70,7 +71,9 @@ class Publisher:
         self._service = service.name
         self._kafka = kafka
         self._transactional_id = f"{service.name}.publisher.{settings.slot}"
-        self._ways = {contract: Way(contract, service.name, contracts) for contract in service.produced()}
+        self._owned = service.owned()
+        said = [contract for contract in service.produced() if contract not in self._owned]
+        self._ways = {contract: Way(contract, service.name, contracts) for contract in said}
         self._tracer = tracer or Tracer()
         self._patience = patience
         self._joining: queue.SimpleQueue[_Request] = queue.SimpleQueue()
@@ -94,7 +97,8 @@ class Publisher:
 
         Raises, each for this request alone:
 
-        - `EncodeError`: an event does not fit its schema. `DeclarationError`: the service does not list it.
+        - `EncodeError`: an event does not fit its schema. `DeclarationError`: the service does not list it, or an
+          aggregate of it alone says it.
         - `Unavailable`, `TransactionAborted`: nothing was written. Worth repeating.
         - `CommitUnknown`: all or nothing was written. Safe to repeat with the same `id`.
         - another `KafkaFault`: the cluster refuses a record; nothing was written.
@@ -136,6 +140,7 @@ class Publisher:
         for ordinal, event in enumerate(events):
             way = self._ways.get(type(event))
             if way is None:
+                check_owned({self._service: [type(event)]}, self._owned)
                 raise DeclarationError(
                     f"{self._service} does not declare that it publishes {type(event).__name__}: "
                     f"Service({self._service!r}, publishes=[{type(event).__name__}])"

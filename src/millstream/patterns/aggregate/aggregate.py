@@ -127,7 +127,7 @@ class Aggregate(Value, metaclass=AggregateMeta):
         on_failure: OnFailure = dead_letter,
         inbox: timedelta | None = None,
     ) -> None:
-        """Lets `service` run it, as one of its Kafka handlers.
+        """Lets `service` run it, as one of its Kafka handlers. From then on nobody else may publish what it evolves.
 
         - `name`: of its snapshots and handler, which must never change; by default the class's name in lower case.
         - `inbox`: as in `Service.on`, for senders that repeat commands.
@@ -137,7 +137,7 @@ class Aggregate(Value, metaclass=AggregateMeta):
         """
         rules = rules_of(cls)
         name = name or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", cls.__name__).lower()
-        cls._check_mount(service, rules)
+        cls._check_mount(service)
         store = Store(f"{name}-aggregate", snapshot_class(cls))
         handler = f"{name.replace('-', '_')}_aggregate"
         service.add(
@@ -155,12 +155,13 @@ class Aggregate(Value, metaclass=AggregateMeta):
                 retry=retry or Retry(),
                 on_failure=on_failure,
                 inbox=inbox,
+                owns=tuple(rules.evolutions),
             )
         )
         cls.__mounted__ = service.name
 
     @classmethod
-    def _check_mount(cls, service: Service, rules: Rules) -> None:
+    def _check_mount(cls, service: Service) -> None:
         if cls.__mounted__ is not None:
             raise DeclarationError(
                 f"{cls.__name__} is mounted on {cls.__mounted__} already: each key has one writer. Mount it once, and "
@@ -170,11 +171,6 @@ class Aggregate(Value, metaclass=AggregateMeta):
             raise DeclarationError(
                 f'{cls.__name__}: {service.name} has delivery="{service.delivery}", and a snapshot must commit with '
                 "the events; mount it on a service with exactly-once delivery"
-            )
-        if both := set(service.produced()) & set(rules.evolutions):
-            raise DeclarationError(
-                f"{cls.__name__}: {service.name} publishes {both.pop().__name__} elsewhere too, past the aggregate's "
-                "state; send the aggregate a command instead"
             )
 
 
