@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tests.runtime.diary import DiaryRig
 
-from millstream.declare import Retry, exponential
+from millstream.declare import Retry, exponential, stop
 from millstream.testing.child import end, wait_until
 from millstream.testing.local import LocalKafka
 
@@ -110,6 +110,59 @@ def test_a_timer_whose_handler_fails_is_tried_again_and_then_set_aside(make: Mak
         mended.set()
         rig.redrive(rig.records(letters)[0])
         rig.wait_for_notes({"a": [1]}, woken=True)
+
+
+def test_a_timer_waits_with_its_parked_key_which_may_still_cancel_it(make: Make):
+    rig, mended = make(), threading.Event()
+
+    def trouble(said: Any) -> None:
+        if (said.who, said.number) == ("a", 2) and not mended.is_set():
+            raise TimeoutError("in passing")
+
+    rig.diary.trouble = trouble
+    with rig.running():
+        rig.say(("a", 1), wake_in=0.5)
+        rig.say(("a", 2))  # cancels, once it is handled
+        rig.say(("b", 1), wake_in=1.0)
+        rig.wait_for_notes({"b": [1]}, woken=True)
+        mended.set()
+        rig.wait_for_notes({"a": [1, 2], "b": [1]})
+        rig.say(("c", 1), wake_in=1.5)
+        rig.wait_for_notes({"b": [1], "c": [1]}, woken=True)
+
+
+def test_a_timer_fires_once_its_key_goes_on_without_what_was_parked(make: Make):
+    rig = make(retry=Retry(attempts=3, backoff=exponential(0.5, factor=1)))
+
+    def trouble(said: Any) -> None:
+        if said.number == 2:
+            raise TimeoutError("in passing")
+
+    rig.diary.trouble = trouble
+    with rig.running():
+        rig.say(("a", 1), wake_in=0.3)
+        rig.say(("a", 2))
+        rig.wait_for_notes({"a": [1]}, woken=True)
+        (letter,) = rig.dead_letters()
+    (woken,) = [note for note in rig.records(rig.diary.notes.name) if rig_woken(rig, note)]
+    assert woken.timestamp()[1] >= letter.timestamp()[1]
+
+
+def test_stop_stops_at_the_timer_and_a_later_life_begins_with_it(make: Make):
+    rig, mended = make(retry=Retry(attempts=1), on_failure=stop), threading.Event()
+
+    def trouble(said: Any) -> None:
+        if isinstance(said, rig.diary.Wake) and said.who == "c" and not mended.is_set():
+            raise TimeoutError("in passing")
+
+    rig.diary.trouble = trouble
+    rig.say(*((who, 1) for who in "abcd"), wake_in=0.5)
+    with rig.running() as running:
+        running.wait(20)
+        assert isinstance(running.error, TimeoutError)
+    mended.set()
+    with rig.running():
+        rig.wait_for_notes({who: [1] for who in "abcd"}, woken=True)
 
 
 def test_a_timer_of_another_key_is_refused_with_the_remedy(make: Make):

@@ -240,6 +240,23 @@ def test_a_timer_fires_once_after_a_restart_too_and_not_before_its_time(make: Ma
         wait_for(rig, {"a": [1], "b": [1]}, reminded=True)
 
 
+def test_stop_stops_at_the_timer_and_a_later_life_begins_with_it(make: Make):
+    rig, mended = make(retry=Retry(attempts=1), on_failure=stop), threading.Event()
+
+    def trouble(due: Any, db: Any) -> None:
+        if isinstance(due, rig.stock.Remind) and not mended.is_set():
+            raise TimeoutError("in passing")
+
+    rig.stock.trouble = trouble
+    rig.order(("a", 1), remind_in=0.1)
+    stopped = Running(rig.worker())
+    stopped.wait(20)
+    assert isinstance(stopped.error, TimeoutError)
+    mended.set()
+    with running(rig.worker(), rig.relay()):
+        wait_for(rig, {"a": [1]}, reminded=True)
+
+
 @pytest.mark.scenario(15)
 def test_an_id_that_was_handled_is_passed_over_within_its_window(make: Make):
     rig = make(inbox=minutes(1))

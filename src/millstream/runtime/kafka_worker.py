@@ -238,7 +238,7 @@ class KafkaWorker:
     def _finish_one(self, message: ParkedEvent | FiredTimer, place: KafkaPlace) -> None:
         records = self._failing.do(message, place)
         self._begin_if_need_be()
-        place.keep()
+        place.done(message)
         try:
             for target, key, value, headers in records:
                 self._transaction.produce(target, value, key, headers)

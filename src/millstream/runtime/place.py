@@ -13,6 +13,10 @@ from millstream.state.kept import DueStore, Kept
 from millstream.state.memory import MemoryStore
 
 
+LOOK_AGAIN_SECONDS = 1.0
+"""How often a timer that is due looks whether its key is still parked."""
+
+
 class SeenId(msgspec.Struct, frozen=True):
     """An id that was handled, and until when (seconds since 1970) it counts."""
 
@@ -87,15 +91,25 @@ class Place:
         return min((moment for moment in moments if moment is not None), default=None)
 
     def take_due(self, now: float) -> ParkedEvent | FiredTimer | None:
-        """What is to be done by now. A timer has fired with that, whatever becomes of it; a parked event stays."""
+        """What is to be done by now; follow with `done`. A timer waits while anything of its key is parked."""
         if self.parked and (head := self.lanes.due(now)) is not None:
             return head
-        if self.timers is None or (due := self.timers.store.due(now)) is None:
+        if self.timers is None:
             return None
-        key, timer = due
-        self.timers.store.delete(key)
+        store = self.timers.store
+        while (due := store.due(now)) is not None:
+            key, timer = due
+            if not self.lanes.hold(timer.key.encode()):
+                return FiredTimer(self._timed, self.partition, timer)
+            # What is parked of its key may be what cancels it.
+            store.postpone(key, now + LOOK_AGAIN_SECONDS)
+        return None
+
+    def done(self, message: ParkedEvent | FiredTimer) -> None:
+        """It is known what becomes of what was due. Only now has a timer fired: until then it may be what stops us."""
+        if self.timers is not None and isinstance(message, FiredTimer):
+            self.timers.fired(message.timer)
         self.keep()
-        return FiredTimer(self._timed, self.partition, timer)
 
 
 def seconds_until_due(places: Iterable[Place], most: float) -> float:

@@ -197,7 +197,7 @@ class SqlWorker:
                     if (message := place.take_due(now)) is None:
                         break
                     unit.came(self._failing.do(message, place))
-                    place.keep()
+                    place.done(message)
             self._commit(unit)
 
     @contextmanager

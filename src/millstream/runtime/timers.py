@@ -42,10 +42,10 @@ class SetTimer(msgspec.Struct, frozen=True, kw_only=True):
 class FiredTimer:
     """A timer as a message: of the pseudo-topic, at the offset that is its number."""
 
-    __slots__ = ("_partition", "_timer", "_topic")
+    __slots__ = ("_partition", "_topic", "timer")
 
     def __init__(self, topic: str, partition: int, timer: SetTimer) -> None:
-        self._topic, self._partition, self._timer = topic, partition, timer
+        self._topic, self._partition, self.timer = topic, partition, timer
 
     def topic(self) -> str:
         return self._topic
@@ -54,16 +54,16 @@ class FiredTimer:
         return self._partition
 
     def offset(self) -> int:
-        return self._timer.number
+        return self.timer.number
 
     def key(self) -> bytes:
-        return self._timer.key.encode()
+        return self.timer.key.encode()
 
     def value(self) -> bytes:
-        return msgspec.msgpack.encode(self._timer)
+        return msgspec.msgpack.encode(self.timer)
 
     def headers(self) -> list[tuple[str, bytes]]:
-        timer = self._timer
+        timer = self.timer
         moment = datetime.fromtimestamp(timer.due, UTC).isoformat(timespec="milliseconds")
         headers = [
             ("ce_id", timer.id.encode()),
@@ -77,7 +77,7 @@ class FiredTimer:
         return headers if timer.traceparent is None else [*headers, ("traceparent", timer.traceparent)]
 
     def timestamp(self) -> tuple[int, int]:
-        return 1, int(self._timer.due * 1000)
+        return 1, int(self.timer.due * 1000)
 
 
 def timer_decoder(timers: Iterable[type[Timer]]) -> Callable[[bytes | None], Timer]:
@@ -138,10 +138,17 @@ class PartitionTimers:
             traceparent=meta.traceparent,
         )
         self._ordinal += 1
-        self.store.put(f"{name}/{key}", found)
+        self.store.put(_place_of(name, key), found)
 
     def cancel(self, timer: type[Timer], key: str, /) -> None:
-        self.store.delete(f"{self._name(timer)}/{key}")
+        self.store.delete(_place_of(self._name(timer), key))
+
+    def fired(self, timer: SetTimer) -> None:
+        """It is set no more; another that was set in its place meanwhile stays."""
+        place = _place_of(timer.type, timer.key)
+        now = self.store.get(place)
+        if now is not None and now.number == timer.number:
+            self.store.delete(place)
 
     def _name(self, timer: type[Timer]) -> str:
         if (name := self._names.get(timer)) is None:
@@ -150,6 +157,10 @@ class PartitionTimers:
                 f"on({timer.__name__})"
             )
         return name
+
+
+def _place_of(name: str, key: str) -> str:
+    return f"{name}/{key}"
 
 
 def with_timers(call: Caller, maker: str) -> Caller:

@@ -56,13 +56,14 @@ class DueStore(KeptStore):
     def __init__(self, store: Kept[Any], encode: Callable[[Any], bytes], decode: Callable[[bytes], Any]) -> None:
         super().__init__(store, encode, decode)
         self._moments: list[tuple[float, str]] = []
+        self._postponed: dict[str, float] = {}
 
     def next_due(self) -> float | None:
         """The moment of the earliest value, or `None` where there is none."""
         while self._moments:
             moment, key = self._moments[0]
             value = self.get(key)
-            if value is not None and value.due == moment:
+            if value is not None and moment == self._postponed.get(key, value.due):
                 return moment
             heapq.heappop(self._moments)
         return None
@@ -75,6 +76,11 @@ class DueStore(KeptStore):
         key = self._moments[0][1]
         return key, self.get(key)
 
+    def postpone(self, key: str, moment: float) -> None:
+        """Leave a value that is due until `moment`. It stays as it is: written anew or restored, it is due as it says."""
+        self._postponed[key] = moment
+        heapq.heappush(self._moments, (moment, key))
+
     def restore(self, key: str, value: bytes | None) -> None:
         super().restore(key, value)
         self._remind(key)
@@ -82,6 +88,7 @@ class DueStore(KeptStore):
     def _set(self, key: str, value: Any) -> None:
         # Every way to change a value comes here, those back included.
         super()._set(key, value)
+        self._postponed.pop(key, None)
         self._remind(key)
 
     def _remind(self, key: str) -> None:

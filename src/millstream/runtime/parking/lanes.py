@@ -2,6 +2,7 @@
 
 import heapq
 from bisect import insort
+from collections import Counter
 from collections.abc import Iterable
 from typing import Protocol, TypeAlias
 
@@ -33,6 +34,8 @@ class Lanes:
         self.by_key: dict[LaneKey, list[ParkedEvent]] = {}
         """The events of each parked key, in order; for a hot loop to look whether there is one."""
         self._due: list[tuple[float, LaneKey]] = []
+        self._names: Counter[bytes] = Counter()
+        """How many lanes there are of a key, one for each topic."""
         self._count = 0
         for event in parked:
             self._line_up(event)
@@ -58,6 +61,10 @@ class Lanes:
     def held(self) -> int:
         """How many keys wait for a person."""
         return sum(events[0].held for events in self.by_key.values())
+
+    def hold(self, name: bytes) -> bool:
+        """Whether anything waits that has this key, of whatever topic."""
+        return name in self._names
 
     def head(self, key: LaneKey) -> ParkedEvent | None:
         """The event that the others of its key wait for."""
@@ -89,7 +96,7 @@ class Lanes:
         if events:
             self._remind(key)
         else:
-            del self.by_key[key]
+            self._forget(key)
 
     def next_due(self) -> float | None:
         """When the next head is to be tried, in seconds since 1970; 0.0 for at once, `None` for never."""
@@ -110,11 +117,22 @@ class Lanes:
     def drop(self, topic: str, partition: int) -> None:
         """Forget what is parked of a partition that somebody else has now; the shelf keeps it."""
         for key in [key for key in self.by_key if key[:2] == (topic, partition)]:
-            self._count -= len(self.by_key.pop(key))
+            self._count -= len(self.by_key[key])
+            self._forget(key)
 
     def _line_up(self, event: ParkedEvent) -> None:
-        insort(self.by_key.setdefault(lane_of(event), []), event, key=ParkedEvent.offset)
+        key = lane_of(event)
+        if key not in self.by_key:
+            self.by_key[key] = []
+            self._names[key[2]] += 1
+        insort(self.by_key[key], event, key=ParkedEvent.offset)
         self._count += 1
+
+    def _forget(self, key: LaneKey) -> None:
+        del self.by_key[key]
+        self._names[key[2]] -= 1
+        if not self._names[key[2]]:
+            del self._names[key[2]]
 
     def _remind(self, key: LaneKey) -> None:
         moment = self._moment(key)
