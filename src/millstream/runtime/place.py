@@ -12,7 +12,6 @@ from millstream.runtime.timers import FiredTimer, PartitionTimers, SetTimer
 from millstream.state.kept import DueStore, Kept
 from millstream.state.memory import MemoryStore
 
-
 LOOK_AGAIN_SECONDS = 1.0
 """How often a timer that is due looks whether its key is still parked."""
 

@@ -77,7 +77,7 @@ class DueStore(KeptStore):
         return key, self.get(key)
 
     def postpone(self, key: str, moment: float) -> None:
-        """Leave a value that is due until `moment`. It stays as it is: written anew or restored, it is due as it says."""
+        """Leave a value that is due until `moment`. It stays as it is: written anew, it is due as it says."""
         self._postponed[key] = moment
         heapq.heappush(self._moments, (moment, key))
 
