@@ -1,6 +1,10 @@
 """Mending an event: what fits goes on as the same event, what does not is refused before anything is written."""
 
 import json
+import os
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +46,7 @@ def test_a_field_that_is_set_goes_on_as_the_same_event(rig: LettersRig, letter: 
         (["--set", "quantity=7"], "nothing is changed"),
         (["--value-file", "{folder}/missing.json"], "missing.json"),
         (["--value-file", "{folder}/broken.json"], "no JSON"),
+        (["--value-file", "{folder}/latin.json"], "Save it in UTF-8"),
         (["--value-file", "{folder}/typo.json"], "Ordered.quantitee: there is no such field"),
         (["--value-file", "{folder}/short.json"], "the field order_id is missing"),
         (["--set", "quantity=3", "--value-file", "x"], "give one of them"),
@@ -52,6 +57,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(
     rig: LettersRig, letter: DeadLetter, arguments: list[str], said: str
 ):
     (rig.folder / "broken.json").write_text("{")
+    (rig.folder / "latin.json").write_text('{"order_id": "é"}', encoding="latin-1")
     (rig.folder / "typo.json").write_text('{"order_id": "o-1", "quantitee": 3}')
     (rig.folder / "short.json").write_text('{"quantity": 3}')
     refused = rig.call("edit", str(letter.id), *(argument.format(folder=rig.folder) for argument in arguments)).refused
@@ -77,31 +83,98 @@ def test_a_whole_new_value_mends_what_nobody_can_read(rig: LettersRig):
     assert rig.deeds()[0]["changed"] == ["$"]
 
 
-def editor(folder: Path, replace: str, by: str) -> str:
-    """An editor that replaces text, and keeps what it was shown."""
-    script = folder / "editor.py"
-    script.write_text(
-        "import sys, shutil; p = sys.argv[1]; t = open(p).read(); open(p + '.seen', 'w').write(t)\n"
-        f"shutil.copy(p, {str(folder / 'seen.json')!r}); open(p, 'w').write(t.replace({replace!r}, {by!r}))\n"
-    )
-    import sys
+@pytest.fixture
+def left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder for temporary files, where nothing of a letter is to be left."""
+    folder = tmp_path / "left"
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    return folder
 
+
+def editor(folder: Path, does: str) -> str:
+    """An editor that keeps what it was shown, leaves a copy of it beside, and then does what it is to do to `p`."""
+    script = folder / "editor.py"
+    seen = folder / "seen.json"
+    script.write_text(
+        "import os, pathlib, shutil, signal, sys; p = pathlib.Path(sys.argv[1])\n"
+        f"shutil.copy(p, str(p) + '~'); shutil.copy(p, {str(seen)!r})\n{does}\n"
+    )
     return f"{sys.executable} {script}"
 
 
-def test_the_editor_shows_no_personal_data_and_keeps_it(rig: LettersRig, letter: DeadLetter):
-    command = editor(rig.folder, '"quantity": 7', '"quantity": 8')
+def replacing(before: str, after: str) -> str:
+    return f"p.write_text(p.read_text().replace({before!r}, {after!r}))"
+
+
+def test_the_editor_shows_no_personal_data_and_keeps_it(rig: LettersRig, letter: DeadLetter, left: Path):
+    command = editor(rig.folder, replacing('"quantity": 7', '"quantity": 8'))
     assert rig.call("edit", str(letter.id), EDITOR=command, VISUAL="").code == 0
     assert json.loads((rig.folder / "seen.json").read_text())["email"] == "••••••"
     [handed] = rig.handed_in()
     assert decoded(rig, handed.value()) == rig.module.Ordered(order_id="o-1", quantity=8, email="ada@example.org")
+    assert list(left.iterdir()) == []
 
 
-def test_what_was_typed_into_the_editor_is_not_lost_when_it_does_not_fit(rig: LettersRig, letter: DeadLetter):
-    command = editor(rig.folder, '"quantity": 7', '"quantity": "many"')
-    refused = rig.call("edit", str(letter.id), EDITOR=command, VISUAL="").refused
+@pytest.mark.parametrize(
+    ("does", "said"),
+    [
+        (replacing('"quantity": 7', '"quantity": "many"'), "Expected `int`, got `str`"),
+        ("p.write_bytes(p.read_bytes() + b'\\xe9')", "Save it in UTF-8"),
+    ],
+    ids=["does not fit", "another encoding"],
+)
+def test_what_was_typed_into_the_editor_is_not_lost_when_it_does_not_fit(
+    rig: LettersRig, letter: DeadLetter, left: Path, does: str, said: str
+):
+    refused = rig.call("edit", str(letter.id), EDITOR=editor(rig.folder, does), VISUAL="").refused
+    assert said in refused
     kept = Path(refused.partition("Your text is in ")[2].partition(":")[0])
-    assert '"many"' in kept.read_text()
-    kept.unlink()
-    assert "EDITOR" in rig.call("edit", str(letter.id), EDITOR="", VISUAL="").refused
+    assert kept.is_relative_to(left)
+    assert kept.read_bytes() != (rig.folder / "seen.json").read_bytes()
+    assert kept.parent.stat().st_mode & 0o077 == 0
+    assert rig.handed_in() == []
+
+
+@pytest.mark.parametrize(
+    ("does", "said"),
+    [
+        ("", "nothing is changed"),
+        ("p.unlink()", "left no text"),
+        ("sys.exit(3)", "ended with 3; nothing was written"),
+    ],
+)
+def test_where_nothing_was_typed_nothing_is_kept(rig: LettersRig, letter: DeadLetter, left: Path, does: str, said: str):
+    answer = rig.call("edit", str(letter.id), "--reveal", EDITOR=editor(rig.folder, does), VISUAL="")
+    assert said in answer.refused
+    assert "ada@example.org" in (rig.folder / "seen.json").read_text()
+    assert list(left.iterdir()) == []
+    assert rig.handed_in() == []
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("", "Set EDITOR"),
+        (" ", "Set EDITOR"),
+        ('vim "', 'EDITOR=vim " is no command (No closing quotation)'),
+        ("/no/such/editor -w", "cannot be started"),
+    ],
+)
+def test_what_is_no_editor_is_refused(rig: LettersRig, letter: DeadLetter, left: Path, command: str, said: str):
+    assert said in rig.call("edit", str(letter.id), EDITOR=command, VISUAL="").refused
+    assert list(left.iterdir()) == []
+
+
+def test_an_interrupt_leaves_nothing_behind(rig: LettersRig, letter: DeadLetter, left: Path):
+    # Ctrl-C goes to both; the editor waits for its end.
+    command = editor(rig.folder, "os.kill(os.getppid(), signal.SIGINT); signal.pause()")
+    millstream = [str(Path(sys.executable).parent / "millstream"), "dlq", "edit", str(letter.id), "--reveal"]
+    env = {**os.environ, **rig.env, "EDITOR": command, "VISUAL": ""}
+    ended = subprocess.run(millstream, env=env, cwd=rig.folder, capture_output=True, text=True, timeout=60)
+    assert ended.returncode != 0
+    assert "Traceback" not in ended.stderr
+    assert "ada@example.org" in (rig.folder / "seen.json").read_text()
+    assert list(left.iterdir()) == []
     assert rig.handed_in() == []

@@ -79,10 +79,14 @@ class Draft:
             _assign(value, path, text)
         return self._checked(value)
 
-    def with_text(self, text: str) -> Edited:
+    def with_text(self, text: str | bytes) -> Edited:
         """The event as JSON says it. Raises `ConfigurationError` where it does not fit."""
         try:
             given = json.loads(text)
+        except UnicodeDecodeError as error:
+            raise ConfigurationError(
+                f"{self._letter.id}: the new value is no text in {error.encoding}: {error}. Save it in UTF-8"
+            ) from None
         except ValueError as error:
             raise ConfigurationError(f"{self._letter.id}: the new value is no JSON: {error}") from None
         return self._checked(_unmasked(given, self.present, self._real))

@@ -1,6 +1,5 @@
 """`millstream dlq redrive`, `edit` and `discard`."""
 
-import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -199,45 +198,17 @@ def edit(
 
 def _edited(draft: "Draft", fields: list[str] | None, file: Path | None) -> "Edited":
     from millstream.errors import ConfigurationError
+    from millstream.operate.cli.dlq.editor import in_editor
 
     if fields:
         return draft.with_fields(fields)
     if file is not None:
         try:
-            return draft.with_text(file.read_text())
-        except (OSError, UnicodeDecodeError) as error:
+            text = file.read_bytes()
+        except OSError as error:
             raise ConfigurationError(f"--value-file {file}: {error}") from None
-    return _in_editor(draft)
-
-
-def _in_editor(draft: "Draft") -> "Edited":
-    import shlex
-    import subprocess
-    import tempfile
-
-    from millstream.errors import ConfigurationError
-
-    editor = os.environ.get("VISUAL") or os.environ.get("EDITOR")
-    if not editor:
-        raise ConfigurationError("Which editor? Set EDITOR, or give --set FIELD=VALUE or --value-file FILE")
-    handle, name = tempfile.mkstemp(suffix=".json", prefix="dead-letter-")
-    path = Path(name)
-    with os.fdopen(handle, "w") as file:
-        file.write(draft.text())
-    try:
-        ended = subprocess.run([*shlex.split(editor), name], check=False).returncode  # noqa: S603 (the user's editor)
-    except OSError as error:
-        path.unlink()
-        raise ConfigurationError(f"EDITOR={editor}: {error}") from None
-    if ended != 0:
-        path.unlink()
-        raise ConfigurationError(f"{editor} ended with {ended}; nothing was written")
-    try:
-        edited = draft.with_text(path.read_text())
-    except ConfigurationError as error:
-        raise ConfigurationError(f"{error}. Your text is in {name}: mend it and give it with --value-file") from None
-    path.unlink()
-    return edited
+        return draft.with_text(text)
+    return in_editor(draft)
 
 
 def _ids(letters: list[str] | None, wanted: "Filter", topic: str | None, everything: bool) -> "list[LetterId]":
