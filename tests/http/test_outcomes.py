@@ -20,7 +20,7 @@ from millstream.errors import DeclarationError, Unavailable
 from millstream.http import Web, install_problems
 from millstream.http.outcomes import Outcomes
 from millstream.kafka import connect, partition_of
-from millstream.operate.assembly import topics_of
+from millstream.operate.assembly import prepare
 from millstream.patterns.aggregate import history
 from millstream.runtime.kafka_worker import KafkaWorker
 from millstream.settings import Settings
@@ -32,9 +32,12 @@ Serve = Callable[[ASGIApp], str]
 
 
 class Bank:
-    """The web process of a bank's desk, and the bank, which is started when a test wants it."""
+    """The web process of a bank's desk, and the bank, which is started when a test wants it.
 
-    def __init__(self, broker: LocalKafka) -> None:
+    - `founded`: whether the bank has been started before, so that its topics are there.
+    """
+
+    def __init__(self, broker: LocalKafka, *, founded: bool = True) -> None:
         self.of = of = Accounts(f"o{uuid.uuid4().hex[:8]}")
         self.settings = Settings(
             bootstrap_servers=broker.bootstrap,
@@ -46,10 +49,10 @@ class Bank:
         )
         self.kafka = connect(self.settings, of.name)
         self.contracts = Contracts(Registry(broker.registry))
-        admin = self.kafka.admin()
-        admin.ensure_topics(topics_of(of.service))
-        admin.close()
+        if founded:
+            prepare(of.service, self.settings, self.kafka)
         desk = Service(f"{of.name}-desk", publishes=[of.Deposit, of.Withdraw, of.Close])
+        prepare(desk, self.settings, self.kafka)
         self.health = Health()
         self.web = Web(
             desk,
@@ -70,6 +73,7 @@ class Bank:
 
     def open(self) -> None:
         """Now commands are decided on."""
+        prepare(self.of.service, self.settings, self.kafka)
         self.stack.callback(Running(KafkaWorker(self.of.service, self.settings, self.contracts, self.kafka)).stop)
 
     def app(self, within: float = 10) -> FastAPI:
@@ -151,6 +155,21 @@ def test_what_takes_longer_is_accepted_and_still_done(bank: Bank, serve: Serve):
     assert outcome == bank.of.Withdrawn(account_id="a", amount=5)
     changes = history(bank.of.Account, "a", kafka=bank.kafka, contracts=bank.contracts)
     assert [type(change.event).__name__ for change in changes] == ["Deposited", "Withdrawn"]
+
+
+def test_a_desk_on_a_new_cluster_answers_once_the_bank_has_come(shared_kafka: LocalKafka):
+    bank = Bank(shared_kafka, founded=False)
+    of, admin = bank.of, bank.kafka.admin()
+    with bank.stack:
+        assert of.events.name not in admin.topics()
+        bank.start()
+        assert asyncio.run(bank.outcomes.of(of.Deposit(account_id="a", amount=5), within=seconds(0.3))) is None
+        assert admin.topics()[of.events.name].partitions == of.events.partitions
+        assert admin.topic_config(of.events.name)["retention.ms"] == "-1"
+        bank.open()
+        outcome = asyncio.run(bank.outcomes.of(of.Withdraw(account_id="a", amount=5), within=seconds(20)))
+        assert outcome == of.Withdrawn(account_id="a", amount=5)
+    admin.close()
 
 
 def test_a_process_that_stops_lets_nobody_wait(bank: Bank):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from millstream.contracts import Contracts, edge_id
 from millstream.declare import Contract, Topic
 from millstream.errors import DecodeError, RegistryUnavailable, Unavailable
-from millstream.kafka import END, Kafka, Message, TopicPartition
+from millstream.kafka import END, Kafka, Message, TopicPartition, TopicSpec
 from millstream.settings import Settings
 from millstream.telemetry import get_logger
 
@@ -53,7 +53,7 @@ class Outcomes:
         most: int = MOST_WAITING,
     ) -> None:
         self._group = f"{service}.outcomes.{settings.slot}"
-        self._topics = [topic.name for topic in topics]
+        self._topics = [TopicSpec(topic.name, topic.partitions, topic.config()) for topic in topics]
         self._decode = {topic.name: contracts.decoder([topic]).decode for topic in topics}
         self._publisher = publisher
         self._kafka = kafka
@@ -106,11 +106,16 @@ class Outcomes:
         return self._trouble
 
     def run(self, stop: threading.Event) -> None:
-        """Follows the topics until `stop` is set; who still waits is answered None then."""
+        """Follows the topics until `stop` is set; who still waits is answered None then.
+
+        Makes those that are missing first. Raises what `Admin.ensure_topics` raises.
+        """
+        self._ensure_topics()
         # By the same name in the next life, so that it does not wait for the session of the last to run out.
         consumer = self._consumer = self._kafka.consumer(self._group, instance=self._group)
         try:
-            consumer.subscribe(self._topics, on_assigned=self._assigned, on_revoked=lambda partitions: None)
+            topics = [spec.name for spec in self._topics]
+            consumer.subscribe(topics, on_assigned=self._assigned, on_revoked=lambda partitions: None)
             while not stop.is_set():
                 batch = consumer.poll_batch(_CHUNK, _IDLE_SECONDS)
                 if batch:
@@ -122,6 +127,15 @@ class Outcomes:
             self._trouble = "ended"
             self._hop(None)
             consumer.close()
+
+    def _ensure_topics(self) -> None:
+        # Whose events they are may never have been started, and what a web factory follows is no part of what the
+        # service declares: nobody else makes them.
+        admin = self._kafka.admin()
+        try:
+            admin.ensure_topics(self._topics)
+        finally:
+            admin.close()
 
     @property
     def _following(self) -> bool:

@@ -79,7 +79,9 @@ class Web:
     def outcomes(self, *topics: Topic) -> "Outcomes":
         """Awaits what commands lead to on `topics`; ask for it in the factory, once, with all of them.
 
-        It reads all that comes there, in each process. Raises `DeclarationError` for no topic, or a second time.
+        It reads all that comes there, in each process, and makes topics that are missing when it starts.
+
+        Raises `DeclarationError` for no topic, or a second time.
         """
         from millstream.http.outcomes import Outcomes
 
