@@ -44,11 +44,12 @@ class Deed(NamedTuple):
 
 
 class Planned(NamedTuple):
-    """What decisions need of a step. `undo_within` is there where it can be undone."""
+    """What decisions need of a step. `undo_within` is there where it can be undone; `former` are names that it had."""
 
     name: str
     within: timedelta
     undo_within: timedelta | None = None
+    former: tuple[str, ...] = ()
 
 
 class Plan(NamedTuple):
@@ -149,7 +150,7 @@ class _Course:
     """The way from one state to the next."""
 
     def __init__(self, plan: Plan, state: SagaState, now: datetime) -> None:
-        if [step.name for step in state.steps] != [step.name for step in plan.steps]:
+        if not _same_steps(state, plan):
             raise Rejected(
                 "changed",
                 f"this saga began with the steps {', '.join(step.name for step in state.steps)}; let {plan.name!r} "
@@ -239,3 +240,9 @@ class _Course:
     def _turn(self, wait: timedelta | None, **changes: Any) -> None:
         self.wait = wait
         self.state = replace(self.state, turn=self.state.turn + 1, **changes)
+
+
+def _same_steps(state: SagaState, plan: Plan) -> bool:
+    return len(state.steps) == len(plan.steps) and all(
+        step.name in (planned.name, *planned.former) for step, planned in zip(state.steps, plan.steps, strict=True)
+    )

@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import msgspec
-
+from millstream.contracts.described import describe
 from millstream.declare import Contract, Envelope, State, Timer, Timers, full_name, key_of
 from millstream.patterns.saga.decide import Act, Next, Outcome, Plan, begin, hear, overdue
 from millstream.patterns.saga.state import SagaState
@@ -117,7 +116,7 @@ class Runner:
 
 
 def _kept(event: Contract) -> dict[str, bytes]:
-    return {full_name(type(event)): msgspec.msgpack.encode(event)}
+    return {full_name(type(event)): describe(event)}
 
 
 def timer_of(name: str) -> type[Overdue]:

@@ -20,6 +20,7 @@ from millstream.declare import (
     hours,
     park_key,
 )
+from millstream.declare.contract import former_names
 from millstream.errors import DeclarationError
 from millstream.patterns.saga.decide import Outcome, Plan, Planned
 from millstream.patterns.saga.runner import Recipes, Runner
@@ -56,6 +57,12 @@ class _Step:
     @property
     def name(self) -> str:
         return getattr(self.command, "__name__", repr(self.command))
+
+    def former_names(self) -> tuple[str, ...]:
+        """The names of the step while its command had another: running sagas go by them."""
+        if not isinstance(self.command, type):
+            return ()
+        return tuple(name.rpartition(".")[2] for name in former_names(self.command))
 
     def outcomes(self) -> dict[Outcome, type[Contract] | None]:
         undo = self.undo
@@ -208,7 +215,8 @@ class Saga:
 
     def _plan(self) -> Plan:
         planned = [
-            Planned(step.name, step.within, None if step.undo is None else step.undo.within) for step in self._steps
+            Planned(step.name, step.within, None if step.undo is None else step.undo.within, step.former_names())
+            for step in self._steps
         ]
         if len({step.name for step in planned}) < len(planned):
             raise DeclarationError(f"Saga {self.name!r} has two steps of one command; give each a command of its own")

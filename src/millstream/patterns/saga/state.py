@@ -34,7 +34,7 @@ class SagaState(Value):
     - `parked`: its current command was sent as often as it may be; it goes on when the answer comes, or a person asks.
     - `reason`: why it is cancelled.
     - `correlation_id`: of the story that it is part of.
-    - `known`: the starting event and the replies, by class, as MessagePack.
+    - `known`: the starting event and the replies by the names of their classes, each with its schema.
     - `history`: the latest lines.
     """
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any, NamedTuple, TypeVar, Union, get_args, get_ori
 
 import msgspec
 
+from millstream.contracts.described import names_read_as, read_described
 from millstream.declare import Contract, full_name, home_of, key_field
 from millstream.errors import DeclarationError
 
@@ -20,10 +21,14 @@ class Story:
     - `id`: of the saga, which is the key of all its events.
     - `reason`: why it is cancelled.
 
-    >>> from millstream.declare import Event
+    What it heard before a class changed is read as other records of that class are.
+
+    >>> from millstream.contracts.described import describe
+    >>> from millstream.declare import Event, Topic
     >>> class Ordered(Event, key="id"):
     ...     id: str
-    >>> story = Story("o-1", {full_name(Ordered): msgspec.msgpack.encode(Ordered(id="o-1"))})
+    >>> topic = Topic("orders", Ordered)
+    >>> story = Story("o-1", {full_name(Ordered): describe(Ordered(id="o-1"))})
     >>> story[Ordered].id
     'o-1'
     """
@@ -32,14 +37,20 @@ class Story:
         self.id = id
         self.reason = reason
         self._known = known
+        self._read: dict[type[Contract], Any] = {}
 
     def __getitem__(self, contract: type[C]) -> C:
         """The starting event, or the reply of this class. Raises `KeyError` where it has not come."""
-        return msgspec.msgpack.decode(self._known[full_name(contract)], type=contract)
+        if (found := self.get(contract)) is None:
+            raise KeyError(full_name(contract))
+        return found
 
     def get(self, contract: type[C]) -> C | None:
         """The starting event or the reply of this class, or `None`."""
-        return self[contract] if full_name(contract) in self._known else None
+        if contract not in self._read:
+            name = next((name for name in names_read_as(contract) if name in self._known), None)
+            self._read[contract] = None if name is None else read_described(contract, self._known[name])
+        return self._read[contract]
 
 
 class Recipe(NamedTuple):
