@@ -1,6 +1,7 @@
 """Parked keys of Kafka handlers, against real brokers: order, other keys, restarts, people."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,7 +11,7 @@ from tests.runtime.diary import DiaryRig
 from tests.runtime.remains import Errors, no_collection
 
 from millstream.contracts import derived_id
-from millstream.declare import Retry, days, exponential, park_key, stop
+from millstream.declare import Kind, Retry, days, exponential, park_key, seconds, stop
 from millstream.errors import Rejected
 from millstream.runtime.redrive import Action
 from millstream.testing.child import wait_until
@@ -206,6 +207,25 @@ def test_an_id_that_was_handled_is_passed_over_within_its_window(make: Make):
     rig.say(("a", 5))
     with rig.running():
         rig.wait_for_notes({"a": [1, 5]})
+
+
+def test_ids_whose_window_has_passed_are_forgotten(make: Make):
+    rig = make(inbox=seconds(0.5))
+
+    def kept() -> set[str]:
+        found: dict[bytes | None, bytes | None] = {
+            message.key(): message.value() for message in rig.records(rig.service.seen(Kind.KAFKA))
+        }
+        return {(key or b"").decode().rpartition("/")[2] for key, value in found.items() if value is not None}
+
+    with rig.running():
+        for number in range(1, 6):
+            rig.say(("a", number), id=f"old-{number}")
+        rig.wait_for_notes({"a": [1, 2, 3, 4, 5]})
+        passed = time.time() + 0.5
+        wait_until(lambda: time.time() > passed, seconds=5, what="the window to pass")
+        rig.say(("a", 6), id="new")
+        wait_until(lambda: kept() == {"new"}, seconds=20, what="the others to be forgotten", every=0.1)
 
 
 @pytest.mark.parametrize("key", [True, False])

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from sqlalchemy import func, select
 from tests.runtime.remains import Errors, no_collection
 from tests.runtime.running import Running
 from tests.runtime.sql_rig import SqlRig, running
@@ -17,6 +18,7 @@ from millstream.declare import Kind, Retry, exponential, minutes, park_key, stop
 from millstream.runtime.calling import Given
 from millstream.runtime.redrive import Action
 from millstream.runtime.sql_inbox import once
+from millstream.runtime.tables import inbox_table
 from millstream.runtime.tally import Tally
 from millstream.telemetry import metrics
 from millstream.testing.child import end, wait_until
@@ -269,6 +271,34 @@ def test_an_id_that_was_handled_is_passed_over_within_its_window(make: Make):
     rig.order(("a", 5))
     with running(rig.worker(), rig.relay()):
         wait_for(rig, {"a": [1, 3, 5]})
+
+
+def test_ids_whose_window_has_passed_are_forgotten_as_fast_as_they_come(make: Make):
+    rig = make(inbox=minutes(1))
+    group = rig.service.group(Kind.SQL)
+    old = [{"group_id": group, "handler": "reserve", "id": str(number), "until": 1.0} for number in range(20_000)]
+    with rig.engine.begin() as connection:
+        connection.execute(inbox_table.insert(), old)
+
+    def left() -> int:
+        with rig.engine.connect() as connection:
+            return connection.execute(select(func.count()).where(inbox_table.c.group_id == group)).scalar_one()
+
+    with running(rig.worker()):
+        wait_until(lambda: left() == 0, seconds=30, what="the old ids to be gone", every=0.1)
+
+
+def test_a_busy_database_forgets_old_ids_later(shared_kafka: LocalKafka, tmp_path: Path):
+    database = f"sqlite:///{tmp_path}/busy.db?timeout=0.01"
+    rig = SqlRig(shared_kafka.bootstrap, tmp_path, database=database, inbox=minutes(1))
+    rig.make_topics()
+    worker = rig.worker()
+    with rig.engine.begin(), running(worker, rig.relay()):
+        wait_until(lambda: worker._tidy_at > 0, seconds=20, what="a try")
+        rig.order(("a", 1))
+    with running(rig.worker(), rig.relay()):
+        wait_for(rig, {"a": [1]})
+    rig.engine.dispose()
 
 
 @pytest.mark.real

@@ -28,8 +28,16 @@ class KafkaPlace(Place):
         super().__init__(partition, service, Kind.KAFKA, keeping, stores)
         self._outbound = outbound
         self._callers = callers
-        seen = None if keeping.seen is None else cast("DueStore", stores[keeping.seen])
-        self.given = Given(states=cast("Any", stores), timers=self.timers, seen=seen)
+        self._seen = None if keeping.seen is None else cast("DueStore", stores[keeping.seen])
+        self.given = Given(states=cast("Any", stores), timers=self.timers, seen=self._seen)
+
+    def forget_old_ids(self, now: float, most: int) -> None:
+        """Forget ids that were handled, and count no more; so many at once."""
+        if self._seen is not None:
+            for _ in range(most):
+                if (old := self._seen.due(now)) is None:
+                    return
+                self._seen.delete(old[0])
 
     def attempt(self, handler: Handler, event: Any, meta: Meta, /) -> list[Record]:
         """One whole call of a handler. Whatever it raises, nothing of it is left."""

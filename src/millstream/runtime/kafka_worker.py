@@ -38,6 +38,9 @@ _IDLE_SECONDS = 0.25
 _MOST_DUE = 100
 """Parked events and timers of one partition that are dealt with between two chunks."""
 
+_MOST_FORGOTTEN = 20_000
+"""Ids of one partition's inbox that are forgotten with one transaction: more than come with one."""
+
 _SIGN_OF_LIFE = 120.0
 _PATIENCE = 60.0
 """Seconds of trouble with brokers after which the worker gives up, so that its process starts anew."""
@@ -273,6 +276,8 @@ class KafkaWorker:
         if not self._open:
             return
         if self._positions:
+            for place in self._places.values():
+                place.forget_old_ids(time.time(), _MOST_FORGOTTEN)
             produce = self._transaction.produce
             for topic, partition, key, value in self._states.changes():
                 produce(topic, value, key, None, partition)

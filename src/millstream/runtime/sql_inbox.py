@@ -35,9 +35,9 @@ def once(call: Caller, group: str, handler: str, window: float, tally: Tally) ->
     return first
 
 
-def forget_old_ids(connection: Connection, group: str) -> None:
-    """Delete some of the ids whose window has passed."""
+def forget_old_ids(connection: Connection, group: str) -> bool:
+    """Delete some of the ids whose window has passed. Answers whether there may be more."""
     row = inbox_table.c
     keys = (row.group_id, row.handler, row.id)
     old = select(*keys).where(and_(row.group_id == group, row.until <= time.time())).limit(TIDY_ROWS)
-    connection.execute(inbox_table.delete().where(tuple_(*keys).in_(old)))
+    return connection.execute(inbox_table.delete().where(tuple_(*keys).in_(old))).rowcount == TIDY_ROWS

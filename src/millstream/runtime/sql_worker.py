@@ -220,10 +220,20 @@ class SqlWorker:
         return self._failing.first(message, place)
 
     def _tidy(self) -> None:
-        if self._has_inbox and (now := time.monotonic()) > self._tidy_at:
-            self._tidy_at = now + TIDY_SECONDS
-            with self._engine.begin() as connection:
-                forget_old_ids(connection, self._group)
+        """Forget ids whose window has passed, in small transactions: others wait for each of them."""
+        if not self._has_inbox or (now := time.monotonic()) < self._tidy_at:
+            return
+        self._tidy_at, more = now + TIDY_SECONDS, True
+        try:
+            while more and time.monotonic() < now + self._slice:
+                with self._engine.begin() as connection:
+                    more = forget_old_ids(connection, self._group)
+        except DBAPIError as error:
+            if not passing(error):
+                raise
+            log.warning("old ids of the inbox are forgotten later", worker=self.name, error=str(error))
+        else:
+            self._tidy_at = 0.0 if more else self._tidy_at
 
     def _commit(self, unit: SqlUnit) -> None:
         began = time.monotonic()
