@@ -99,6 +99,15 @@ def test_ids_of_deleted_rows_are_not_used_again(engine: Engine) -> None:
         assert [row.seq for row in outbox.rows_from(connection, 0, 10)] == [3]
 
 
+def test_knows_the_highest_number_it_ever_gave(engine: Engine) -> None:
+    with engine.begin() as connection:
+        assert outbox.newest(connection) == 0
+    append(engine, b"1", b"2")
+    with engine.begin() as connection:
+        outbox.delete_before(connection, 3)
+        assert outbox.newest(connection) == 2
+
+
 def test_counts_what_waits(engine: Engine) -> None:
     append(engine, b"1", b"2", b"3")
     with engine.connect() as connection:

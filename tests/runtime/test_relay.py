@@ -1,15 +1,18 @@
 """The relay, against real brokers: every row once, in the order of commits, whatever happens in between."""
 
 import signal
+import sqlite3
 import sys
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 from tests.runtime.running import Running
 from tests.runtime.sql_rig import PATIENCE, ROOT, SqlRig, running
 
-from millstream.errors import KafkaFault
+from millstream.errors import ConfigurationError, KafkaFault
 from millstream.runtime.outbox import Outbox
 from millstream.runtime.relay import Turn
 from millstream.runtime.relay_lock import relay_lock
@@ -134,6 +137,42 @@ def test_a_relay_that_lost_its_lock_without_noticing_is_fenced(rig: SqlRig):
     for each in (zombie, successor):
         each.close()
     assert published(rig) == [1, 2]
+
+
+def test_a_database_restored_from_a_backup_is_refused_with_the_remedy(rig: SqlRig, tmp_path: Path):
+    append(rig, 1)
+    with running(rig.relay()):
+        wait_for(rig, 1)
+    copy(str(rig.engine.url.database), tmp_path / "backup.db")
+    append(rig, 2, 3)
+    with running(rig.relay()):
+        wait_for(rig, 3)
+    rig.engine.dispose()
+    copy(tmp_path / "backup.db", str(rig.engine.url.database))
+    append(rig, 4)
+    refused = Running(rig.relay(), PATIENCE)
+    refused.wait()
+    assert isinstance(refused.error, ConfigurationError)
+    statement = str(refused.error).split("backup? ")[1].split(" there")[0]
+    with rig.engine.begin() as connection:
+        connection.execute(text(statement))
+    with running(rig.relay()):
+        wait_for(rig, 4)
+    assert published(rig) == [1, 2, 3, 4]
+
+
+def copy(source: str | Path, target: str | Path) -> None:
+    """One SQLite database over another, as their own tool does it."""
+    with closing(sqlite3.connect(source)) as one, closing(sqlite3.connect(target)) as other:
+        one.backup(other)
+
+
+def test_what_was_published_is_gone_when_the_relay_has_stopped(rig: SqlRig):
+    append(rig, *range(10))
+    with running(rig.relay()):
+        wait_for(rig, 10)
+        append(rig, 10)
+    assert (published(rig), rows(rig)) == (list(range(11)), 0)
 
 
 def test_a_database_made_anew_publishes_from_its_first_row(rig: SqlRig, tmp_path: Path):

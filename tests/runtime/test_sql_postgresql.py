@@ -54,6 +54,16 @@ def rig(cluster: Cluster, tmp_path: Path, url: str):
     made.engine.dispose()
 
 
+def test_the_outbox_knows_the_highest_number_it_ever_gave(engine: Engine):
+    outbox = Outbox("counting")
+    with engine.begin() as connection:
+        assert outbox.newest(connection) == 0
+        outbox.append(connection, [("t", b"k", b"1", []), ("t", b"k", b"2", [])])
+    with engine.begin() as connection:
+        outbox.delete_before(connection, 3)
+        assert outbox.newest(connection) == 2
+
+
 def ids(engine: Engine) -> list[tuple[int, bytes | None]]:
     with engine.connect() as connection:
         return [(row.seq, row.value) for row in Outbox("counting").rows_from(connection, 0, 100)]

@@ -44,6 +44,10 @@ _ROWS = (
     .order_by(_row.seq)
     .limit(bindparam("most"))
 )
+_NEWEST = {
+    "sqlite": text("SELECT seq FROM sqlite_sequence WHERE name = 'millstream_outbox'"),
+    "postgresql": text("SELECT pg_sequence_last_value(pg_get_serial_sequence('millstream_outbox', 'seq')::regclass)"),
+}
 
 
 class OutboxRow(NamedTuple):
@@ -109,6 +113,10 @@ class Outbox:
             select(func.count(), func.min(outbox_table.c.created_at)).where(outbox_table.c.seq >= first, self._mine)
         ).one()
         return count, max(0.0, time.time() - oldest) if oldest is not None else 0.0
+
+    def newest(self, connection: Connection) -> int:
+        """The highest number that was ever given to a row of this table, whoever's; 0 for none."""
+        return connection.execute(_NEWEST[connection.dialect.name]).scalar() or 0
 
     def delete_before(self, connection: Connection, first: int) -> int:
         """Deletes the rows with numbers below `first`, which are published, and says how many."""

@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from millstream.declare import Kind, Service
-from millstream.errors import CommitUnknown, Fenced, MillstreamError
+from millstream.errors import CommitUnknown, ConfigurationError, Fenced, MillstreamError
 from millstream.kafka import Kafka, TopicPartition
 from millstream.runtime.database import READ_ONLY, passing
 from millstream.runtime.outbox import Outbox, OutboxRow, identity
@@ -28,6 +28,7 @@ STANDBY_SECONDS = 1.0
 """How often an instance that does not relay looks whether it should."""
 TIDY_SECONDS, TIDY_ROWS = 1.0, 1_000
 """Published rows are deleted this often, or when there are this many."""
+BEGIN_ANEW = "DELETE FROM millstream_identity"
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.05, 2.0
 """Seconds between tries while Kafka or the database does not answer."""
 
@@ -62,7 +63,8 @@ class Relay:
     def run(self, stop: threading.Event) -> None:
         """Relays until `stop` is set, and publishes once more what has been committed by then.
 
-        Troubles that pass are waited out. Raises `MillstreamError` for a record that the cluster refuses.
+        Troubles that pass are waited out. Raises `MillstreamError` for a record that the cluster refuses, and
+        `ConfigurationError` for a database of which more was published than it knows of.
         """
         while not stop.is_set():
             try:
@@ -91,8 +93,10 @@ class Relay:
                 last = stop.is_set()
                 turn.publish_all()
                 self._pause = SHORTEST_PAUSE
+                # At the end too: rows that stay behind are told from new ones by nothing but the position, which Kafka
+                # forgets some day.
+                turn.tidy(now=last)
                 if not last:
-                    turn.tidy()
                     self._wake.wait(self._poll_seconds)
         finally:
             turn.close()
@@ -117,7 +121,10 @@ class Turn:
         self._member = kafka.consumer(self._group)
 
     def begin(self, kafka: Kafka) -> None:
-        """Settles what a predecessor left open, and only then reads how far it came."""
+        """Settles what a predecessor left open, and only then reads how far it came.
+
+        Raises `ConfigurationError` for a database that was put back to an earlier state.
+        """
         self._producer.init()
         admin = kafka.admin()
         try:
@@ -129,6 +136,16 @@ class Turn:
         self._next = max(
             (found.offset or 0 for found in committed.values() if found.metadata == self._identity), default=0
         )
+        with self._reading.connect() as connection:
+            newest = self._outbox.newest(connection)
+        if self._next > newest + 1:
+            # New rows would get numbers that were published, and never be.
+            raise ConfigurationError(
+                f"{self._group} has published {self._next - 1} rows of the outbox, but its database "
+                f"({self._engine.url.render_as_string()}) has numbered no more than {newest}: was it restored from a "
+                f"backup? {BEGIN_ANEW} there, and start again: it counts as a new database then. What was done since the "
+                "backup is done again, and its events are published again, with the ids that they had."
+            )
 
     def publish_all(self) -> None:
         """Publishes what waits, in transactions of bounded size.
@@ -138,12 +155,12 @@ class Turn:
         while rows := self._waiting_rows():
             self._publish(rows)
 
-    def tidy(self) -> None:
-        """Deletes rows that are published, now and then."""
-        published, now = self._next - self._kept, time.monotonic()
-        if published < TIDY_ROWS and now < self._tidy_at:
+    def tidy(self, *, now: bool = False) -> None:
+        """Deletes rows that are published, every so often or `now`."""
+        published, moment = self._next - self._kept, time.monotonic()
+        if published < TIDY_ROWS and moment < self._tidy_at and not now:
             return
-        self._tidy_at = now + TIDY_SECONDS
+        self._tidy_at = moment + TIDY_SECONDS
         if published:
             with self._engine.begin() as connection:
                 self._outbox.delete_before(connection, self._next)
