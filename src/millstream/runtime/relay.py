@@ -143,8 +143,8 @@ class Turn:
             raise ConfigurationError(
                 f"{self._group} has published {self._next - 1} rows of the outbox, but its database "
                 f"({self._engine.url.render_as_string()}) has numbered no more than {newest}: was it restored from a "
-                f"backup? {BEGIN_ANEW} there, and start again: it counts as a new database then. What was done since the "
-                "backup is done again, and its events are published again, with the ids that they had."
+                f"backup? {BEGIN_ANEW} there, and start again: it counts as a new database then. What was done since "
+                "the backup is done again, and its events are published again, with the ids that they had."
             )
 
     def publish_all(self) -> None:
