@@ -354,6 +354,12 @@ def saga() -> Saga:
             "give Act an undo=, or put it last",
         ),
         (lambda: saga().step(Act, done=Acted, within=minutes(0)).completes(Ended), "leaves no time|more than nothing"),
+        (lambda: saga().step(Act, done=Acted, within=60), r"step Act: within=60 is no .*: write within=seconds\(60\)"),
+        (
+            lambda: saga().step(Act, done=Acted, undo=Undo(Revoke, done=Revoked, within=1.5)),
+            r"step Act: within=1.5 is no timedelta: write within=seconds\(1.5\)",
+        ),
+        (lambda: saga().step(Act, done=Acted, within="1h"), "within='1h' is no timedelta"),
         (lambda: saga().step(Homeless, done=Acted).completes(Ended), "Homeless lives on no topic"),
         (lambda: saga().step(Act, done=Homeless).completes(Ended), "Homeless lives on no topic"),
         (lambda: Saga("bad", starts=Begin, attempts=0), "at least 1"),
@@ -371,3 +377,44 @@ def saga() -> Saga:
 def test_what_cannot_work_is_refused_when_it_is_declared(declare: Any, message: str):
     with pytest.raises(DeclarationError, match=message):
         declare().mount(Service("bad"))
+
+
+def test_a_saga_that_is_mounted_twice():
+    once = saga().step(Act, done=Acted).completes(Ended)
+    once.mount(Service("first"))
+    with pytest.raises(DeclarationError, match=r"Saga 'bad' is mounted on first already: .* Mount it once"):
+        once.mount(Service("second"))
+
+
+def test_a_saga_whose_state_and_commands_would_not_commit_together():
+    loose = Service("loose", delivery="at_least_once")
+    with pytest.raises(DeclarationError, match='loose has delivery="at_least_once", and its state must commit with'):
+        saga().step(Act, done=Acted).completes(Ended).mount(loose)
+
+
+def test_a_command_of_another_key_is_set_aside_and_an_event_of_one_is_not():
+    def act_elsewhere(story: Story) -> Act:
+        return Act(id="elsewhere", amount=1)
+
+    def revoke_elsewhere(story: Story) -> Revoke:
+        return Revoke(id="elsewhere")
+
+    def end_elsewhere(story: Story) -> Ended:
+        return Ended(id="elsewhere")
+
+    acting = Service("acting")
+    saga().step(act_elsewhere, done=Acted).completes(Ended).mount(acting)
+    with pytest.raises(
+        Rejected, match="Saga 'bad', step act_elsewhere: its Act has the key 'elsewhere', the saga is 'x'"
+    ) as found:
+        SagaStory(acting, "bad").hear(Begin(id="x", amount=1))
+    assert found.value.reason == "foreign_key"
+
+    revoking = Service("revoking")
+    undo = Undo(revoke_elsewhere, done=Revoked)
+    saga().step(Act, done=Acted, failed=ActFailed, undo=undo).completes(end_elsewhere).cancels(Refused).mount(revoking)
+    story = SagaStory(revoking, "bad")
+    assert story.hear(Begin(id="x", amount=1), Acted(id="x"))[-1] == Ended(id="elsewhere"), "nobody answers an end"
+    story.hear(Begin(id="y", amount=1))
+    with pytest.raises(Rejected, match="step Act, undo: its Revoke has the key 'elsewhere'"):
+        story.pass_time(timedelta(hours=1))

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from millstream.declare import (
     Backoff,
@@ -25,7 +25,7 @@ from millstream.errors import DeclarationError
 from millstream.patterns.saga.decide import Outcome, Plan, Planned
 from millstream.patterns.saga.runner import Recipes, Runner
 from millstream.patterns.saga.state import SagaState
-from millstream.patterns.saga.story import Made, Recipe, recipe
+from millstream.patterns.saga.story import Made, Recipe, addressed, recipe
 
 _LONG: Final = hours(1)
 
@@ -107,6 +107,7 @@ class Saga:
         self.name = name
         self.starts = starts
         self.store = Store(f"{name}-saga", SagaState)
+        self._mounted: str | None = None
         self._attempts = attempts
         self._backoff = backoff or exponential(1.0, most=60)
         self._steps: list[_Step] = []
@@ -144,6 +145,8 @@ class Saga:
                 f"{self._where(step)}: undo={name} has no outcome, so nothing would tell when the step before it may "
                 f"be undone: write undo=Undo({name}, done=TheConfirmation)"
             )
+        for given in (within, _LONG if undo is None else undo.within):
+            _check_within(self._where(step), given)
         self._steps.append(step)
         return self
 
@@ -158,7 +161,11 @@ class Saga:
         return self
 
     def mount(self, service: Service) -> None:
-        """Lets `service` run it, as one of its Kafka handlers. Raises `DeclarationError` for what cannot work."""
+        """Lets `service` run it, as one of its Kafka handlers.
+
+        Raises `DeclarationError` for what cannot work, and for one that is mounted already.
+        """
+        self._check_mount(service)
         self._check_steps()
         runner = Runner(service.name, self.name, self._plan(), self.starts, self._outcomes(), self._recipes())
         parameters = [Parameter("event", Need.EVENT), Parameter("sagas", Need.STATE, self.store)]
@@ -175,17 +182,28 @@ class Saga:
                 on_failure=park_key,
             )
         )
+        self._mounted = service.name
 
     def _where(self, step: _Step) -> str:
         return f"Saga {self.name!r}, step {step.name}"
+
+    def _check_mount(self, service: Service) -> None:
+        if self._mounted is not None:
+            raise DeclarationError(
+                f"Saga {self.name!r} is mounted on {self._mounted} already: both would send every command. Mount it "
+                "once, on the service that is responsible for the whole"
+            )
+        if service.delivery != "exactly_once":
+            raise DeclarationError(
+                f'Saga {self.name!r}: {service.name} has delivery="{service.delivery}", and its state must commit with '
+                "its commands; mount it on a service with exactly-once delivery"
+            )
 
     def _check_steps(self) -> None:
         if not self._steps:
             raise DeclarationError(f"Saga {self.name!r} has no step: add .step(TheCommand, done=TheAnswer)")
         final: _Step | None = None
         for step in self._steps:
-            if step.within <= timedelta(0) or (step.undo is not None and step.undo.within <= timedelta(0)):
-                raise DeclarationError(f"{self._where(step)}: within= leaves no time to answer")
             if final is not None and (step.failed is not None or step.undo is not None):
                 raise DeclarationError(
                     f"{self._where(step)} can be cancelled, and {final.name} before it could not be undone then: "
@@ -229,14 +247,23 @@ class Saga:
         asks: list[Recipe] = []
         undos: list[Recipe | None] = []
         for step in self._steps:
-            asks.append(recipe(self._where(step), step.command, known))
+            where, undo = self._where(step), step.undo
+            asks.append(addressed(where, recipe(where, step.command, known)))
             # Of a step that is not answered, no more is known than before it.
-            undo = step.undo
-            undos.append(undo and recipe(f"{self._where(step)}, undo", undo.command, known, reason=True))
+            where = f"{where}, undo"
+            undos.append(undo and addressed(where, recipe(where, undo.command, known, reason=True)))
             known.append(step.done)
         return Recipes(
             begins, tuple(asks), tuple(undos), _all(f"Saga {self.name!r}, completes", self._completes, known), cancels
         )
+
+
+def _check_within(where: str, within: Any) -> None:
+    if not isinstance(within, timedelta):
+        number = within if isinstance(within, int | float) else "…"
+        raise DeclarationError(f"{where}: within={within!r} is no timedelta: write within=seconds({number})")
+    if within <= timedelta(0):
+        raise DeclarationError(f"{where}: within= leaves no time to answer")
 
 
 def _all(

@@ -7,8 +7,8 @@ from typing import Annotated, Any, NamedTuple, TypeVar, Union, get_args, get_ori
 import msgspec
 
 from millstream.contracts.described import names_read_as, read_described
-from millstream.declare import Contract, full_name, home_of, key_field
-from millstream.errors import DeclarationError
+from millstream.declare import Contract, full_name, home_of, key_field, key_of
+from millstream.errors import DeclarationError, Rejected
 
 C = TypeVar("C", bound=Contract)
 Made = type[Contract] | Callable[["Story"], Contract]
@@ -76,6 +76,22 @@ def recipe(where: str, made: Made, known: Sequence[type[Contract]], *, reason: b
         return made(**{field: value(story) for field, value in given})
 
     return Recipe(made, make)
+
+
+def addressed(where: str, made: Recipe) -> Recipe:
+    """A recipe of commands that refuses, with `Rejected`, one of another key than the saga's id."""
+
+    def make(story: Story) -> Contract:
+        command = made.make(story)
+        if (key := key_of(command)) != story.id:
+            raise Rejected(
+                "foreign_key",
+                f"{where}: its {type(command).__name__} has the key {key!r}, the saga is {story.id!r}, and the answer "
+                "would come under that key and not here; let its key be story.id, with the other id in another field",
+            )
+        return command
+
+    return made._replace(make=make)
 
 
 def _source(
