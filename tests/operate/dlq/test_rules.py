@@ -1,54 +1,13 @@
 """Rules: the file is checked whole before anything runs; then each letter is dealt with as its rule says, once."""
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import pytest
 from prometheus_client import REGISTRY
 from tests.operate.dlq.rig import LettersRig
+from tests.operate.dlq.serving import serving, wait_for_deeds
 
 from millstream.errors import Rejected
-from millstream.operate.dlq.rules import Rule, read_rules
-from millstream.operate.dlq.serve import RedriveService
-from millstream.operate.dlq.system import Origins
 from millstream.runtime.redrive import Action
 from millstream.testing.child import wait_until
-
-
-def rules(rig: LettersRig, text: str) -> list[Rule]:
-    path = rig.folder / "rules.toml"
-    path.write_text(text)
-    return read_rules(path, Origins(rig.module.system))
-
-
-@contextmanager
-def serving(rig: LettersRig, text: str) -> Iterator[None]:
-    """The service with these rules, until the block ends."""
-    service = RedriveService(
-        rig.kafka, rig.admin, Origins(rig.module.system), rules(rig, text), by="rules@test", every=0.05
-    )
-    stop, failures = threading.Event(), list[BaseException]()
-
-    def run() -> None:
-        try:
-            service.run(stop)
-        except BaseException as error:
-            failures.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join(30)
-    assert not thread.is_alive()
-    assert not failures
-
-
-def wait_for_deeds(rig: LettersRig, count: int) -> None:
-    wait_until(lambda: len(rig.deeds()) >= count, seconds=30, what=f"{count} deeds", every=0.1)
 
 
 def refused(rig: LettersRig, rule: str) -> float:
@@ -65,6 +24,8 @@ def refused(rig: LettersRig, rule: str) -> float:
         ("", "one at least"),
         ("rate = 1", "[[rule]] tables, not rate"),
         ("[[rule]", "Expected"),
+        ('# mine\nrule = ["x"]', "rules.toml:2: rule = 'x': a rule is a table"),
+        ('# mine\nrule = [{name = "a", reason = "x", most = 0}]', "rules.toml:2: most = 0"),
         ('[[rule]]\nname = "a"\n', "rules.toml:1: rule 'a' would take every letter"),
         ('[[rule]]\nreason = "x"\n', "rules.toml:1: every rule needs a name"),
         ('[[rule]]\nname = "a"\nreason = "x"\nraet = "1/s"\n', "rules.toml:4: a rule has no 'raet'"),

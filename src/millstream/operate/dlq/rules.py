@@ -154,7 +154,9 @@ class _Reader:
         """Where a key of the present rule stands; tomllib does not tell."""
         heads = [at for at, line in enumerate(self.lines) if re.match(r"\s*\[\[\s*rule\s*\]\]", line)]
         if self._number >= len(heads):
-            return 1
+            # Rules may also stand in an array: rule = [{…}, {…}].
+            arrays = [at for at, line in enumerate(self.lines) if re.match(r"\s*[\"']?rule[\"']?\s*=", line)]
+            return arrays[0] + 1 if arrays else 1
         begin = heads[self._number]
         end = heads[self._number + 1] if self._number + 1 < len(heads) else len(self.lines)
         for at in range(begin, end):
@@ -179,8 +181,11 @@ def read_rules(path: Path, origins: Origins) -> list[Rule]:
         raise ConfigurationError(f"{path}: it consists of [[rule]] tables{also}; there must be one at least")
     reader = _Reader(path, text.splitlines(), origins)
     found: list[Rule] = []
-    for number, table in enumerate(cast("list[dict[str, Any]]", rules)):
-        rule = reader.rule(number, table)
+    for number, table in enumerate(cast("list[Any]", rules)):
+        if not isinstance(table, dict):
+            reader.say("rule", f"rule = {table!r}: a rule is a table of its own, with [[rule]] above it")
+            continue
+        rule = reader.rule(number, cast("dict[str, Any]", table))
         if any(rule.name == other.name for other in found):
             reader.say("name", f"there is a rule {rule.name!r} above; the audit tells rules apart by their names")
         found.append(rule)

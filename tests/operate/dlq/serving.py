@@ -1,0 +1,47 @@
+"""The service that redrives by rule, in this process, for as long as a test needs it."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tests.operate.dlq.rig import LettersRig
+
+from millstream.operate.dlq.rules import Rule, read_rules
+from millstream.operate.dlq.serve import RedriveService
+from millstream.operate.dlq.system import Origins
+from millstream.testing.child import wait_until
+
+
+def rules(rig: LettersRig, text: str) -> list[Rule]:
+    path = rig.folder / "rules.toml"
+    path.write_text(text)
+    return read_rules(path, Origins(rig.module.system))
+
+
+@contextmanager
+def serving(rig: LettersRig, text: str) -> Iterator[None]:
+    """The service with these rules, until the block ends."""
+    service = RedriveService(
+        rig.kafka, rig.admin, Origins(rig.module.system), rules(rig, text), by="rules@test", every=0.05
+    )
+    stop, failures = threading.Event(), list[BaseException]()
+
+    def run() -> None:
+        try:
+            service.run(stop)
+        except BaseException as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(30)
+    assert not thread.is_alive()
+    assert not failures
+
+
+def wait_for_deeds(rig: LettersRig, count: int) -> None:
+    wait_until(lambda: len(rig.deeds()) >= count, seconds=30, what=f"{count} deeds", every=0.1)
