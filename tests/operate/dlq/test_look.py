@@ -9,6 +9,7 @@ from subprocess import CompletedProcess
 
 import pytest
 from tests.operate.dlq.rig import LettersRig
+from tests.operate.dlq.serving import serving, wait_for_deeds
 
 from millstream.errors import Rejected
 
@@ -104,13 +105,34 @@ def test_an_id_that_is_none_is_told_so(three: LettersRig, id: str, said: str):
     assert not three.deeds()
 
 
-def test_what_no_worker_wrote_is_passed_over(rig: LettersRig):
+@pytest.mark.parametrize(
+    "said",
+    [
+        {},
+        {"topic": b"\xff\xfe"},
+        {"partition": b"-1"},
+        {"partition": b"many"},
+        {"offset": b"9" * 30},
+        {"failed-at": b"yesterday"},
+        {"redrives": b"\xff"},
+    ],
+    ids=str,
+)
+def test_what_no_worker_wrote_is_passed_over(rig: LettersRig, said: dict[str, bytes]):
+    rig.set_aside(rig.order("o-1"))
+    [letter] = rig.records(rig.dlq)
+    headers = {name: value for name, value in letter.headers() or () if said}
+    headers |= {f"millstream-dlq-{name}": value for name, value in said.items()}
     producer = rig.kafka.producer()
-    producer.produce(rig.dlq, b"somebody's", b"o-9", partition=0)
+    producer.produce(rig.dlq, b"somebody's", b"o-9", list(headers.items()), partition=1 - letter.partition())
     producer.flush()
     producer.close()
-    assert rig.call("list", "--json").rows == []
-    assert "is no dead letter" in rig.call("show", f"{rig.dlq}:0:0").refused
+    assert [row["key"] for row in rig.call("list", "--json").rows] == ["o-1"]
+    assert "is no dead letter" in rig.call("show", f"{rig.dlq}:{1 - letter.partition()}:0").refused
+    rules = f'[[rule]]\nname = "{rig.name}"\nreason = "*"\n'
+    with serving(rig, rules):
+        wait_for_deeds(rig, 1)
+    assert [handed.key() for handed in rig.handed_in()] == [b"o-1"]
 
 
 def test_a_bar_on_the_terminal_leaves_the_pipe_alone(rig: LettersRig):

@@ -89,11 +89,11 @@ class DeadLetter:
 def read_letter(message: Message) -> DeadLetter:
     """A record of a dead letter topic. Raises `DecodeError` (`not_a_dead_letter`) for what somebody else put there."""
     headers = [(name, value or b"") for name, value in message.headers() or ()]
-    said = {name.removeprefix(PREFIX): value.decode() for name, value in headers if name.startswith(PREFIX)}
     try:
+        said = {name.removeprefix(PREFIX): value.decode() for name, value in headers if name.startswith(PREFIX)}
         return DeadLetter(
             id=LetterId(message.topic(), message.partition(), message.offset()),
-            at=(said["topic"], int(said["partition"]), int(said["offset"])),
+            at=(said["topic"], _below(2**31, said["partition"]), _below(2**63, said["offset"])),
             milliseconds=int(said["timestamp"]),
             service=said["service"],
             group=said.get("group"),
@@ -113,6 +113,14 @@ def read_letter(message: Message) -> DeadLetter:
         )
     except (KeyError, ValueError) as error:
         raise DecodeError("not_a_dead_letter", f"its headers do not say where it comes from: {error!r}") from None
+
+
+def _below(limit: int, text: str) -> int:
+    number = int(text)
+    if not 0 <= number < limit:
+        # No place on any topic; asked for it, a client would fail, and with it whoever reads letters.
+        raise ValueError(f"{number} is no partition or offset")
+    return number
 
 
 def _moment(text: str | None) -> datetime | None:
