@@ -14,7 +14,7 @@ from tests.patterns.trips import Trips
 from millstream.declare import Command, Event, Service, Topic, minutes
 from millstream.errors import DeclarationError, Rejected
 from millstream.patterns.saga import Saga, Story, Undo
-from millstream.patterns.saga.decide import Outcome, Plan, Planned, begin, hear
+from millstream.patterns.saga.decide import Outcome, Plan, Planned, begin, hear, overdue
 
 TRIPS = Trips("pure")
 START = TRIPS.BookTrip(trip="t", city="Rome")
@@ -262,6 +262,46 @@ def test_a_saga_whose_steps_changed_while_it_runs_is_refused_with_the_remedy():
     state = begin(old, {}, now, "c-1").state
     with pytest.raises(Rejected, match="began with the steps A; let 'trips' have them again"):
         hear(old._replace(steps=(Planned("B", MINUTE),)), state, 0, Outcome.DONE, now, reply={})
+
+
+def heard(plan: Plan, *moves: tuple[int, Outcome] | str) -> Any:
+    """How a saga of this plan stands after these answers and `"time"` that passed."""
+    now = SagaStory(TRIPS.service, "trips").timers.now
+    state = begin(plan, {}, now, "c-1").state
+    for move in moves:
+        found = _moved(plan, state, move)
+        assert found is not None
+        state = found.state
+    return state
+
+
+def _moved(plan: Plan, state: Any, move: tuple[int, Outcome] | str) -> Any:
+    if isinstance(move, str):
+        return overdue(plan, state, state.turn, state.changed_at)
+    return hear(plan, state, *move, state.changed_at, reply={})
+
+
+UNANSWERED = [(0, Outcome.DONE), "time"]
+UNDONE = [*UNANSWERED, (1, Outcome.UNDONE)]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        pytest.param(UNANSWERED, "time", id="while it is undone"),
+        pytest.param([*UNANSWERED, (1, Outcome.UNDO_FAILED)], "time", id="after its undo failed"),
+        pytest.param([*UNANSWERED, "time", "time"], "time", id="after it was parked"),
+        pytest.param([*UNDONE, (1, Outcome.DONE)], (0, Outcome.UNDONE), id="after it was done late"),
+        pytest.param([*UNDONE, (0, Outcome.UNDONE)], (1, Outcome.DONE), id="when it is done after the end"),
+    ],
+)
+def test_a_step_that_must_be_undone_and_lost_its_undo_is_refused_with_the_remedy(before: Any, after: Any):
+    old = Plan("trips", (Planned("A", MINUTE, MINUTE), Planned("B", MINUTE, MINUTE)), 2, float)
+    new = old._replace(steps=(old.steps[0], Planned("B", MINUTE)))
+    state = heard(old, *before)
+    with pytest.raises(Rejected, match="B must be undone, and had an undo= when this saga began; let 'trips' have it"):
+        _moved(new, state, after)
+    assert _moved(old, state, after) is not None, "with its undo it goes on"
 
 
 # Bad use

@@ -40,7 +40,10 @@ def list_(
     saga: SagaOption = None,
     state: Annotated[
         list[str] | None,
-        typer.Option("--state", help="running, cancelling, parked, completed, cancelled or all; default: not ended."),
+        typer.Option(
+            "--state",
+            help="running, cancelling, parked, completed, cancelled or all; default: all that wait for an answer.",
+        ),
     ] = None,
     older: Annotated[
         str | None, typer.Option("--older", metavar="AGE", help="Unchanged for as long, such as 90s, 5m, 2h or 7d.")
@@ -72,7 +75,7 @@ def list_(
         rows = [
             found
             for found in every
-            if found.state.shown in states
+            if (found.state.current is not None if states is None else found.state.shown in states)
             and (begin is None or found.state.started_at >= begin)
             and (quiet is None or found.state.changed_at <= quiet)
         ]
@@ -135,12 +138,18 @@ def retry(
 
     Example: millstream sagas retry 019a5b6e-7c1f-7d44-9a77-0d7b5f6f2f11
     """
+    from millstream.errors import MillstreamError
     from millstream.operate.sagas import try_anew
 
     with _found(system, saga) as (kafka, every):
-        for found in _of(id, every):
+        rows = _of(id, every)
+        parked = [found for found in rows if found.state.parked]
+        if not parked:
+            stand = ", ".join(f"{found.saga} of {found.service.name} is {found.state.shown}" for found in rows)
+            raise MillstreamError(f"No saga {id} is parked, and only a parked one is tried anew: {stand}.")
+        for found in parked:
             try_anew(kafka, found)
-            typer.echo(f"{found.saga} {found.id} tries anew.")
+            typer.echo(f"{found.saga} {found.id} of {found.service.name} tries anew.")
 
 
 @contextmanager
@@ -164,12 +173,13 @@ def _of(id: str, every: "Iterator[Found]") -> "list[Found]":
     return rows
 
 
-def _states(wanted: list[str] | None) -> tuple[str, ...]:
+def _states(wanted: list[str] | None) -> tuple[str, ...] | None:
+    """What `--state` asks for; None for all that wait for an answer, ended ones that undo a late step among them."""
     from millstream.errors import ConfigurationError
     from millstream.operate.sagas import STATES
 
     if wanted is None:
-        return STATES[:3]
+        return None
     if "all" in wanted:
         return STATES
     if unknown := [state for state in wanted if state not in STATES]:

@@ -93,7 +93,7 @@ def hear(
 ) -> Next | None:
     """After an answer of a step; `None` where it changes nothing. `reply` is what to keep of the answer.
 
-    Raises `Rejected` where the saga has other steps than when it began.
+    Raises `Rejected` where the saga has other steps than when it began, or no undo for what must be undone.
     """
     course = _Course(plan, state, now)
     status = state.steps[step].status
@@ -103,7 +103,9 @@ def hear(
         case Outcome.DONE, "undoing" | "undo_failed":
             # The undo that is on its way takes it back, too.
             course.note("late done", step)
-        case Outcome.DONE, "undone" | "failed" if plan.steps[step].undo_within is not None:
+        case Outcome.DONE, "undone":
+            course.done_after_all(step)
+        case Outcome.DONE, "failed" if plan.steps[step].undo_within is not None:
             course.done_after_all(step)
         case Outcome.FAILED, "asked":
             course.mark(step, "failed")
@@ -123,7 +125,7 @@ def hear(
 def overdue(plan: Plan, state: SagaState, turn: int, now: datetime) -> Next | None:
     """After the wait of `turn` is over; `None` where the saga has gone on since. A parked one tries anew.
 
-    Raises `Rejected` where the saga has other steps than when it began.
+    Raises `Rejected` where the saga has other steps than when it began, or no undo for what must be undone.
     """
     step = state.current
     if turn != state.turn or step is None:
@@ -178,7 +180,14 @@ class _Course:
         self._send(Deed(Act.ASK, step), "asked", self.plan.steps[step].within)
 
     def undo(self, step: int) -> None:
-        self._send(Deed(Act.UNDO, step), "undoing", self.plan.steps[step].undo_within)
+        planned = self.plan.steps[step]
+        if planned.undo_within is None:
+            raise Rejected(
+                "changed",
+                f"{planned.name} must be undone, and had an undo= when this saga began; let {self.plan.name!r} have it "
+                "again until it has ended, and declare the new steps as a saga of another name",
+            )
+        self._send(Deed(Act.UNDO, step), "undoing", planned.undo_within)
 
     def done(self, step: int, reply: dict[str, bytes]) -> None:
         self.mark(step, "done")

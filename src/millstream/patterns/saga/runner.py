@@ -35,7 +35,8 @@ class Recipes:
                 return (self.asks[step],)
             case Act.UNDO:
                 undo = self.undos[step]
-                return () if undo is None else (undo,)
+                assert undo is not None  # decisions refuse to undo without
+                return (undo,)
             case Act.COMPLETE:
                 return self.completes
             case Act.CANCEL:
