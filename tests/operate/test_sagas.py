@@ -5,12 +5,14 @@ import io
 import json
 import os
 import sys
+import tracemalloc
 import types
 import uuid
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 import pytest
 from tests.patterns.saga_story import SagaStory
 from tests.patterns.trips import Trips
@@ -20,6 +22,7 @@ from millstream.contracts import Contracts, Registry
 from millstream.declare import Kind, System
 from millstream.kafka import connect
 from millstream.operate.assembly import topics_of
+from millstream.operate.sagas import Found, declared_sagas, read_sagas
 from millstream.patterns.saga import SagaState
 from millstream.settings import Settings
 from millstream.testing.local import LocalKafka
@@ -146,3 +149,36 @@ def test_of_two_sagas_with_one_id_the_parked_one_is_tried_anew(agencies: Agencie
         f"trips of {agencies.first.service.name} is running, trips of {agencies.second.service.name} is cancelled.",
     )
     assert "There is no saga with the id 'nobody'" in agencies.call("retry", "nobody")[1]
+
+
+def test_reading_holds_what_is_wanted_and_no_more(agencies: Agencies):
+    trips = agencies.first
+    service, topic = trips.service, trips.saga.store.changelog(trips.service.name)
+    agencies.keep(
+        trips, cancelled(trips, "over"), running(trips, "runs"), parked(trips, "goes on"), running(trips, "goes")
+    )
+    agencies.keep(trips, running(trips, "goes on"))
+    ended = msgspec.structs.replace(cancelled(trips, "over").state("over"), known={"much": os.urandom(5_000)})
+    value = agencies.contracts.values(topic, SagaState).encode(ended)
+    producer = agencies.kafka.producer()
+    for number in range(5_000):
+        producer.produce(topic, value, f"over-{number}".encode())
+    producer.produce(topic, None, b"goes")
+    producer.flush()
+    producer.close()
+
+    def read(**options: Any) -> list[Found]:
+        declared = declared_sagas([service])
+        return list(read_sagas(agencies.kafka, agencies.contracts, declared, {topic: None}, **options))
+
+    read(id="runs")  # imports
+    tracemalloc.start()
+    waiting = read(wanted=lambda state: state.current is not None)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert sorted((found.id, found.state.shown) for found in waiting) == [("goes on", "running"), ("runs", "running")]
+    assert all(found.state.known == {} for found in waiting), "what events said stays out"
+    assert peak < 15e6, "25 MB of ended sagas are not held"
+    assert [found.id for found in read(id="over-77")] == ["over-77"]
+    assert read(id="goes") == []
+    assert len(read()) == 5_003

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from datetime import timedelta
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 from hypothesis import given
@@ -11,7 +11,7 @@ from prometheus_client import REGISTRY
 from tests.patterns.saga_story import SagaStory
 from tests.patterns.trips import Trips
 
-from millstream.declare import Command, Event, Service, Topic, minutes
+from millstream.declare import Command, Event, Personal, Service, Topic, minutes
 from millstream.errors import DeclarationError, Rejected
 from millstream.patterns.saga import Saga, Story, Undo
 from millstream.patterns.saga.decide import Outcome, Plan, Planned, begin, hear, overdue
@@ -304,7 +304,7 @@ def test_a_step_that_must_be_undone_and_lost_its_undo_is_refused_with_the_remedy
     assert _moved(old, state, after) is not None, "with its undo it goes on"
 
 
-# Bad use
+# Other sagas, and bad use
 
 
 class Ask(Command, key="id"):
@@ -356,8 +356,43 @@ class Refused(Happened):
 class Homeless(Ask): ...
 
 
+class ActRefused(Happened):
+    reason: Annotated[str, Personal]
+
+
+class OtherRefused(Happened):
+    reason: Annotated[str, Personal] | None
+
+
+class UndoAct(Ask):
+    amount: int
+
+
+class Done(Happened): ...
+
+
+class Undone(Happened): ...
+
+
 TOPIC = Topic(
-    "bad.use", Begin, Act, ActOn, ActWrongly, Revoke, Other, Acted, ActFailed, Revoked, Ended, Refused, partitions=2
+    "bad.use",
+    Begin,
+    Act,
+    ActOn,
+    ActWrongly,
+    Revoke,
+    Other,
+    Acted,
+    ActFailed,
+    Revoked,
+    Ended,
+    Refused,
+    ActRefused,
+    OtherRefused,
+    UndoAct,
+    Done,
+    Undone,
+    partitions=2,
 )
 
 
@@ -458,3 +493,81 @@ def test_a_command_of_another_key_is_set_aside_and_an_event_of_one_is_not():
     story.hear(Begin(id="y", amount=1))
     with pytest.raises(Rejected, match="step Act, undo: its Revoke has the key 'elsewhere'"):
         story.pass_time(timedelta(hours=1))
+
+
+def mounted(saga: Saga) -> SagaStory:
+    service = Service("acting")
+    saga.mount(service)
+    return SagaStory(service, saga.name)
+
+
+def known(story: SagaStory) -> set[str]:
+    return {name.rpartition(".")[2] for name in story.state("x").known}
+
+
+def test_a_completed_saga_keeps_nothing_of_what_it_heard(story: SagaStory):
+    story.hear(START, fact("FlightBooked"), fact("HotelBooked"))
+    assert len(story.state("t").known) == 3
+    assert story.hear(fact("Paid")) == [BOOKED]
+    assert story.state("t").known == {}
+    assert story.hear(START, fact("Paid"), fact("HotelRefused"), fact("FlightCancelled")) == [], "nor needs it"
+
+
+def test_a_cancelled_saga_keeps_what_a_late_undo_is_made_of():
+    undo = Undo(UndoAct, done=Revoked)
+    story = mounted(
+        saga()
+        .step(Act, done=Acted, undo=undo)
+        .step(Other, done=Done, failed=ActFailed)
+        .completes(Ended)
+        .cancels(Refused)
+    )
+    story.hear(Begin(id="x", amount=5), Acted(id="x"))
+    assert known(story) == {"Begin", "Acted"}
+    assert story.hear(ActFailed(id="x"), Revoked(id="x"))[-1] == Refused(id="x", reason="Other failed")
+    assert known(story) == {"Begin"}
+    assert story.hear(Acted(id="x")) == [UndoAct(id="x", amount=5)]
+
+
+def test_a_cancelled_saga_keeps_all_that_a_function_may_ask_for():
+    def revoke(story: Story) -> UndoAct:
+        return UndoAct(id=story.id, amount=story[Begin].amount)
+
+    story = mounted(
+        saga()
+        .step(Act, done=Acted, undo=Undo(revoke, done=Revoked))
+        .step(Other, done=Done, failed=ActFailed)
+        .completes(Ended)
+        .cancels(Refused)
+    )
+    story.hear(Begin(id="x", amount=5), Acted(id="x"), ActFailed(id="x"), Revoked(id="x"))
+    assert known(story) == {"Begin", "Acted"}
+    assert story.hear(Acted(id="x")) == [UndoAct(id="x", amount=5)]
+
+
+def test_a_cancelled_saga_keeps_nothing_for_steps_that_were_never_asked_for():
+    story = mounted(
+        saga()
+        .step(Other, done=Done, failed=ActFailed, undo=Undo(Revoke, done=Revoked))
+        .step(Act, done=Acted, undo=Undo(UndoAct, done=Undone))
+        .completes(Ended)
+        .cancels(Refused)
+    )
+    story.hear(Begin(id="x", amount=5), ActFailed(id="x"))
+    assert (story.state("x").shown, known(story)) == ("cancelled", set())
+
+
+def test_a_personal_reason_is_not_shown():
+    story = mounted(
+        saga()
+        .step(Act, done=Acted, failed=ActFailed, undo=Undo(Revoke, done=Revoked, failed=ActRefused))
+        .step(Other, done=Done, failed=OtherRefused)
+        .completes(Ended)
+        .cancels(Refused)
+    )
+    story.hear(Begin(id="x", amount=5), Acted(id="x"), OtherRefused(id="x", reason="Ada Lovelace is blind"))
+    story.hear(ActRefused(id="x", reason="Ada Lovelace is deaf"))
+    assert story.state("x").reason == "Other failed"
+    assert story.history("x")[-2:] == ["Act undo asked", "Act undo failed"]
+    assert "Ada" not in repr(story.state("x"))
+    assert story.hear(Revoked(id="x")) == [Refused(id="x", reason="Other failed")]

@@ -1,7 +1,7 @@
 """The sagas of a system, as their changelogs have them; and a parked one, asked to try anew."""
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -73,25 +73,35 @@ def declared_sagas(services: Iterable[Service], named: str | None = None) -> lis
 
 
 def read_sagas(
-    kafka: Kafka, contracts: Contracts, sagas: Sequence[Declared], there: Mapping[str, Any]
+    kafka: Kafka,
+    contracts: Contracts,
+    sagas: Sequence[Declared],
+    there: Mapping[str, Any],
+    *,
+    id: str | None = None,
+    wanted: Callable[[SagaState], bool] | None = None,
 ) -> Iterator[Found]:
-    """All sagas as they stand now. One whose service never ran has none.
+    """The sagas as they stand now, without what their events said. One whose service never ran has none.
+
+    - `id`: only those with this id.
+    - `wanted`: only those in such a state. No more is held than that.
 
     Raises `Unavailable`, `RegistryUnavailable`, or `DecodeError` for a record that is none.
     """
     for declared in sagas:
         if declared.topic not in there:
             continue
-        latest: dict[bytes, tuple[int, bytes]] = {}
+        chosen: dict[str, Found] = {}
         for batch in kafka.read_to_end(declared.topic):
-            for message in batch:
-                if (value := message.value()) is None:
-                    latest.pop(message.key() or b"", None)
-                else:
-                    latest[message.key() or b""] = message.partition(), value
-        for key, (partition, value) in latest.items():
-            state = msgspec.convert(contracts.decode_any(declared.topic, value), SagaState)
-            yield Found(declared.service, declared.saga, key.decode(), partition, state)
+            latest = {(message.key() or b"").decode(): message for message in batch}
+            for key in latest if id is None else latest.keys() & {id}:
+                chosen.pop(key, None)
+                if (value := latest[key].value()) is None:
+                    continue
+                state = msgspec.convert(contracts.decode_any(declared.topic, value) | {"known": {}}, SagaState)
+                if wanted is None or wanted(state):
+                    chosen[key] = Found(declared.service, declared.saga, key, latest[key].partition(), state)
+        yield from chosen.values()
 
 
 def try_anew(kafka: Kafka, found: Found) -> None:

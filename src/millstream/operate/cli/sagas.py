@@ -1,6 +1,6 @@
 """`millstream sagas`: list, show, retry."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated
@@ -20,6 +20,7 @@ from millstream.operate.cli.common import (
 if TYPE_CHECKING:
     from millstream.kafka import Kafka
     from millstream.operate.sagas import Found
+    from millstream.patterns.saga import SagaState
 
 EXIT_CODES = "Exit codes: 0 done, 1 it failed or there is no such id, 2 wrong usage or configuration."
 ROWS = 200
@@ -71,14 +72,16 @@ def list_(
     states = _states(state)
     begin = None if since is None else moment(since, now)
     quiet = None if older is None else now - duration(older)
-    with _found(system, saga) as (_, every):
-        rows = [
-            found
-            for found in every
-            if (found.state.current is not None if states is None else found.state.shown in states)
-            and (begin is None or found.state.started_at >= begin)
-            and (quiet is None or found.state.changed_at <= quiet)
-        ]
+
+    def wanted(state: "SagaState") -> bool:
+        return (
+            (state.current is not None if states is None else state.shown in states)
+            and (begin is None or state.started_at >= begin)
+            and (quiet is None or state.changed_at <= quiet)
+        )
+
+    with _found(system, saga, wanted=wanted) as (_, every):
+        rows = list(every)
     rows.sort(key=lambda found: found.state.changed_at)
     if as_json:
         print_json([found.told() for found in rows[:most]])
@@ -109,8 +112,8 @@ def show(
 
       millstream sagas show 019a5b6e-7c1f-7d44-9a77-0d7b5f6f2f11 --json
     """
-    with _found(system, saga) as (_, every):
-        rows = _of(id, every)
+    with _found(system, saga, id=id) as (_, every):
+        rows = _some(id, every)
     if as_json:
         print_json([found.told() for found in rows])
         return
@@ -141,8 +144,8 @@ def retry(
     from millstream.errors import MillstreamError
     from millstream.operate.sagas import try_anew
 
-    with _found(system, saga) as (kafka, every):
-        rows = _of(id, every)
+    with _found(system, saga, id=id) as (kafka, every):
+        rows = _some(id, every)
         parked = [found for found in rows if found.state.parked]
         if not parked:
             stand = ", ".join(f"{found.saga} of {found.service.name} is {found.state.shown}" for found in rows)
@@ -153,7 +156,13 @@ def retry(
 
 
 @contextmanager
-def _found(system: str | None, saga: str | None) -> "Iterator[tuple[Kafka, Iterator[Found]]]":
+def _found(
+    system: str | None,
+    saga: str | None,
+    *,
+    id: str | None = None,
+    wanted: "Callable[[SagaState], bool] | None" = None,
+) -> "Iterator[tuple[Kafka, Iterator[Found]]]":
     from millstream.contracts import Contracts, Registry
     from millstream.operate.place import load_system
     from millstream.operate.sagas import declared_sagas, read_sagas
@@ -161,13 +170,14 @@ def _found(system: str | None, saga: str | None) -> "Iterator[tuple[Kafka, Itera
     declared = declared_sagas(load_system(system).services(), saga)
     settings, _ = tool_settings()
     with cluster(settings, "millstream-sagas") as (kafka, _, there):
-        yield kafka, read_sagas(kafka, Contracts(Registry(settings.registry_url)), declared, there)
+        contracts = Contracts(Registry(settings.registry_url))
+        yield kafka, read_sagas(kafka, contracts, declared, there, id=id, wanted=wanted)
 
 
-def _of(id: str, every: "Iterator[Found]") -> "list[Found]":
+def _some(id: str, every: "Iterator[Found]") -> "list[Found]":
     from millstream.errors import MillstreamError
 
-    rows = [found for found in every if found.id == id]
+    rows = list(every)
     if not rows:
         raise MillstreamError(f"There is no saga with the id {id!r}; `millstream sagas list --state all` shows all.")
     return rows

@@ -44,11 +44,16 @@ class Deed(NamedTuple):
 
 
 class Planned(NamedTuple):
-    """What decisions need of a step. `undo_within` is there where it can be undone; `former` are names that it had."""
+    """What decisions need of a step.
+
+    - `undo_within`: there where it can be undone, and `undo_needs` the names of what its undo is made of.
+    - `former`: names that it had.
+    """
 
     name: str
     within: timedelta
     undo_within: timedelta | None = None
+    undo_needs: frozenset[str] = frozenset()
     former: tuple[str, ...] = ()
 
 
@@ -146,6 +151,19 @@ def overdue(plan: Plan, state: SagaState, turn: int, now: datetime) -> Next | No
     else:
         course.undo(step)
     return course.taken()
+
+
+def forget(plan: Plan, state: SagaState) -> SagaState:
+    """Without what it will not need again: once it has ended, it can only undo what is done late."""
+    match state.phase:
+        case "completed":
+            return replace(state, known={})
+        case "cancelled":
+            asked = [planned for step, planned in zip(state.steps, plan.steps, strict=True) if step.status != "waiting"]
+            needed = frozenset[str]().union(*(planned.undo_needs for planned in asked))
+            return replace(state, known={name: reply for name, reply in state.known.items() if name in needed})
+        case _:
+            return state
 
 
 class _Course:

@@ -3,9 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from msgspec.structs import fields
+
 from millstream.contracts.described import describe
 from millstream.declare import Contract, Envelope, State, Timer, Timers, full_name, key_of
-from millstream.patterns.saga.decide import Act, Next, Outcome, Plan, begin, hear, overdue
+from millstream.declare.personal import is_personal
+from millstream.patterns.saga.decide import Act, Next, Outcome, Plan, begin, forget, hear, overdue
 from millstream.patterns.saga.state import SagaState
 from millstream.patterns.saga.story import Recipe, Story
 from millstream.telemetry import get_logger
@@ -63,6 +66,7 @@ class Runner:
         self.outcomes = outcomes
         self.produces = recipes.contracts()
         self.timer = timer_of(name)
+        self._say_why = frozenset(filter(_says_why, outcomes))
         self._service, self._name, self._plan, self._starts, self._recipes = service, name, plan, starts, recipes
 
     def __call__(
@@ -73,7 +77,7 @@ class Runner:
         found = self._decide(id, event, before, envelope)
         if found is None:
             return ()
-        sagas.put(id, found.state)
+        sagas.put(id, forget(self._plan, found.state))
         if before is None or found.state.turn != before.turn:
             if found.wait is None:
                 timers.cancel(self.timer, id)
@@ -98,7 +102,7 @@ class Runner:
         if isinstance(event, Overdue):
             return overdue(self._plan, state, event.turn, envelope.time)
         step, outcome = self.outcomes[contract]
-        reason = getattr(event, "reason", None)
+        reason = getattr(event, "reason", None) if contract in self._say_why else None
         detail = reason if isinstance(reason, str) else None
         return hear(self._plan, state, step, outcome, envelope.time, reply=_kept(event), detail=detail)
 
@@ -118,6 +122,11 @@ class Runner:
 
 def _kept(event: Contract) -> dict[str, bytes]:
     return {full_name(type(event)): describe(event)}
+
+
+def _says_why(contract: type[Contract]) -> bool:
+    """Whether its reason may be shown, as all of a saga's is that is not what its events said."""
+    return any(field.name == "reason" and not is_personal(field.type) for field in fields(contract))
 
 
 def timer_of(name: str) -> type[Overdue]:

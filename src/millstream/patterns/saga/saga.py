@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final, Self
 
+from millstream.contracts.described import names_read_as
 from millstream.declare import (
     Backoff,
     Contract,
@@ -167,7 +168,8 @@ class Saga:
         """
         self._check_mount(service)
         self._check_steps()
-        runner = Runner(service.name, self.name, self._plan(), self.starts, self._outcomes(), self._recipes())
+        outcomes, recipes = self._outcomes(), self._recipes()
+        runner = Runner(service.name, self.name, self._plan(recipes), self.starts, outcomes, recipes)
         parameters = [Parameter("event", Need.EVENT), Parameter("sagas", Need.STATE, self.store)]
         service.add(
             Handler(
@@ -231,14 +233,20 @@ class Saga:
                 found[contract] = place, outcome
         return found
 
-    def _plan(self) -> Plan:
-        planned = [
-            Planned(step.name, step.within, None if step.undo is None else step.undo.within, step.former_names())
-            for step in self._steps
-        ]
+    def _plan(self, recipes: Recipes) -> Plan:
+        planned = [self._planned(step, undo) for step, undo in zip(self._steps, recipes.undos, strict=True)]
         if len({step.name for step in planned}) < len(planned):
             raise DeclarationError(f"Saga {self.name!r} has two steps of one command; give each a command of its own")
         return Plan(self.name, tuple(planned), self._attempts, self._backoff)
+
+    def _planned(self, step: _Step, undo: Recipe | None) -> Planned:
+        if step.undo is None or undo is None:
+            return Planned(step.name, step.within, former=step.former_names())
+        needs = undo.needs
+        if needs is None:
+            needs = {self.starts, *(other.done for other in self._steps)}
+        names = frozenset(name for contract in needs for name in names_read_as(contract))
+        return Planned(step.name, step.within, step.undo.within, names, step.former_names())
 
     def _recipes(self) -> Recipes:
         known: list[type[Contract]] = [self.starts]

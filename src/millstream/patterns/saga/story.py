@@ -54,10 +54,11 @@ class Story:
 
 
 class Recipe(NamedTuple):
-    """How one command or event of a saga is made."""
+    """How one command or event of a saga is made. `needs`: of what; None where only a function knows."""
 
     contract: type[Contract]
     make: Callable[[Story], Contract]
+    needs: frozenset[type[Contract]] | None
 
 
 def recipe(where: str, made: Made, known: Sequence[type[Contract]], *, reason: bool = False) -> Recipe:
@@ -70,12 +71,14 @@ def recipe(where: str, made: Made, known: Sequence[type[Contract]], *, reason: b
     home_of(made)
     sources = [_source(where, made, field, known, reason=reason) for field in msgspec.structs.fields(made)]
     # Fields that keep their defaults have no source.
-    given = [source for source in sources if source is not None]
+    filled = [source for source in sources if source is not None]
+    given = [(field, value) for field, value, _ in filled]
+    needs = frozenset(contract for _, _, contract in filled if contract is not None)
 
     def make(story: Story) -> Contract:
         return made(**{field: value(story) for field, value in given})
 
-    return Recipe(made, make)
+    return Recipe(made, make, needs)
 
 
 def addressed(where: str, made: Recipe) -> Recipe:
@@ -96,12 +99,13 @@ def addressed(where: str, made: Recipe) -> Recipe:
 
 def _source(
     where: str, made: type[Contract], field: msgspec.structs.FieldInfo, known: Sequence[type[Contract]], *, reason: bool
-) -> tuple[str, Callable[[Story], Any]] | None:
+) -> tuple[str, Callable[[Story], Any], type[Contract] | None] | None:
+    """A field, what fills it, and the class that this comes from where it was heard."""
     name = field.name
     if name == key_field(made):
-        return name, lambda story: story.id
+        return name, lambda story: story.id, None
     if name == "reason" and reason and _fits(str, field.type):
-        return name, lambda story: story.reason
+        return name, lambda story: story.reason, None
     for contract in reversed(known):
         if name not in (types := {other.name: other.type for other in msgspec.structs.fields(contract)}):
             continue
@@ -111,7 +115,7 @@ def _source(
                 f"{_shown(types[name])}; give it another name, or make the {made.__name__} by a function: "
                 f"def make(story: Story) -> {made.__name__}"
             )
-        return name, lambda story, contract=contract: getattr(story[contract], name)
+        return name, lambda story, contract=contract: getattr(story[contract], name), contract
     if not field.required:
         return None
     raise DeclarationError(
@@ -129,7 +133,7 @@ def _by_function(where: str, function: Callable[[Story], Contract]) -> Recipe:
             "def make(story: Story) -> TheCommand"
         )
     home_of(contract)
-    return Recipe(contract, function)
+    return Recipe(contract, function, None)
 
 
 def _fits(source: Any, target: Any) -> bool:
