@@ -10,6 +10,7 @@ import textwrap
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -116,12 +117,14 @@ class LettersRig:
         [message] = self.send(self.module.Ordered(order_id=order, quantity=quantity, email="ada@example.org"))
         return message
 
-    def set_aside(self, *messages: Message, error: Exception | None = None, **said: Any) -> None:
-        """Dead letters of these messages, as a worker writes them."""
+    def set_aside(
+        self, *messages: Message, error: Exception | None = None, ago: timedelta = timedelta(0), **said: Any
+    ) -> None:
+        """Dead letters of these messages, as a worker wrote them so long ago."""
         producer = self.kafka.producer()
         options = {"service": self.service.name, "handler": "pack", "attempts": 3, "group": self.group} | said
         for message in messages:
-            producer.produce(*_record(message, error or TimeoutError("no answer"), options))
+            producer.produce(*_record(message, error or TimeoutError("no answer"), ago, options))
         producer.flush()
         producer.close()
 
@@ -166,6 +169,8 @@ class LettersRig:
         return Answer(result.exit_code, result.stdout, "" if error is None else str(error))
 
 
-def _record(message: Message, error: Exception, options: dict[str, Any]) -> tuple[Any, ...]:
+def _record(message: Message, error: Exception, ago: timedelta, options: dict[str, Any]) -> tuple[Any, ...]:
     topic, key, value, headers = dead_letter(message, error=error, **options)
-    return topic, value, key, headers
+    failed = (datetime.now(UTC) - ago).isoformat(timespec="milliseconds").encode()
+    said = [(name, failed if name == "millstream-dlq-failed-at" else text) for name, text in headers]
+    return topic, value, key, said

@@ -85,6 +85,21 @@ def test_letters_of_a_key_are_handed_in_in_the_order_of_their_events(rig: Letter
     assert [handed.offset() for handed in rig.handed_in()] == [message.offset() for message in messages]
 
 
+def test_more_letters_than_fit_into_one_transaction_keep_the_order_too(
+    rig: LettersRig, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("millstream.operate.dlq.bulk.AT_ONCE", 3)
+    orders = {name: [rig.order(name) for _ in range(3)] for name in ("o-1", "o-2")}
+    others = [rig.order(f"x-{n}") for n in range(8)]
+    rig.set_aside(orders["o-1"][1], *others[:4], orders["o-2"][2], orders["o-1"][2], orders["o-2"][1])
+    # The first ones of their keys: they have failed again.
+    rig.set_aside(*others[4:], orders["o-1"][0], orders["o-2"][0], redrives=1)
+    assert "14 done, 0 left" in rig.call("redrive", "--all").output
+    for name, messages in orders.items():
+        handed = [handed.offset() for handed in rig.handed_in() if handed.key() == name.encode()]
+        assert handed == [message.offset() for message in messages]
+
+
 def test_parked_letters_and_those_without_a_key_are_never_overtaken(rig: LettersRig):
     rig.set_aside(rig.order("o-1"), parked=True)
     rig.order("o-1")

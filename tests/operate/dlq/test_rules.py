@@ -5,6 +5,7 @@ from prometheus_client import REGISTRY
 from tests.operate.dlq.rig import LettersRig
 from tests.operate.dlq.serving import serving, wait_for_deeds
 
+from millstream.declare import hours
 from millstream.errors import Rejected
 from millstream.runtime.redrive import Action
 from millstream.testing.child import wait_until
@@ -100,6 +101,39 @@ def test_letters_wait_as_long_as_the_rule_says_and_so_do_later_ones_of_their_key
             failure = failed[tuple(deed["origin"])]
             assert failure is not None
             assert (datetime.fromisoformat(deed["at"]) - failure).total_seconds() >= 3
+
+
+def test_later_events_of_a_key_wait_for_one_that_failed_again(rig: LettersRig):
+    first, second = rig.order("o-1"), rig.order("o-1")
+    rig.set_aside(second, ago=hours(2))
+    rig.set_aside(first, redrives=1)
+    rig.set_aside(rig.order("o-2"), ago=hours(2))
+    text = f'[[rule]]\nname = "{rig.name}"\nerror = "TimeoutError"\nwait = "1h"\n'
+    with serving(rig, text):
+        wait_for_deeds(rig, 1)
+        # One round later.
+        rig.set_aside(rig.order("o-3"), ago=hours(2))
+        wait_for_deeds(rig, 2)
+    assert sorted(handed.key() or b"" for handed in rig.handed_in()) == [b"o-2", b"o-3"]
+
+
+@pytest.mark.parametrize("rate", ["10/s", "1/s"])
+def test_events_of_a_key_are_handed_in_in_their_order_whatever_rules_take_them(rig: LettersRig, rate: str):
+    messages = [rig.order("o-1") for _ in range(4)]
+    for at in (3, 1, 0, 2):
+        rig.set_aside(messages[at], error=Rejected("odd" if at % 2 else "even"))
+    text = f'[[rule]]\nname = "odd"\nreason = "odd"\nrate = "{rate}"\n[[rule]]\nname = "even"\nreason = "even"\n'
+    with serving(rig, text):
+        wait_for_deeds(rig, 4)
+    assert [handed.offset() for handed in rig.handed_in()] == [message.offset() for message in messages]
+
+
+def test_more_than_can_be_kept_in_mind_wait_where_they_are(rig: LettersRig, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("millstream.operate.dlq.serve.KEPT", 2)
+    rig.set_aside(*(rig.order(f"o-{n}") for n in range(7)))
+    with serving(rig, f'[[rule]]\nname = "{rig.name}"\nreason = "*"\n'):
+        wait_for_deeds(rig, 7)
+    assert {handed.key() for handed in rig.handed_in()} == {f"o-{n}".encode() for n in range(7)}
 
 
 def test_a_letter_that_failed_too_often_is_discarded_or_left(rig: LettersRig):

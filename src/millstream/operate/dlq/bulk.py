@@ -7,13 +7,15 @@ from contextlib import ExitStack
 from typing import NamedTuple
 
 from millstream.operate.dlq.clerk import Clerk, Done, Person
+from millstream.operate.dlq.lanes import Spot, in_order, spot_of
 from millstream.operate.dlq.letter import DeadLetter
 from millstream.operate.dlq.office import Office
 from millstream.operate.dlq.overtaken import overtakers
+from millstream.operate.dlq.reading import letters_at
 from millstream.operate.dlq.work import MOST_REDRIVES, Refused, Work, discard, redrive
 
 AT_ONCE = 500
-"""How many letters are looked at, and written in one transaction, at most. Memory holds no more of them."""
+"""How many letters are looked at, and written in one transaction, at most. Memory holds no more of them in full."""
 MOST = 1_000
 """How many one command deals with unless somebody says otherwise."""
 
@@ -27,8 +29,17 @@ class Limits(NamedTuple):
 
 
 def redrives(office: Office, chosen: Iterable[DeadLetter], limits: Limits) -> Iterator[Work | Refused]:
-    """What handing these letters in comes to, within each topic and key in the order of the events."""
-    return _up_to(limits.most, (plan for chunk in _chunks(chosen) for plan in _redrives(office, chunk, limits)))
+    """What handing these letters in comes to, within each topic and key in the order of the events.
+
+    All are looked at first, for the last may be of an earlier event than any other of its key.
+    """
+    return redrives_of(office, in_order([spot_of(letter) for letter in chosen]), limits)
+
+
+def redrives_of(office: Office, spots: Iterable[Spot], limits: Limits) -> Iterator[Work | Refused]:
+    """What handing in the letters at these spots comes to, in this order."""
+    plans = (plan for chunk in _chunks(spots) for plan in _redrives(office, chunk, limits))
+    return _up_to(limits.most, plans)
 
 
 def discards(office: Office, chosen: Iterable[DeadLetter], most: int) -> Iterator[Work | Refused]:
@@ -65,7 +76,7 @@ def carry_out(
             pace.took(len(batch))
 
 
-def _redrives(office: Office, chunk: Sequence[DeadLetter], limits: Limits) -> Iterator[Work | Refused]:
+def _redrives(office: Office, chunk: Sequence[Spot], limits: Limits) -> Iterator[Work | Refused]:
     def plan(letter: DeadLetter) -> Work | Refused:
         return redrive(
             letter,
@@ -76,18 +87,18 @@ def _redrives(office: Office, chunk: Sequence[DeadLetter], limits: Limits) -> It
             overtaken_by=late.get(letter.id),
         )
 
-    topic = chunk[0].id.topic
-    late = {} if limits.overtaken else overtakers(office, chunk, topic=topic)
-    return map(plan, sorted(chunk, key=lambda letter: (letter.at, letter.group or "")))
+    letters = letters_at(office, [spot.id for spot in chunk])
+    late = {} if limits.overtaken else overtakers(office, letters, topic=chunk[0].id.topic)
+    return map(plan, letters)
 
 
-def _chunks(chosen: Iterable[DeadLetter]) -> Iterator[list[DeadLetter]]:
-    chunk: list[DeadLetter] = []
-    for letter in chosen:
-        if chunk and (len(chunk) == AT_ONCE or letter.id.topic != chunk[0].id.topic):
+def _chunks(spots: Iterable[Spot]) -> Iterator[list[Spot]]:
+    chunk: list[Spot] = []
+    for spot in spots:
+        if chunk and (len(chunk) == AT_ONCE or spot.id.topic != chunk[0].id.topic):
             yield chunk
             chunk = []
-        chunk.append(letter)
+        chunk.append(spot)
     if chunk:
         yield chunk
 

@@ -81,10 +81,6 @@ class DeadLetter:
         """The partition that the event came from."""
         return self.at[:2]
 
-    def age(self, now: datetime) -> float:
-        """Seconds since its last failure; 0 where it does not say when that was."""
-        return 0.0 if self.last_failed is None else max(0.0, (now - self.last_failed).total_seconds())
-
 
 def read_letter(message: Message) -> DeadLetter:
     """A record of a dead letter topic. Raises `DecodeError` (`not_a_dead_letter`) for what somebody else put there."""

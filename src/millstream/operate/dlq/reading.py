@@ -11,6 +11,8 @@ from millstream.operate.dlq.office import Office
 Progress = Callable[[int], None]
 """Told how many records were read."""
 
+GAP = 1_000
+"""Letters that lie further apart are read one by one, without what lies between them."""
 SILENCE = 30.0
 """Seconds without any record after which brokers count as gone."""
 
@@ -52,7 +54,7 @@ def letter_at(office: Office, id: LetterId) -> DeadLetter:
         raise ConfigurationError(f"{id}: {id.topic} has {partitions} partitions, numbered from 0")
     place = (id.topic, id.partition)
     if id.offset < office.admin.end_offsets([place])[place]:
-        found = _first(office.kafka, place, id.offset)
+        found = next(_records(office.kafka, place, id.offset), None)
         if found is not None and found.offset() == id.offset:
             try:
                 return read_letter(found)
@@ -61,12 +63,38 @@ def letter_at(office: Office, id: LetterId) -> DeadLetter:
     raise ConfigurationError(f"{id}: there is no such record; `millstream dlq list` shows what there is")
 
 
+def letters_at(office: Office, ids: Sequence[LetterId]) -> list[DeadLetter]:
+    """The letters that were found at these places, in this order, but those that retention has taken meanwhile."""
+    wanted, found = set(ids), dict[LetterId, DeadLetter]()
+    for first, last in _stretches(sorted(wanted)):
+        place = first[:2]
+        for message in _records(office.kafka, place, first.offset):
+            id = LetterId(*place, message.offset())
+            if id in wanted:
+                found[id] = read_letter(message)
+            if id >= last:
+                break
+    return [found[id] for id in ids if id in found]
+
+
 def size(office: Office, topics: Sequence[str]) -> int:
     """How many offsets these topics have, for a progress bar."""
     places = [(topic, partition) for topic in topics for partition in range(office.partitions[topic])]
     return sum(office.admin.end_offsets(places).values())
 
 
-def _first(kafka: Kafka, place: TopicPartition, offset: int) -> Message | None:
+def _stretches(ids: Sequence[LetterId]) -> Iterator[tuple[LetterId, LetterId]]:
+    """First and last of those that are read in one go."""
+    stretch: list[LetterId] = []
+    for id in ids:
+        if stretch and (id[:2] != stretch[-1][:2] or id.offset - stretch[-1].offset > GAP):
+            yield stretch[0], stretch[-1]
+            stretch = []
+        stretch.append(id)
+    if stretch:
+        yield stretch[0], stretch[-1]
+
+
+def _records(kafka: Kafka, place: TopicPartition, offset: int) -> Iterator[Message]:
     reading = kafka.read_to_end(place[0], [place[1]], start={place: offset}, timeout=SILENCE)
-    return next((message for batch in reading for message in batch), None)
+    return (message for batch in reading for message in batch)

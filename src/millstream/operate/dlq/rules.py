@@ -3,7 +3,7 @@
 import re
 import tomllib
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, cast
 
@@ -40,17 +40,17 @@ class Rule:
     overtaken: bool = False
     give_up: GiveUp = "leave"
 
-    def takes(self, letter: DeadLetter, state: State, now: datetime) -> bool:
-        """Whether the letter is this rule's, be it due or not."""
-        return (
-            self.filter.takes(letter, state)
-            and (self.topic is None or letter.at[0] == self.topic)
-            and (self.younger_than is None or letter.age(now) <= self.younger_than.total_seconds())
-        )
+    def takes(self, letter: DeadLetter, state: State) -> bool:
+        """Whether the letter is this rule's, as long as it is young enough."""
+        return self.filter.takes(letter, state) and (self.topic is None or letter.at[0] == self.topic)
 
-    def due(self, letter: DeadLetter, now: datetime) -> bool:
+    def young(self, age: timedelta) -> bool:
+        """Whether a letter whose last failure is so long ago is young enough."""
+        return self.younger_than is None or age <= self.younger_than
+
+    def due(self, age: timedelta) -> bool:
         """Whether it has waited long enough."""
-        return letter.age(now) >= self.wait.total_seconds()
+        return age >= self.wait
 
 
 @dataclass(slots=True)

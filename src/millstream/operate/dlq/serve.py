@@ -1,25 +1,29 @@
 """Hands dead letters in again by rule, for as long as it runs.
 
 It keeps nothing of its own: the dead letter topics and the audit say what is done, so it may be killed at any moment
-and started anywhere. Several at once only take turns.
+and started anywhere. Several at once only take turns. Memory holds where the letters lie that a rule takes, so that
+each is read when it comes and when its turn has come.
 """
 
 import threading
 import time
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from millstream.errors import KafkaFault
 from millstream.kafka.port import Admin, Kafka, TopicPartition
 from millstream.operate.dlq.audit import Audit, now
-from millstream.operate.dlq.bulk import AT_ONCE, Limits, carry_out, discards, redrives
+from millstream.operate.dlq.bulk import AT_ONCE, Limits, carry_out, discards, redrives_of
 from millstream.operate.dlq.clerk import Done, Person
 from millstream.operate.dlq.filters import Filter
-from millstream.operate.dlq.letter import DeadLetter, LetterId
+from millstream.operate.dlq.lanes import Lane, Spot, in_order, lane_of
+from millstream.operate.dlq.letter import WAITING, DeadLetter
 from millstream.operate.dlq.office import Office
 from millstream.operate.dlq.reading import letters
 from millstream.operate.dlq.rules import Rule
 from millstream.operate.dlq.system import Origins
 from millstream.operate.dlq.telling import sentence
+from millstream.operate.dlq.work import Refused
 from millstream.telemetry import Health, get_logger, metrics
 
 log = get_logger(__name__)
@@ -28,6 +32,9 @@ EVERY = 1.0
 """Seconds between two looks at the dead letters."""
 SILENT = 120.0
 """Seconds without a whole round after which the process is not healthy."""
+KEPT = 250_000
+"""So many waiting letters of one topic are kept in mind, in about 100 MB. Others are left where they are until there is
+room; of those the order of a key is not kept."""
 _WINDOW = timedelta(hours=1)
 
 
@@ -57,7 +64,7 @@ class RedriveService:
         self._every = every
         self._beat = (health or Health()).heartbeat("rounds", SILENT)
         self._next: dict[TopicPartition, int] = {}
-        self._left: set[LetterId] = set()
+        self._waiting = dict[str, list[_Waiting]]()
 
     def run(self, stop: threading.Event) -> None:
         """Looks, and looks again. Raises what will not pass."""
@@ -76,54 +83,78 @@ class RedriveService:
         self._audit.refresh(settled=False)
         office = Office(self._kafka, self._admin, self._origins, self._audit, there)
         for topic in self._origins.chosen(None, there):
-            places = [(topic, partition) for partition in range(there[topic])]
-            ends = self._admin.end_offsets(places)
-            if all(self._next.get(place, 0) >= end for place, end in ends.items()):
+            self._read_on(office, topic)
+            if not self._waiting[topic]:
                 continue
-            waiting = self._sort(office, topic)
+            self._sort(topic)
             for desk in self._desks:
                 if not stop.is_set():
                     self._serve(office, desk, stop)
-            # What came after the ends were asked for is looked at next time.
-            self._next |= {place: min(waiting.get(place, end), end) for place, end in ends.items()}
-            self._left = {id for id in self._left if id.offset >= self._next.get((id.topic, id.partition), 0)}
+            # Be it done, left for a person, or taken by retention meanwhile: nothing that lay on a desk waits any more.
+            served = {letter.id for desk in self._desks for letter in desk.letters}
+            self._waiting[topic] = [letter for letter in self._waiting[topic] if letter.id not in served]
 
-    def _sort(self, office: Office, topic: str) -> dict[TopicPartition, int]:
-        """Puts on each rule's desk what it may deal with now; answers where the first letter lies that has to wait."""
+    def _read_on(self, office: Office, topic: str) -> None:
+        """Takes in what came since the last time, as far as there is room."""
+        waiting = self._waiting.setdefault(topic, [])
+        places = [(topic, partition) for partition in range(office.partitions[topic])]
+        ends = self._admin.end_offsets(places)
+        if all(self._next.get(place, 0) >= end for place, end in ends.items()):
+            return
+        read = dict(self._next)
+        came: list[_Waiting] = []
+        for letter, state in letters(office, [topic], Filter(states=WAITING), start=self._next):
+            if len(waiting) + len(came) == KEPT:
+                log.warning("more dead letters wait than are kept in mind", topic=topic, kept=KEPT)
+                break
+            read[letter.id[:2]] = letter.id.offset + 1
+            if desks := tuple(desk for desk in self._desks if desk.rule.takes(letter, state)):
+                came.append(_Waiting(letter.id, lane_of(letter), letter.at[2], letter.last_failed, desks))
+        else:
+            read |= {place: max(end, read.get(place, 0)) for place, end in ends.items()}
+        self._next, self._waiting[topic] = read, in_order([*waiting, *came])
+
+    def _sort(self, topic: str) -> None:
+        """Puts on each rule's desk what it may deal with now, and forgets what is no rule's any more."""
         moment = now()
-        waiting: dict[TopicPartition, int] = {}
-        waiting_keys: set[tuple[str | None, str, int, bytes]] = set()
         for desk in self._desks:
             desk.open(self._audit, moment)
-        for letter, state in letters(office, [topic], Filter(), start=self._next):
-            desk = next((desk for desk in self._desks if desk.rule.takes(letter, state, moment)), None)
-            if desk is None or letter.id in self._left:
+        waiting: list[_Waiting] = []
+        lanes: dict[Lane | None, _Desk | None] = {}
+        for letter in self._waiting[topic]:
+            age = letter.age(moment)
+            desk = next((desk for desk in letter.desks if desk.rule.young(age)), None)
+            if desk is None or self._audit[letter.id] is not None:
                 continue
-            place = letter.id[:2]
-            waiting[place] = min(letter.id.offset, waiting.get(place, letter.id.offset))
-            lane = None if letter.key is None else (letter.group, *letter.origin, letter.key)
-            if lane in waiting_keys or not desk.rule.due(letter, moment) or not desk.take(letter):
-                # Events of its key that come later must not overtake it.
-                waiting_keys |= set() if lane is None else {lane}
-        return waiting
+            waiting.append(letter)
+            # Events of its key that come later must not overtake one that waits or lies on another desk.
+            free = letter.lane is None or lanes.get(letter.lane, desk) is desk
+            lanes[letter.lane] = desk if free and desk.rule.due(age) and desk.take(letter) else None
+        self._waiting[topic] = waiting
 
     def _serve(self, office: Office, desk: "_Desk", stop: threading.Event) -> None:
         rule = desk.rule
-        plans = redrives(office, desk.letters, Limits(AT_ONCE, rule.most_redrives, rule.overtaken))
+        plans = redrives_of(office, desk.letters, Limits(AT_ONCE, rule.most_redrives, rule.overtaken))
         spent: list[DeadLetter] = []
         for result in carry_out(office, plans, desk.person, stop=stop):
-            if isinstance(result, Done):
-                desk.did(result)
-            elif result.code == "too_often" and rule.give_up == "discard":
+            if isinstance(result, Refused) and result.code == "too_often" and rule.give_up == "discard":
                 spent.append(result.letter)
-            elif result.code != "done":
-                self._left.add(result.letter.id)
-                letter = result.letter
-                metrics.REDRIVES_REFUSED.labels(rule.name, letter.service, letter.at[0], result.code).inc()
-                log.warning("dead letter left for a person", rule=rule.name, letter=sentence(result))
+            else:
+                desk.dealt_with(result)
         for result in carry_out(office, discards(office, spent, AT_ONCE), desk.person, stop=stop):
-            if isinstance(result, Done):
-                desk.did(result)
+            desk.dealt_with(result)
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting(Spot):
+    """A letter that waits: since when, and for whom. The first desk whose rule finds it young enough has it."""
+
+    failed: datetime | None
+    desks: "tuple[_Desk, ...]"
+
+    def age(self, moment: datetime) -> timedelta:
+        """How long ago it failed; nothing where it does not say when that was."""
+        return timedelta(0) if self.failed is None else max(timedelta(0), moment - self.failed)
 
 
 class _Desk:
@@ -132,7 +163,7 @@ class _Desk:
     def __init__(self, rule: Rule, by: str) -> None:
         self.rule = rule
         self.person = Person(by, f"millstream dlq serve: {rule.name}", why=f"rule {rule.name}")
-        self.letters: list[DeadLetter] = []
+        self.letters: list[Spot] = []
         self._allowance, self._since = 1.0, time.monotonic()
         self._room = 0
 
@@ -145,14 +176,20 @@ class _Desk:
         lately = sum(entry.command == self.person.command and moment - entry.at < _WINDOW for entry in audit.entries())
         self._room = min(AT_ONCE, int(self._allowance), self.rule.most - lately)
 
-    def take(self, letter: DeadLetter) -> bool:
+    def take(self, letter: Spot) -> bool:
         """Puts a letter on the desk; false when there is no room."""
         if len(self.letters) >= self._room:
             return False
         self.letters.append(letter)
         return True
 
-    def did(self, done: Done) -> None:
-        """Counts a deed."""
-        self._allowance -= done.mine
-        log.info("dead letter dealt with", rule=self.rule.name, letter=str(done.work.letter.id), deed=done.entry.deed)
+    def dealt_with(self, result: Done | Refused) -> None:
+        """Counts a deed, or what is left for a person."""
+        if isinstance(result, Done):
+            self._allowance -= result.mine
+            deed, letter = result.entry.deed, str(result.work.letter.id)
+            log.info("dead letter dealt with", rule=self.rule.name, letter=letter, deed=deed)
+        elif result.code != "done":
+            letter = result.letter
+            metrics.REDRIVES_REFUSED.labels(self.rule.name, letter.service, letter.at[0], result.code).inc()
+            log.warning("dead letter left for a person", rule=self.rule.name, letter=sentence(result))
