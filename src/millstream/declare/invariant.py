@@ -4,6 +4,7 @@ Topics have no order among each other, so an invariant is no fold in the order o
 Whatever order they came in, it says the same.
 """
 
+import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
@@ -16,7 +17,7 @@ C = TypeVar("C", bound=Contract)
 Check = TypeVar("Check", bound=Callable[..., Iterable[str]])
 
 MOST_KEPT = 4
-"""Facts of one class that a case keeps: one is right, two prove that there were too many."""
+"""Facts of one class that a check sees: one is right, two prove that there were too many."""
 
 
 class Fact(NamedTuple):
@@ -48,20 +49,30 @@ class Case:
     """All that is known of one key. Facts that an invariant has looked at are its evidence.
 
     - `at_rest`: nothing more is on its way, so that what is missing now is missing for ever.
+    - `most`: how many facts of one class it shows; `None` shows them all.
     """
 
     def __init__(
-        self, key: str, facts: Mapping[type[Contract], tuple[int, list[Fact]]] | None = None, *, at_rest: bool = False
+        self,
+        key: str,
+        facts: Mapping[type[Contract], tuple[int, list[Fact]]] | None = None,
+        *,
+        at_rest: bool = False,
+        most: int | None = MOST_KEPT,
     ) -> None:
         self.key = key
         self.at_rest = at_rest
+        self._most = most
         self._facts = facts or {}
         self._looked: dict[type[Contract], None] = {}
 
     def __getitem__(self, contract: type[C]) -> tuple[C, ...]:
-        """The first few events of a class (`MOST_KEPT`), by their places in the log, as far as they are kept."""
+        """The events of a class, by their places in the log, as far as they are kept.
+
+        A check sees the first few (`MOST_KEPT`), a part of a `Total` all of them.
+        """
         self._looked[contract] = None
-        return tuple(fact.kept for fact in self._facts.get(contract, (0, []))[1])
+        return tuple(fact.kept for fact in self._shown(contract))
 
     def count(self, *contracts: type[Contract]) -> int:
         """How many events there are of these classes together."""
@@ -71,7 +82,10 @@ class Case:
     @property
     def evidence(self) -> tuple[Fact, ...]:
         """The facts of all classes that were looked at so far."""
-        return tuple(fact for contract in self._looked for fact in self._facts.get(contract, (0, []))[1])
+        return tuple(fact for contract in self._looked for fact in self._shown(contract))
+
+    def _shown(self, contract: type[Contract]) -> list[Fact]:
+        return self._facts.get(contract, (0, []))[1][: self._most]
 
 
 CaseCheck: TypeAlias = Callable[[Case], Iterable[str]]
@@ -84,7 +98,7 @@ class Cases:
     - `by`: the key of a class, where that is not the key of its records; `None` for an event of no such thing.
 
     A check yields a sentence for each violation. What holds only in the end, it asks `case.at_rest` first. It must be
-    a pure function of the case.
+    a pure function of the case, and answer for every one: where it raises, that invariant cannot be judged.
 
     >>> from millstream.declare.contract import Event
     >>> class Paid(Event, key="order"):
@@ -133,7 +147,7 @@ class Account(NamedTuple):
 class Total:
     """A sum over all cases, by another key: such as the stock of each product, over orders, deliveries and returns.
 
-    - `parts`: for each kind of case, what one adds to which account. A pure function.
+    - `parts`: for each kind of case, what one adds to which account. A pure function. It sees all events of the case.
 
     Checks run only at rest: topics have no order, so what goes out may be read before what came in.
 
@@ -186,7 +200,10 @@ def topics_of(invariants: Iterable[Cases | Total | Causes]) -> tuple[Topic, ...]
 
 
 def _add(checks: dict[str, Any], check: Callable[..., Any], owner: str) -> None:
-    name = check.__name__.replace("_", " ")
+    given = getattr(check, "__name__", None)
+    if given is None or inspect.iscoroutinefunction(check) or inspect.isasyncgenfunction(check):
+        raise DeclarationError(f"{owner!r} has the invariant {check!r}: write a plain function, with a name, by `def`")
+    name = given.replace("_", " ")
     if name in checks:
-        raise DeclarationError(f"{owner!r} has two invariants named {check.__name__}; give one another name")
+        raise DeclarationError(f"{owner!r} has two invariants named {given}; give one another name")
     checks[name] = check

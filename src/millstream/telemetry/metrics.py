@@ -106,6 +106,11 @@ REDRIVES_REFUSED = Counter(
 VIOLATIONS = Gauge(
     "millstream_violations", "Invariants that do not hold, by `millstream verify`.", ["system", "invariant"]
 )
+UNJUDGED = Gauge(
+    "millstream_unjudged",
+    "What `millstream verify` could not judge: a broken invariant, or a total while something is under_way.",
+    ["system", "invariant", "why"],
+)
 AUDITED = Counter(
     "millstream_audited_records",
     "Records that the auditor has read; of them those that nobody can decode.",

@@ -3,17 +3,19 @@
 import random
 from collections.abc import Iterable
 from datetime import timedelta
+from functools import partial
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from tests.operate.verify.story import BEGAN, Log
 
 from millstream import Event, Topic
 from millstream.declare.invariant import MOST_KEPT, Account, Case, Cases, Causes, Total, topics_of
 from millstream.errors import DeclarationError
 from millstream.operate.verify import Auditor
-from millstream.operate.verify.auditor import MOST_EVIDENCE
+from millstream.operate.verify.findings import MOST_EVIDENCE
 
 
 class Opened(Event, key="box"):
@@ -134,6 +136,44 @@ def test_a_total_is_proved_by_what_moved_it_most():
     assert found.evidence[0].kept.quantity == -(MOST_EVIDENCE + 4)
 
 
+def test_a_total_sums_all_events_of_a_case_though_checks_see_the_first_few():
+    seen: set[int] = set()
+    racks = Cases("rack", Moved, by={Moved: lambda one, envelope: one.shelf})
+    whole = Total("rack", {racks: lambda rack: {rack.key: sum(one.quantity for one in rack[Moved])}})
+    whole.invariant(never_empty)
+
+    @racks.invariant
+    def looks(rack: Case) -> Iterable[str]:
+        seen.add(len(rack[Moved]))
+        return ()
+
+    log, audit = Log(), Auditor((racks, whole))
+    for quantity in [1] * (MOST_KEPT * 2) + [-MOST_KEPT] * 3:
+        log.write(Moved(box="a", shelf="x", quantity=quantity))
+    for event, envelope in log.written[:-1]:
+        audit.see(event, envelope)
+    assert list(audit.violations(at_rest=True)) == []
+    audit.see(*log.written[-1])
+    [found] = audit.violations(at_rest=True)
+    assert (found.key, found.sentence) == ("x", f"{MOST_KEPT} too few")
+    assert seen == {MOST_KEPT}
+
+
+def test_what_is_quiet_goes_by_the_moment_where_the_time_of_an_event_cannot_be_right():
+    log, audit = Log(), Auditor(INVARIANTS)
+    log.write(Moved(box="a", shelf="x", quantity=-1), cause="nobody")
+    [(event, envelope)] = log.written
+    audit.see(event, replace(envelope, time=BEGAN + timedelta(days=30_000)), BEGAN)
+    assert audit.waiting(BEGAN) == ("shelf: never empty",)
+    assert (list(audit.violations(quiet_since=BEGAN)), audit.under_way(BEGAN)) == ([], 1)
+    since = BEGAN + timedelta(seconds=1)
+    assert (audit.waiting(since), audit.under_way(since)) == ((), 0)
+    assert [found.invariant for found in audit.violations(quiet_since=since)] == [
+        "shelf: never empty",
+        "every step has its cause",
+    ]
+
+
 def test_what_was_quiet_for_long_is_at_rest_though_others_are_not():
     log, audit = Log(), Auditor(INVARIANTS)
     for box in ("a", "b"):
@@ -161,6 +201,14 @@ def test_declarations_that_cannot_work_are_refused():
         Cases("box", Opened, keep={Closed: lambda event: event})
     with pytest.raises(DeclarationError, match="two invariants named closes_once"):
         boxes.invariant(closes_once)
+    with pytest.raises(DeclarationError, match=r"'box' has the invariant .* write a plain function"):
+        boxes.invariant(partial(closes_once))
+
+    async def opens_once(box: Case) -> Iterable[str]:
+        return ()
+
+    with pytest.raises(DeclarationError, match=r"opens_once.* write a plain function"):
+        boxes.invariant(opens_once)  # pyright: ignore[reportArgumentType]
     with pytest.raises(DeclarationError, match="not among the invariants"):
         Auditor((shelves,))
     assert topics_of(INVARIANTS) == (opened, moved, closed)

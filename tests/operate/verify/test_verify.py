@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow
 
 SHOP = """
     from millstream import Event, System, Topic
-    from millstream.declare.invariant import Cases, Causes
+    from millstream.declare.invariant import Cases, Causes, Total
 
     class Ordered(Event, key="order_id", namespace="shop"):
         order_id: str
@@ -46,7 +46,24 @@ SHOP = """
     invariants = (parcel, Causes(Packed, known=[Ordered]))
     system = System("shop", services=[], invariants="verified_shop:invariants")
     bare = System("bare", services=[])
+
+    number = Cases("number", Ordered)
+    shelf = Total("shelf", {parcel: lambda order: {"parcels": order.count(Ordered) - order.count(Packed)}})
+
+    @number.invariant
+    def is_small(order):
+        if int(order.key.removeprefix("o-")) > 100:
+            yield "it is large"
+
+    @shelf.invariant
+    def never_negative(parcels):
+        if parcels.balance < 0:
+            yield f"{-parcels.balance} more are packed than ordered"
+
+    counting = (parcel, number, shelf)
+    counted = System("counted", services=[], invariants="verified_shop:counting")
 """
+COUNTED = ("--system", "verified_shop:counted")
 
 
 class Shop:
@@ -70,9 +87,11 @@ class Shop:
         admin.ensure_topics([TopicSpec("shop.orders", 2), TopicSpec("shop.parcels", 1)])
         admin.close()
 
-    def send(self, name: str, order: str, id: str, cause: str | None = None) -> None:
+    def send(self, name: str, order: str, id: str, cause: str | None = None, time: str | None = None) -> None:
         event = load(f"verified_shop:{name}", type)(order_id=order)
         headers = header_writer(type(event), "test")(id, id, cause, None)
+        if time is not None:
+            headers = [(header, time.encode() if header == "ce_time" else value) for header, value in headers]
         self.produce(home_of(type(event)).name, self.contracts.encode(event), key_of(event).encode(), headers)
 
     def produce(self, *record: Any) -> None:
@@ -147,6 +166,39 @@ def test_each_violation_is_shown_with_the_events_that_prove_it(right: Shop):
         assert said in shown.stdout
 
 
+def test_an_invariant_that_is_broken_is_neither_right_nor_wrong(right: Shop):
+    right.send("Ordered", "o-x", "id-3")
+    right.send("Packed", "o-x", "id-4", "id-3")
+    result = right.verify(*COUNTED)
+    assert (result.returncode, result.stderr) == (2, "")
+    for said in ("number: is small", "o-x", "raised ValueError at", "shop.orders[", "1 cannot be judged: 4 events"):
+        assert said in result.stdout
+    right.send("Packed", "o-1", "id-5", "id-1")
+    result = right.verify("--json", *COUNTED)
+    report = json.loads(result.stdout)
+    assert result.returncode == 1, "what is wrong is wrong whatever else cannot be judged"
+    assert {one["invariant"] for one in report["violations"]} == {"order: is packed once", "shelf: never negative"}
+    [unjudged] = report["unjudged"]
+    assert (unjudged["invariant"], unjudged["key"], unjudged["evidence"][0]["id"]) == (
+        "number: is small",
+        "o-x",
+        "id-3",
+    )
+
+
+def test_one_event_of_the_future_switches_nothing_off(right: Shop):
+    right.send("Packed", "o-1", "id-3", "id-1")
+    right.send("Ordered", "o-2", "id-4", time="2099-01-01T00:00:00Z")
+    report = json.loads(right.verify("--json", *COUNTED).stdout)
+    assert (report["under_way"], report["waiting"]) == (0, [])
+    assert [(one["invariant"], one["sentence"]) for one in report["violations"]] == [
+        ("order: is packed once", "it is packed 2 times"),
+        ("order: is packed once", "it is not packed"),
+    ]
+    right.send("Packed", "o-2", "id-5", "id-4")
+    assert "1 more are packed than ordered" in right.verify(*COUNTED).stdout
+
+
 def test_what_is_under_way_is_given_time(shop: Shop):
     shop.make_topics()
     shop.send("Ordered", "o-1", "id-1")
@@ -154,6 +206,9 @@ def test_what_is_under_way_is_given_time(shop: Shop):
     patient = shop.verify("--grace", "600")
     assert patient.returncode == 0
     assert "1 of them under way" in patient.stdout
+    waiting = shop.verify("--grace", "600", *COUNTED)
+    assert waiting.returncode == 0
+    assert "not judged: shelf: never negative. Run it again" in waiting.stdout
 
 
 @pytest.mark.parametrize(
@@ -200,6 +255,32 @@ def test_it_follows_the_log_and_exports_what_it_finds(right: Shop, free_port: in
         assert f"{sample} 0.0" in metrics(free_port)
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_it_follows_on_though_an_invariant_is_broken(right: Shop, free_port: int):
+    right.env["MILLSTREAM_HTTP"] = f"127.0.0.1:{free_port}"
+    said = right.folder / "said.txt"
+    with said.open("w") as stdout:
+        command = right.command("--follow", "--grace", "4", *COUNTED)
+        process = subprocess.Popen(command, cwd=right.folder, env=right.env, stdout=stdout)
+
+    def sample(invariant: str, why: str) -> str:
+        return f'millstream_unjudged{{invariant="{invariant}",system="counted",why="{why}"}}'
+
+    try:
+        until(lambda: f"{sample('shelf: never negative', 'under_way')} 0.0" in metrics(free_port))
+        right.send("Ordered", "o-x", "id-3")
+        until(lambda: "unjudged number: is small: o-x: it raised ValueError" in said.read_text())
+        until(lambda: f"{sample('number: is small', 'broken')} 1.0" in metrics(free_port))
+        right.send("Packed", "o-x", "id-4", "id-3")
+        right.send("Packed", "o-1", "id-5", "id-1", time="2099-01-01T00:00:00Z")
+        until(lambda: f"{sample('shelf: never negative', 'under_way')} 1.0" in metrics(free_port))
+        until(lambda: "violated shelf: never negative: parcels: 1 more" in said.read_text())
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 1
     finally:
         process.kill()
         process.wait()

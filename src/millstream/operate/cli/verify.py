@@ -21,11 +21,14 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from millstream.declare import System
-    from millstream.operate.verify import Report, Verification, Violation
+    from millstream.operate.verify import Report, Unjudged, Verification, Violation
 
-    Known = dict[tuple[str, str, str], Violation]
+    Known = dict[tuple[str, str, str, str], Violation | Unjudged]
 
-EXIT_CODES = "Exit codes: 0 every invariant holds, 1 there are violations, 2 the log cannot be read, or wrong usage."
+EXIT_CODES = (
+    "Exit codes: 0 every invariant holds, 1 there are violations, 2 an invariant is broken, so that nobody can say, or "
+    "the log cannot be read, or wrong usage."
+)
 EVERY = 1.0
 """Seconds between two looks with --follow."""
 SILENT = 120.0
@@ -64,18 +67,18 @@ def verify(
     """
     from datetime import timedelta
 
-    from millstream.errors import KafkaFault, RegistryUnavailable
+    from millstream.errors import MillstreamError
     from millstream.operate.place import load_system
 
     found = load_system(system)
     patience = timedelta(seconds=(FOLLOWING if follow else 0.0) if grace is None else grace)
     try:
         report = _follow(found, patience, as_json=as_json) if follow else _once(found, patience, as_json=as_json)
-    except (KafkaFault, RegistryUnavailable) as error:
+    except MillstreamError as error:  # 1 says that there are violations
         typer.echo(f"millstream: {error}", err=True)
         raise typer.Exit(2) from None
-    if report is not None and report.violations:
-        raise typer.Exit(1)
+    if report is not None and (report.violations or report.unjudged):
+        raise typer.Exit(1 if report.violations else 2)
 
 
 @contextmanager
@@ -99,26 +102,34 @@ def _once(system: "System", grace: "timedelta", *, as_json: bool) -> "Report":
 
 
 def _print(report: "Report") -> None:
-    if report.violations:
-        table = plain_table("invariant", "key", "what is wrong", "proof")
-        for violation in report.violations[:SHOWN]:
-            proof = "\n".join(fact.place for fact in violation.evidence)
-            table.add_row(violation.invariant, violation.key, violation.sentence, proof)
-        print_table(table)
-        if len(report.violations) > SHOWN:
-            typer.echo(f"… and {len(report.violations) - SHOWN} more; --json shows all")
+    _print_findings(report.violations, "what is wrong", "proof")
+    _print_findings(report.unjudged, "why it cannot be judged", "events")
     for place, why in list(report.unreadable.items())[:SHOWN]:
         typer.echo(f"cannot be read: {place}: {why}")
     for topic in report.missing:
         typer.echo(f"not there: {topic}", err=True)
     unreadable = sum(report.undecodable.values())
-    found = f"{len(report.violations)} violations" if report.violations else "nothing to report"
+    counted = {"violations": len(report.violations), "cannot be judged": len(report.unjudged)}
+    found = ", ".join(f"{number} {what}" for what, number in counted.items() if number) or "nothing to report"
     typer.echo(
         f"{found}: {report.events} events, {report.cases} cases, {report.under_way} of them under way, "
         f"{unreadable} records that cannot be read"
     )
-    if report.under_way:
-        typer.echo("Some are under way, so totals are not judged; run it again when all is quiet.")
+    if report.waiting:
+        typer.echo(
+            f"Something is under way, so not judged: {', '.join(report.waiting)}. Run it again when all is quiet."
+        )
+
+
+def _print_findings(findings: "tuple[Violation | Unjudged, ...]", *columns: str) -> None:
+    if not findings:
+        return
+    table = plain_table("invariant", "key", *columns)
+    for finding in findings[:SHOWN]:
+        table.add_row(*finding[:3], "\n".join(fact.place for fact in finding.evidence))
+    print_table(table)
+    if len(findings) > SHOWN:
+        typer.echo(f"… and {len(findings) - SHOWN} more; --json shows all")
 
 
 def _follow(system: "System", grace: "timedelta", *, as_json: bool) -> "Report | None":
@@ -159,13 +170,14 @@ def _follow(system: "System", grace: "timedelta", *, as_json: bool) -> "Report |
 def _tell_changes(known: "Known", report: "Report", *, as_json: bool) -> "Known":
     from millstream.operate.verify.verification import told
 
-    now = {(violation.invariant, violation.key, violation.sentence): violation for violation in report.violations}
-    changes = [("violated", now[name]) for name in now.keys() - known.keys()]
+    found = {"violated": report.violations, "unjudged": report.unjudged}
+    now: Known = {(what, *finding[:3]): finding for what, findings in found.items() for finding in findings}
+    changes = [(name[0], now[name]) for name in now.keys() - known.keys()]
     changes += [("gone", known[name]) for name in known.keys() - now.keys()]
-    for what, violation in sorted(changes, key=lambda change: change[1][:3]):
+    for what, finding in sorted(changes, key=lambda change: change[1][:3]):
         if as_json:
-            json_line({"event": what} | told(violation))
+            json_line({"event": what} | told(finding))
         else:
-            proof = ", ".join(fact.place for fact in violation.evidence)
-            typer.echo(f"{what:<8} {violation} ({proof})")
+            proof = ", ".join(fact.place for fact in finding.evidence)
+            typer.echo(f"{what:<8} {finding.invariant}: {finding.key}: {finding.sentence} ({proof})")
     return now

@@ -4,27 +4,14 @@ from bisect import insort
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from datetime import datetime
-from typing import NamedTuple
 
 from millstream.declare import Contract, Envelope
-from millstream.declare.invariant import MOST_KEPT, Account, Case, Cases, Causes, Fact, Invariants, Total
+from millstream.declare.invariant import Account, Case, Cases, Causes, Fact, Invariants, Total
 from millstream.errors import DeclarationError
+from millstream.operate.verify.calling import Broken, amounts, sentences
 from millstream.operate.verify.causes import Knowledge
-
-MOST_EVIDENCE = 12
-"""Facts that a violation shows."""
-
-
-class Violation(NamedTuple):
-    """What is not as it must be: of which thing, in a sentence, and the events that prove it."""
-
-    invariant: str
-    key: str
-    sentence: str
-    evidence: tuple[Fact, ...] = ()
-
-    def __str__(self) -> str:
-        return f"{self.invariant}: {self.key}: {self.sentence}"
+from millstream.operate.verify.filing import CaseFile
+from millstream.operate.verify.findings import MOST_EVIDENCE, Unjudged, Violation, named
 
 
 class Auditor:
@@ -39,10 +26,13 @@ class Auditor:
 
     def __init__(self, invariants: Invariants, *, cut: Iterable[str] = ()) -> None:
         self._next: dict[tuple[str, int], int] = {}
-        self._files = {found: _File(found) for found in invariants if isinstance(found, Cases)}
         self._totals = [found for found in invariants if isinstance(found, Total)]
+        summed = {part for total in self._totals for part in total.parts}
+        self._files = {
+            found: CaseFile(found, whole=found in summed) for found in invariants if isinstance(found, Cases)
+        }
         self._causes = [Knowledge(found, frozenset(cut)) for found in invariants if isinstance(found, Causes)]
-        self._watching: defaultdict[type[Contract], list[_File | Knowledge]] = defaultdict(list)
+        self._watching: defaultdict[type[Contract], list[CaseFile | Knowledge]] = defaultdict(list)
         for watcher in (*self._files.values(), *self._causes):
             for contract in watcher.contracts:
                 self._watching[contract].append(watcher)
@@ -59,7 +49,7 @@ class Auditor:
     def names(self) -> tuple[str, ...]:
         """All invariants, as violations name them."""
         owners = (*self._files, *self._totals)
-        return (*(_named(owner, name) for owner in owners for name in owner.checks), *(c.name for c in self._causes))
+        return (*(named(owner, name) for owner in owners for name in owner.checks), *(c.name for c in self._causes))
 
     @property
     def cases(self) -> int:
@@ -70,19 +60,22 @@ class Auditor:
         """How many of them had an event since then."""
         return sum(entry.last >= quiet_since for file in self._files.values() for entry in file.entries.values())
 
-    def see(self, event: Contract, envelope: Envelope) -> bool:
+    def see(self, event: Contract, envelope: Envelope, moment: datetime | None = None) -> bool:
         """Takes one event into account; false where it was seen before.
 
         The records of one partition have to come in their order; partitions may come in any.
+
+        - `moment`: when it happened, where its own time cannot be right. Quiet is what had no event since then.
         """
         place = envelope.topic, envelope.partition
         if envelope.offset < self._next.get(place, 0):
             return False
         self._next[place] = envelope.offset + 1
         self.events += 1
-        self._last = envelope.time if self._last is None else max(self._last, envelope.time)
+        when = envelope.time if moment is None else moment
+        self._last = when if self._last is None else max(self._last, when)
         for watcher in self._watching.get(type(event), ()):
-            watcher.note(event, envelope)
+            watcher.note(event, envelope, when)
         return True
 
     def violations(self, *, at_rest: bool = False, quiet_since: datetime | None = None) -> Iterator[Violation]:
@@ -91,10 +84,19 @@ class Auditor:
         - `at_rest`: the log has come to its end, so that what is missing now counts. Without it, only what no later
           event can mend.
         - `quiet_since`: what had no event since then is at rest, though other things are not.
+
+        Raises `DeclarationError` for an invariant that is itself broken.
         """
+        for found in self.findings(at_rest=at_rest, quiet_since=quiet_since):
+            if isinstance(found, Unjudged):
+                raise DeclarationError(str(found))
+            yield found
+
+    def findings(self, *, at_rest: bool = False, quiet_since: datetime | None = None) -> Iterator[Violation | Unjudged]:
+        """Everything that is wrong, as `violations` has it, and everything that cannot be judged."""
         for file in self._files.values():
-            yield from file.violations(at_rest, quiet_since)
-        if at_rest or (quiet_since is not None and self._last is not None and self._last < quiet_since):
+            yield from file.findings(at_rest, quiet_since)
+        if at_rest or (quiet_since is not None and not self.waiting(quiet_since)):
             for total in self._totals:
                 yield from self._over_all(total)
         for knowledge in self._causes:
@@ -102,96 +104,57 @@ class Auditor:
                 says = f"its cause {cause} is not there" if cause else "it names no cause"
                 yield Violation(knowledge.name, fact.id, f"{fact.type}: {says}", (fact,))
 
-    def _over_all(self, total: Total) -> Iterator[Violation]:
+    def waiting(self, quiet_since: datetime) -> tuple[str, ...]:
+        """The invariants of totals, where any event happened since then: they are judged when all is quiet."""
+        if self._last is None or self._last < quiet_since:
+            return ()
+        return tuple(named(total, name) for total in self._totals for name in total.checks)
+
+    def _over_all(self, total: Total) -> list[Violation | Unjudged]:
+        try:
+            return self._of_accounts(total)
+        except Broken as broken:
+            return [Unjudged(named(total, name), broken.key, str(broken), broken.evidence) for name in total.checks]
+
+    def _of_accounts(self, total: Total) -> list[Violation | Unjudged]:
+        """What the checks say of each account. Raises `Broken` where nobody knows what is in them."""
+        contracts = [contract for part in total.parts for contract in part.contracts]
         balances: defaultdict[str, int] = defaultdict(int)
-        for part, amounts in total.parts.items():
-            for case in self._files[part].cases():
-                for account, amount in amounts(case).items():
-                    balances[account] += amount
-        found = {
-            (account, name): sentences
-            for account, balance in sorted(balances.items())
-            for name, check in total.checks.items()
-            if (sentences := list(check(Account(account, balance))))
-        }
-        evidence = self._evidence(total, {account for account, _ in found}) if found else {}
-        for (account, name), sentences in found.items():
-            for sentence in sentences:
-                yield Violation(_named(total, name), account, sentence, evidence.get(account, ()))
+        for _, account, amount in self._moves(total):
+            balances[account] += amount
+        found: list[Violation | Unjudged] = []
+        for account, balance in sorted(balances.items()):
+            for name, check in total.checks.items():
+                try:
+                    said = sentences(check, Account(account, balance), contracts)
+                    found.extend(Violation(named(total, name), account, sentence) for sentence in said)
+                except Broken as broken:
+                    found.append(Unjudged(named(total, name), account, str(broken)))
+        evidence = self._evidence(total, {one.key for one in found}) if found else {}
+        return [one._replace(evidence=evidence.get(one.key, ())) for one in found]
+
+    def _moves(self, total: Total) -> Iterator[tuple[Case, str, int]]:
+        """What the cases add to which account. Raises `Broken` where that cannot be said."""
+        for part, amounts_of in total.parts.items():
+            file = self._files[part]
+            if (broken := file.broken) is not None:
+                raise Broken(str(broken), broken.key, broken.evidence)
+            for case in file.cases():
+                for account, amount in amounts(amounts_of, case, part).items():
+                    yield case, account, amount
 
     def _evidence(self, total: Total, accounts: set[str]) -> dict[str, tuple[Fact, ...]]:
-        """What moved these accounts, the largest amounts first. Worked out only where something is wrong."""
-        moves: defaultdict[str, list[tuple[int, Case]]] = defaultdict(list)
-        for part, amounts in total.parts.items():
-            for case in self._files[part].cases():
-                for account, amount in amounts(case).items():
-                    if amount and account in accounts:
-                        insort(moves[account], (-abs(amount), case), key=_size)
-                        del moves[account][MOST_EVIDENCE:]
+        """What moved these accounts, the largest amounts first. Worked out only where there is something to show."""
+        largest: defaultdict[str, list[tuple[int, Case]]] = defaultdict(list)
+        for case, account, amount in self._moves(total):
+            if amount and account in accounts:
+                insort(largest[account], (-abs(amount), case), key=_size)
+                del largest[account][MOST_EVIDENCE:]
         return {
             account: tuple(fact for _, case in found for fact in case.evidence)[:MOST_EVIDENCE]
-            for account, found in moves.items()
+            for account, found in largest.items()
         }
 
 
 def _size(move: tuple[int, Case]) -> tuple[int, str]:
     return move[0], move[1].key
-
-
-class _Entry:
-    """What is kept of one key. `judged`: at rest or not, when it was judged last; `found`: with which result."""
-
-    __slots__ = ("facts", "found", "judged", "last")
-
-    def __init__(self, moment: datetime) -> None:
-        self.facts: dict[type[Contract], tuple[int, list[Fact]]] = {}
-        self.last = moment
-        self.judged: bool | None = None
-        self.found: tuple[Violation, ...] = ()
-
-
-class _File:
-    """The cases of one kind."""
-
-    def __init__(self, declared: Cases) -> None:
-        self.contracts = declared.contracts
-        self._declared = declared
-        self.entries: dict[str, _Entry] = {}
-
-    def note(self, event: Contract, envelope: Envelope) -> None:
-        kind, key = type(event), self._declared.key(event, envelope)
-        if key is None:
-            return
-        if (entry := self.entries.get(key)) is None:
-            entry = self.entries[key] = _Entry(envelope.time)
-        entry.last, entry.judged = max(entry.last, envelope.time), None
-        count, facts = entry.facts.get(kind, (0, []))
-        keep = self._declared.keep.get(kind)
-        # The first ones by their place, so that it makes no difference in which order they came.
-        insort(facts, Fact.of(envelope, event if keep is None else keep(event)), key=_place)
-        del facts[MOST_KEPT:]
-        entry.facts[kind] = count + 1, facts
-
-    def violations(self, at_rest: bool, quiet_since: datetime | None) -> Iterator[Violation]:
-        for key, entry in self.entries.items():
-            rests = at_rest or (quiet_since is not None and entry.last < quiet_since)
-            if entry.judged is not rests:
-                entry.judged, entry.found = rests, tuple(self._judge(key, entry, rests))
-            yield from entry.found
-
-    def cases(self) -> Iterator[Case]:
-        return (Case(key, entry.facts, at_rest=True) for key, entry in self.entries.items())
-
-    def _judge(self, key: str, entry: _Entry, rests: bool) -> Iterator[Violation]:
-        for name, check in self._declared.checks.items():
-            case = Case(key, entry.facts, at_rest=rests)
-            for sentence in check(case):
-                yield Violation(_named(self._declared, name), key, sentence, case.evidence[:MOST_EVIDENCE])
-
-
-def _place(fact: Fact) -> tuple[str, int, int]:
-    return fact[:3]
-
-
-def _named(owner: Cases | Total, check: str) -> str:
-    return f"{owner.name}: {check}"

@@ -21,20 +21,20 @@ class Knowledge:
         self._without: list[tuple[Fact, datetime]] = []
         self._oldest: dict[str, datetime | None] = dict.fromkeys(cut)
 
-    def note(self, event: Contract, envelope: Envelope) -> None:
+    def note(self, event: Contract, envelope: Envelope, moment: datetime) -> None:
         """Takes one event into account."""
         self._ids.add(envelope.id)
         self._waiting.pop(envelope.id, None)
         if envelope.topic in self._oldest:
             oldest = self._oldest[envelope.topic]
-            self._oldest[envelope.topic] = envelope.time if oldest is None else min(oldest, envelope.time)
+            self._oldest[envelope.topic] = moment if oldest is None else min(oldest, moment)
         if type(event) not in self._steps or envelope.causation_id in self._ids:
             return
         fact = Fact.of(envelope)
         if envelope.causation_id is None:
-            self._without.append((fact, envelope.time))
+            self._without.append((fact, moment))
         else:
-            self._waiting.setdefault(envelope.causation_id, []).append((fact, envelope.time))
+            self._waiting.setdefault(envelope.causation_id, []).append((fact, moment))
 
     def missing(self, at_rest: bool, quiet_since: datetime | None) -> Iterator[tuple[Fact, str | None]]:
         """The steps that name no cause; and, of what is at rest, those whose cause does not exist."""

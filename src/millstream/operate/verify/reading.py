@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
 
 from millstream.contracts import Contracts, envelope_from
 from millstream.declare import Topic
@@ -42,32 +43,39 @@ class LogReader:
         """How many records there are to read now, at most."""
         return sum(end - self._next[place] for place, end in self._ends().items())
 
-    def read_into(self, audit: Auditor) -> None:
-        """Reads every topic to its end as it is now.
+    def read_into(self, audit: Auditor) -> datetime:
+        """Reads every topic to its end as it is now, and answers when that is: all it read happened before.
 
         Raises `Unavailable`, `RegistryUnavailable`, `TopicMissing`.
         """
+        asked = datetime.now(UTC)
         ends = self._ends()
+        ended = datetime.now(UTC)
         behind = {place: self._next[place] for place, end in ends.items() if self._next[place] < end}
         for topic in dict.fromkeys(topic for topic, _ in behind):
             start = {place: offset for place, offset in behind.items() if place[0] == topic}
             for batch in self._kafka.read_to_end(topic, [partition for _, partition in start], start=start):
                 for message in batch:
-                    self._take(message, audit)
+                    self._take(message, audit, asked)
                 if self._on_read is not None:
                     self._on_read(topic, len(batch))
             # Behind the last record there are markers of transactions, which nobody needs to ask for again.
             self._next |= {place: max(self._next[place], ends[place]) for place in start}
+        return ended
 
-    def settle_into(self, audit: Auditor) -> None:
-        """Reads on so that of every event known so far the causes are known, too: they were committed before it."""
+    def settle_into(self, audit: Auditor) -> datetime:
+        """Reads on so that of every event known so far the causes are known, too: they were committed before it.
+
+        Answers when the log ended where it ended at first.
+        """
+        ended = self.read_into(audit)
         self.read_into(audit)
-        self.read_into(audit)
+        return ended
 
     def _ends(self) -> dict[TopicPartition, int]:
         return self._admin.end_offsets(list(self._next))
 
-    def _take(self, message: Message, audit: Auditor) -> None:
+    def _take(self, message: Message, audit: Auditor, asked: datetime) -> None:
         topic, partition, offset = message.topic(), message.partition(), message.offset()
         try:
             event = self._decoders[topic](message.value())
@@ -76,8 +84,21 @@ class LogReader:
             if len(self.shown) < MOST_SHOWN:
                 self.shown[f"{topic}[{partition}]@{offset}"] = str(error)
         else:
-            audit.see(event, envelope_from(message, type(event)))
+            envelope = envelope_from(message, type(event))
+            audit.see(event, envelope, _happened(message, envelope.time, asked))
         self._next[topic, partition] = offset + 1
+
+
+def _happened(message: Message, said: datetime, there: datetime) -> datetime:
+    """When an event happened that says when. `there`: when it was in the log already, so that it is not later.
+
+    An event of next century would keep its case, and every total, from ever being at rest.
+    """
+    if said <= there:
+        return said
+    _, milliseconds = message.timestamp()
+    recorded = milliseconds / 1000
+    return datetime.fromtimestamp(recorded, UTC) if 0 < recorded < there.timestamp() else there
 
 
 def cut_topics(kafka: Kafka, partitions: Mapping[str, int]) -> list[str]:

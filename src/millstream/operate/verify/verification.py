@@ -1,9 +1,8 @@
 """One system's log held to its invariants: once, or on and on."""
 
-import time
 from collections import Counter
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any, NamedTuple
 
 from millstream.contracts import Contracts
@@ -11,7 +10,8 @@ from millstream.declare import System, load
 from millstream.declare.invariant import Invariants, topics_of
 from millstream.errors import ConfigurationError
 from millstream.kafka.port import Admin, Kafka, TopicInfo
-from millstream.operate.verify.auditor import Auditor, Violation
+from millstream.operate.verify.auditor import Auditor
+from millstream.operate.verify.findings import Unjudged, Violation
 from millstream.operate.verify.reading import LogReader, cut_topics
 from millstream.telemetry import metrics
 
@@ -19,8 +19,9 @@ from millstream.telemetry import metrics
 class Report(NamedTuple):
     """What a look at the log found.
 
-    - `under_way`: cases that had an event so lately that nothing is missing of them yet. Totals are judged where
-      there are none.
+    - `under_way`: cases that had an event so lately that nothing is missing of them yet.
+    - `unjudged`: invariants that are themselves broken, and for what.
+    - `waiting`: the invariants of totals, where anything happened so lately that they were not judged.
     - `undecodable`: records of each topic that nobody can read; `unreadable` shows the first of them.
     - `missing`: topics that are not there.
     """
@@ -29,6 +30,8 @@ class Report(NamedTuple):
     cases: int
     under_way: int
     violations: tuple[Violation, ...]
+    unjudged: tuple[Unjudged, ...]
+    waiting: tuple[str, ...]
     undecodable: dict[str, int]
     unreadable: dict[str, str]
     missing: tuple[str, ...]
@@ -40,22 +43,24 @@ class Report(NamedTuple):
             "cases": self.cases,
             "under_way": self.under_way,
             "violations": [told(violation) for violation in self.violations],
+            "unjudged": [told(unjudged) for unjudged in self.unjudged],
+            "waiting": list(self.waiting),
             "undecodable": self.undecodable,
             "unreadable": self.unreadable,
             "missing_topics": list(self.missing),
         }
 
 
-def told(violation: Violation) -> dict[str, Any]:
-    """One violation for programs; of its evidence the places only, for events may hold personal data."""
+def told(finding: Violation | Unjudged) -> dict[str, Any]:
+    """One finding for programs; of its evidence the places only, for events may hold personal data."""
     evidence = [
         {"topic": fact.topic, "partition": fact.partition, "offset": fact.offset, "type": fact.type, "id": fact.id}
-        for fact in violation.evidence
+        for fact in finding.evidence
     ]
     return {
-        "invariant": violation.invariant,
-        "key": violation.key,
-        "sentence": violation.sentence,
+        "invariant": finding.invariant,
+        "key": finding.key,
+        "sentence": finding.sentence,
         "evidence": evidence,
     }
 
@@ -112,12 +117,16 @@ class Verification:
 
         Raises `Unavailable`, `RegistryUnavailable`, `TopicMissing`.
         """
-        quiet_since = datetime.fromtimestamp(time.time(), UTC) - grace
-        self._reader.settle_into(self._audit)
-        violations = tuple(self._audit.violations(quiet_since=quiet_since))
-        counted = Counter(violation.invariant for violation in violations)
+        quiet_since = self._reader.settle_into(self._audit) - grace
+        found = tuple(self._audit.findings(quiet_since=quiet_since))
+        violations = tuple(one for one in found if isinstance(one, Violation))
+        unjudged = tuple(one for one in found if isinstance(one, Unjudged))
+        waiting = self._audit.waiting(quiet_since)
+        violated, broken = (Counter(one.invariant for one in some) for some in (violations, unjudged))
         for name in self._audit.names:
-            metrics.VIOLATIONS.labels(self._system, name).set(counted[name])
+            metrics.VIOLATIONS.labels(self._system, name).set(violated[name])
+            metrics.UNJUDGED.labels(self._system, name, "broken").set(broken[name])
+            metrics.UNJUDGED.labels(self._system, name, "under_way").set(name in waiting)
         for topic, number in self._reader.undecodable.items():
             metrics.AUDITED.labels(self._system, topic, "undecodable").inc(number - self._told[topic])
             self._told[topic] = number
@@ -126,6 +135,8 @@ class Verification:
             cases=self._audit.cases,
             under_way=self._audit.under_way(quiet_since),
             violations=violations,
+            unjudged=unjudged,
+            waiting=waiting,
             undecodable=dict(self._reader.undecodable),
             unreadable=dict(self._reader.shown),
             missing=self._missing,
