@@ -71,6 +71,18 @@ def test_what_later_events_of_the_key_overtook_is_refused_with_their_offsets(rig
     assert sibling.at == (rig.orders, other.partition(), other.offset())
 
 
+def test_what_the_service_has_no_handler_for_overtakes_nothing(rig: LettersRig):
+    first = rig.order("o-1")
+    rig.send(rig.module.Cancelled(order_id="o-1"))
+    rig.set_aside(first)
+    [letter] = rig.letters()
+    assert "1 would be done" in rig.call("redrive", "--all", "--dry-run").output
+    [nameless] = rig.send(raw=[("o-1", first.value() or b"")])
+    assert f"1 later events of its key overtook it: {rig.orders}[{first.partition()}] at {nameless.offset()}." in (
+        rig.call("redrive", str(letter.id)).refused
+    ), "a record that does not say its class may have been handled"
+
+
 def test_one_whose_later_sibling_was_handed_in_is_overtaken_by_it(rig: LettersRig):
     rig.set_aside(rig.order("o-1"), second := rig.order("o-1"))
     letters = rig.letters()
