@@ -7,6 +7,8 @@ from tests.operate.dlq.serving import serving, wait_for_deeds
 
 from millstream.declare import hours
 from millstream.errors import Rejected
+from millstream.kafka import TopicSpec
+from millstream.operate.assembly import topics_of
 from millstream.runtime.redrive import Action
 from millstream.testing.child import wait_until
 
@@ -126,6 +128,20 @@ def test_events_of_a_key_are_handed_in_in_their_order_whatever_rules_take_them(r
     with serving(rig, text):
         wait_for_deeds(rig, 4)
     assert [handed.offset() for handed in rig.handed_in()] == [message.offset() for message in messages]
+
+
+def test_letters_wait_for_a_service_that_has_not_made_its_redrive_topic_yet(rig: LettersRig):
+    rig.admin.delete_topics([rig.redrives])
+    rig.set_aside(rig.order("o-1"))
+    rig.set_aside(rig.order("o-2"), error=Rejected("marker"), group="others.kafka")
+    text = f'[[rule]]\nname = "{rig.name}"\nerror = "TimeoutError"\n[[rule]]\nname = "marker"\nreason = "marker"\n'
+    with serving(rig, text):
+        wait_until(lambda: refused(rig, "marker") == 1, seconds=20, what="the letter to be left")
+        assert rig.deeds() == []
+        rig.admin.ensure_topics([spec for spec in topics_of(rig.service) if isinstance(spec, TopicSpec)])
+        wait_for_deeds(rig, 1)
+    assert [handed.key() for handed in rig.handed_in()] == [b"o-1"]
+    assert refused(rig, rig.name) == 0
 
 
 def test_more_than_can_be_kept_in_mind_wait_where_they_are(rig: LettersRig, monkeypatch: pytest.MonkeyPatch):

@@ -65,6 +65,12 @@ class RedriveService:
         self._beat = (health or Health()).heartbeat("rounds", SILENT)
         self._next: dict[TopicPartition, int] = {}
         self._waiting = dict[str, list[_Waiting]]()
+        self._redrives = {
+            service.group(kind): service.redrives(kind)
+            for service in origins.services.values()
+            for kind in service.kinds()
+        }
+        self._missed: set[str] = set()
 
     def run(self, stop: threading.Event) -> None:
         """Looks, and looks again. Raises what will not pass."""
@@ -86,7 +92,7 @@ class RedriveService:
             self._read_on(office, topic)
             if not self._waiting[topic]:
                 continue
-            self._sort(topic)
+            self._sort(office, topic)
             for desk in self._desks:
                 if not stop.is_set():
                     self._serve(office, desk, stop)
@@ -109,12 +115,13 @@ class RedriveService:
                 break
             read[letter.id[:2]] = letter.id.offset + 1
             if desks := tuple(desk for desk in self._desks if desk.rule.takes(letter, state)):
-                came.append(_Waiting(letter.id, lane_of(letter), letter.at[2], letter.last_failed, desks))
+                to = self._redrives.get(letter.group or "")
+                came.append(_Waiting(letter.id, lane_of(letter), letter.at[2], letter.last_failed, to, desks))
         else:
             read |= {place: max(end, read.get(place, 0)) for place, end in ends.items()}
         self._next, self._waiting[topic] = read, in_order([*waiting, *came])
 
-    def _sort(self, topic: str) -> None:
+    def _sort(self, office: Office, topic: str) -> None:
         """Puts on each rule's desk what it may deal with now, and forgets what is no rule's any more."""
         moment = now()
         for desk in self._desks:
@@ -129,8 +136,19 @@ class RedriveService:
             waiting.append(letter)
             # Events of its key that come later must not overtake one that waits or lies on another desk.
             free = letter.lane is None or lanes.get(letter.lane, desk) is desk
-            lanes[letter.lane] = desk if free and desk.rule.due(age) and desk.take(letter) else None
+            ready = free and desk.rule.due(age) and self._is_there(letter.to, office)
+            lanes[letter.lane] = desk if ready and desk.take(letter) else None
         self._waiting[topic] = waiting
+
+    def _is_there(self, redrives: str | None, office: Office) -> bool:
+        if redrives is None or redrives in office.partitions:
+            return True
+        if redrives not in self._missed:
+            self._missed.add(redrives)
+            log.warning(
+                "dead letters wait for a redrive topic, which their service makes when it starts", topic=redrives
+            )
+        return False
 
     def _serve(self, office: Office, desk: "_Desk", stop: threading.Event) -> None:
         rule = desk.rule
@@ -147,9 +165,14 @@ class RedriveService:
 
 @dataclass(frozen=True, slots=True)
 class _Waiting(Spot):
-    """A letter that waits: since when, and for whom. The first desk whose rule finds it young enough has it."""
+    """A letter that waits.
+
+    - `to`: the redrive topic of its group, where the system has that group.
+    - `desks`: of the rules that take it; the first one whose rule finds it young enough has it.
+    """
 
     failed: datetime | None
+    to: str | None
     desks: "tuple[_Desk, ...]"
 
     def age(self, moment: datetime) -> timedelta:
