@@ -92,6 +92,27 @@ def test_a_paused_partition_is_silent_until_it_is_resumed(broker, kafka):
     assert [m.value() for m in broker.take(consumer, 1)] == [b"paused"]
 
 
+@pytest.mark.parametrize("co_partitioned", [True, False])
+def test_a_partition_that_is_assigned_anew_is_not_paused(broker, kafka, co_partitioned):
+    topic, group = broker.topic(2), broker.name("group")
+    first = broker.closing(kafka.consumer(group, co_partitioned=co_partitioned))
+    first.subscribe([topic])
+    broker.until(lambda: not first.poll_batch() and len(first.assignment()) == 2, "all partitions")
+    first.pause([(topic, 0), (topic, 1)])
+    second = kafka.consumer(group, co_partitioned=co_partitioned)
+    second.subscribe([topic])
+
+    def quiet(member) -> bool:
+        return not member.poll_batch(10, 0.05)
+
+    broker.until(lambda: quiet(first) and quiet(second) and len(second.assignment()) == 1, "one partition each")
+    (taken,) = second.assignment()
+    second.close()
+    broker.until(lambda: quiet(first) and len(first.assignment()) == 2, "both again")
+    broker.write(topic, b"heard", partition=taken[1])
+    assert [m.value() for m in broker.take(first, 1)] == [b"heard"]
+
+
 def test_lag_counts_no_transaction_markers(broker, kafka):
     topic = broker.topic()
     producer = broker.closing(kafka.transactional_producer(broker.name("writer")))

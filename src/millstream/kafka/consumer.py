@@ -202,6 +202,9 @@ class GroupConsumer:
             native.incremental_assign(partitions)
         else:
             native.assign(partitions)
+        if partitions:
+            # librdkafka keeps a pause through revocation and assignment, for whoever remembers it.
+            native.resume(partitions)
 
     def _revoke(self, native: Librdkafka, partitions: list[Native]) -> None:
         self._take("revoked", self._revoked, native, partitions)
