@@ -99,6 +99,11 @@ class Settings(BaseSettings):
     log: Literal["auto", "json", "text"] = Field("auto", description="Log format; auto: text on a terminal, else JSON")
 
     @property
+    def record_bytes(self) -> int:
+        """How large a record may be: librdkafka's `message.max.bytes`."""
+        return int(self.kafka.get("message.max.bytes", 1_000_000))
+
+    @property
     def heartbeat_ms(self) -> int:
         """Milliseconds between heartbeats: as told, or a tenth of the session timeout but at most 1 s.
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from subprocess import Popen
 from typing import Annotated, Any
 
+from tests.runtime.diary import redriven
 from tests.runtime.running import Running
 
 from millstream.contracts import Contracts, Registry, edge_id, header_writer
@@ -30,6 +31,7 @@ from millstream.errors import Rejected
 from millstream.kafka import Message, connect
 from millstream.operate.assembly import topics_of
 from millstream.runtime.kafka_worker import KafkaWorker
+from millstream.runtime.redrive import Action
 from millstream.settings import Settings
 from millstream.testing.child import spawn, wait_until
 
@@ -50,6 +52,7 @@ class Parcels:
         class Paid(Event, key="order_id", namespace="test"):
             order_id: str
             grams: int = 0
+            noted: int = 0
 
         class Shipped(Event, key="order_id", namespace="test"):
             order_id: str
@@ -58,6 +61,7 @@ class Parcels:
 
         class Count(Value, namespace="test"):
             number: int
+            note: str = ""
 
         self.name, self.Paid, self.Shipped, self.Count = name, Paid, Shipped, Count
         self.payments = Topic(f"{name}.payments", Paid, partitions=2)
@@ -70,7 +74,7 @@ class Parcels:
         def ship(paid: Paid, counts: Annotated[State[Count], self.counts]) -> Iterator[Shipped]:
             before = counts.get(paid.order_id)
             number = before.number + 1 if before else 1
-            counts.put(paid.order_id, Count(number=number))
+            counts.put(paid.order_id, Count(number=number, note="x" * paid.noted))
             if paid.grams < 0:
                 raise Rejected("weightless", f"{paid.grams} g")
             self.trouble(paid)
@@ -140,6 +144,12 @@ class Rig:
 
     def send_raw(self, topic: Topic, value: bytes | None, key: bytes | None, headers: Any = None) -> None:
         self._producer.produce(topic.name, value, key, headers)
+        self._producer.flush()
+
+    def redrive(self, letter: Message, value: bytes) -> None:
+        """Hand a dead letter in again, with another value."""
+        topic, key, _, headers, partition = redriven(letter, self.service.redrives(Kind.KAFKA), Action.HANDLE)
+        self._producer.produce(topic, value, key, headers, partition)
         self._producer.flush()
 
     def records(self, topic: str, isolation: Any = "read_committed") -> list[Message]:

@@ -12,8 +12,9 @@ from tests.runtime.rig import HEAVY, Parcels, Rig
 
 from millstream.contracts import derived_id
 from millstream.declare import stop
-from millstream.errors import Fenced, Rejected
+from millstream.errors import Fenced, Rejected, Unavailable
 from millstream.kafka import connect
+from millstream.runtime import kafka_worker
 from millstream.runtime.kafka_worker import KafkaWorker
 from millstream.state import memory
 from millstream.testing.child import end, wait_until
@@ -203,6 +204,52 @@ def test_an_output_that_kafka_cannot_take_sets_its_whole_event_aside(rig: Rig):
     assert rig.shipped() == {"o-1": [1, 2]}
     (letter,) = rig.dead_letters()
     assert dict(letter.headers() or ())["millstream-dlq-reason"] == b"EncodeError"
+
+
+def test_a_redrive_whose_output_kafka_cannot_take_is_set_aside_again(rig: Rig):
+    rig.pay(("o-1", -1))
+    with rig.running():
+        wait_until(lambda: len(rig.dead_letters()) == 1, seconds=20, what="a dead letter", every=0.1)
+        mended = rig.parcels.Paid(order_id="o-1", grams=HEAVY + 1)
+        rig.redrive(rig.dead_letters()[0], rig.contracts.encode(mended))
+        wait_until(lambda: len(rig.dead_letters()) == 2, seconds=20, what="another", every=0.1)
+        rig.pay(("o-1", 1))
+        rig.wait_until_caught_up()
+    assert rig.shipped() == {"o-1": [1]}
+
+
+def test_state_that_its_changelog_cannot_take_sets_its_event_aside(rig: Rig):
+    rig.send(rig.parcels.payments, [rig.parcels.Paid(order_id="o-1", noted=noted) for noted in (5, 1_100_000, 5)])
+    with rig.running():
+        rig.wait_until_caught_up()
+    assert rig.shipped() == {"o-1": [1, 2]}
+    (letter,) = rig.dead_letters()
+    said = dict(letter.headers() or ())
+    assert said["millstream-dlq-reason"] == b"EncodeError"
+    assert b"'o-1' has 1,100," in said["millstream-dlq-message"]
+
+
+def test_a_worker_that_cannot_take_its_partitions_says_why_and_ends(rig: Rig, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(kafka_worker, "_PATIENCE", 0.5)
+    worker = rig.worker()
+    worker._states._patience = 0.5
+    changelog = rig.parcels.counts.changelog(rig.service.name)
+    frozen = rig.kafka.transactional_producer(f"{rig.name}.frozen")
+    frozen.begin()
+    frozen.produce(changelog, b"", b"o-1", partition=0)
+    admin = rig.kafka.admin()
+    wait_until(
+        lambda: admin.end_offsets([(changelog, 0)], "read_uncommitted")[changelog, 0] > 0,
+        seconds=20,
+        what="the open transaction",
+        every=0.05,
+    )
+    admin.close()
+    with rig.running(worker) as running:
+        running.wait(20)
+    frozen.close()
+    assert isinstance(running.error, Unavailable)
+    assert "transaction" in str(running.error)
 
 
 def test_stop_commits_what_came_before_and_nothing_after(cluster: Cluster):

@@ -83,7 +83,9 @@ class KafkaWorker:
         self._redrives = service.redrives(Kind.KAFKA)
         self._transactional_id = f"{self.name}.{settings.slot}"
         self._keeping = Keeping.of(service, Kind.KAFKA)
-        self._states = StatePartitions(service, contracts, kafka, self._keeping.all, progress=progress)
+        self._states = StatePartitions(
+            service, contracts, kafka, self._keeping.all, record_bytes=settings.record_bytes, progress=progress
+        )
         self._inbox = Inbox(service, Kind.KAFKA, contracts)
         self._outbound = Outbound(service, contracts)
         self._tally = Tally(service.name, self._group)
@@ -111,6 +113,8 @@ class KafkaWorker:
         self._serial = 0
         self._open = False
         self._torn: BaseException | None = None
+        self._unready: BaseException | None = None
+        """Why partitions that were assigned could not be taken: records come for them, and nobody is there."""
         self._began = 0.0
         self._events = 0
 
@@ -143,6 +147,8 @@ class KafkaWorker:
         except Stopping:
             pass
         except Stop as stopped:
+            # What was finished is committed; what the event that stops us has done so far must not be.
+            self._torn = stopped.error
             raise stopped.error from None
         except BaseException as error:
             # What is half-done must not be committed on the way out.
@@ -167,6 +173,8 @@ class KafkaWorker:
             elif self._open:
                 self._commit()
         except (TransactionAborted, CommitUnknown, Unavailable) as error:
+            if error is self._unready:
+                raise
             log.warning("doing a transaction again", worker=self.name, error=str(error))
             self._torn = error
             self._recover(error)
@@ -188,7 +196,7 @@ class KafkaWorker:
             if place.parked and (topic, partition, message.key()) in place.parked:
                 place.lanes.add(park(message))
             elif condemned and (topic, partition, offset) in condemned:
-                produced = self._failing.first(message, place)
+                produced = self._deal_with(message, place)
             else:
                 try:
                     event = decode[topic](message.value())
@@ -221,9 +229,13 @@ class KafkaWorker:
 
     def _rescue(self, message: Message, place: KafkaPlace, error: Exception) -> list[Record]:
         place.undo()
+        return self._deal_with(message, place, error)
+
+    def _deal_with(self, message: Message, place: KafkaPlace, failed: Exception | None = None) -> list[Record]:
+        """What comes of an event that is not simply handled."""
         if message.topic() == self._redrives:
             return self._failing.redrive(message, place, lambda redrive: redrive.partition() == place.partition)
-        return self._failing.first(message, place, failed=error)
+        return self._failing.first(message, place, failed=failed)
 
     # Without an event: parked keys whose turn it is, and timers
 
@@ -352,6 +364,15 @@ class KafkaWorker:
     # Partitions that come and go; called within poll_batch and close
 
     def _assigned(self, partitions: list[TopicPartition]) -> Offsets | None:
+        try:
+            self._take(partitions)
+        except BaseException as error:
+            self._unready = error
+            raise
+        self._signs.assigned()
+        return None
+
+    def _take(self, partitions: list[TopicPartition]) -> None:
         numbers = {partition for _, partition in partitions}
         # First of all: offsets are told only once no transaction is about to change them, and those who had these
         # partitions can send no more. Before that, a changelog may lack what a frozen predecessor is yet to commit.
@@ -362,8 +383,6 @@ class KafkaWorker:
             self._places[number] = KafkaPlace(
                 number, self._service, self._keeping, stores, self._outbound, self._callers
             )
-        self._signs.assigned()
-        return None
 
     def _remember_standing(self, partitions: list[TopicPartition]) -> None:
         committed = self._consumer.committed(partitions)

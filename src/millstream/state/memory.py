@@ -1,9 +1,11 @@
 """One partition of a store, in memory."""
 
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any, Generic, Protocol, TypeVar
 
 from millstream.declare import Store, Value
+from millstream.errors import EncodeError
 
 V = TypeVar("V")
 C = TypeVar("C", covariant=True)
@@ -28,15 +30,21 @@ class MemoryStore(Generic[V]):
     schema raises `EncodeError` at the line that put it.
 
     - `encode`, `decode`: between values and what the changelog carries.
+    - `most_bytes`: how large a value may be.
     """
 
     def __init__(
-        self, store: Declared[V], encode: Callable[[V], bytes] | None = None, decode: Callable[[bytes], V] | None = None
+        self,
+        store: Declared[V],
+        encode: Callable[[V], bytes] | None = None,
+        decode: Callable[[bytes], V] | None = None,
+        most_bytes: int = sys.maxsize,
     ) -> None:
         self._store = store
         self._class = store.value
         self._encode = encode or _nothing
         self._decode = decode
+        self._most_bytes = most_bytes
         # Restored values stay bytes until somebody asks for them: a restore is quick, and most keys never wake up.
         self._values: dict[str, V | bytes] = {}
         self._dirty: dict[str, bytes | None] = {}
@@ -54,7 +62,13 @@ class MemoryStore(Generic[V]):
         """Keep `value` under `key`. Raises `TypeError` for another class, `EncodeError` for what does not fit."""
         if type(value) is not self._class:
             raise TypeError(f"{self._store} keeps {self._class.__name__}, not {type(value).__name__}")
-        self._write(key, value, self._encode(value))
+        raw = self._encode(value)
+        if len(raw) > self._most_bytes:
+            raise EncodeError(
+                f"{self._store}: the value of {key!r} has {len(raw):,} bytes, more than its changelog takes "
+                f"({self._most_bytes:,}). Keep less under one key, or raise message.max.bytes here and for the topic"
+            )
+        self._write(key, value, raw)
 
     def delete(self, key: str, /) -> None:
         """Forget `key`; no error where it is absent."""

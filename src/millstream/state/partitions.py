@@ -16,6 +16,9 @@ log = get_logger(__name__)
 
 AnyStore: TypeAlias = Store[Any] | Kept[Any]
 
+_BESIDE_VALUE = 1_000
+"""Bytes of a record that are left to its key and frame."""
+
 Progress = Callable[[str, int, float], None]
 """Told of a restore as it goes: the changelog, how many records so far, and seconds since it began."""
 
@@ -37,6 +40,7 @@ class StatePartitions:
 
     - `kept`: what the runtime keeps beside the stores of the service.
     - `patience`: seconds that a restore waits for a transaction that somebody else left open.
+    - `record_bytes`: how large a record of a changelog may be.
     """
 
     def __init__(
@@ -47,9 +51,11 @@ class StatePartitions:
         kept: Sequence[Kept[Any]] = (),
         *,
         patience: float = 60.0,
+        record_bytes: int = 1_000_000,
         progress: Progress | None = None,
     ) -> None:
         self._service = service.name
+        self._most_bytes = record_bytes - _BESIDE_VALUE
         self._kafka = kafka
         self._patience = patience
         self._progress = progress
@@ -90,7 +96,7 @@ class StatePartitions:
 
     def _empty(self) -> dict[AnyStore, MemoryStore[Any]]:
         stores: dict[AnyStore, MemoryStore[Any]] = {
-            store: MemoryStore(store, way.encode, way.decode) for store, way in self._ways.items()
+            store: MemoryStore(store, way.encode, way.decode, self._most_bytes) for store, way in self._ways.items()
         }
         return stores | {store: store.partition() for store in self._kept}
 
