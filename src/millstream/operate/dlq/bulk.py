@@ -10,7 +10,7 @@ from millstream.operate.dlq.clerk import Clerk, Done, Person
 from millstream.operate.dlq.lanes import Spot, in_order, spot_of
 from millstream.operate.dlq.letter import DeadLetter
 from millstream.operate.dlq.office import Office
-from millstream.operate.dlq.overtaken import overtakers
+from millstream.operate.dlq.overtaken import Followers
 from millstream.operate.dlq.reading import letters_at
 from millstream.operate.dlq.work import MOST_REDRIVES, Refused, Work, discard, redrive
 
@@ -36,9 +36,19 @@ def redrives(office: Office, chosen: Iterable[DeadLetter], limits: Limits) -> It
     return redrives_of(office, in_order([spot_of(letter) for letter in chosen]), limits)
 
 
-def redrives_of(office: Office, spots: Iterable[Spot], limits: Limits) -> Iterator[Work | Refused]:
-    """What handing in the letters at these spots comes to, in this order."""
-    plans = (plan for chunk in _chunks(spots) for plan in _redrives(office, chunk, limits))
+def redrives_of(
+    office: Office, spots: Sequence[Spot], limits: Limits, followers: Followers | None = None
+) -> Iterator[Work | Refused]:
+    """What handing in the letters at these spots comes to, in this order.
+
+    - `followers`: who knows already what follows them.
+    """
+    if limits.overtaken:
+        followers = None
+    else:
+        followers = followers or Followers(office)
+        followers.mind(spots)
+    plans = (plan for chunk in _chunks(spots) for plan in _redrives(office, chunk, limits, followers))
     return _up_to(limits.most, plans)
 
 
@@ -76,7 +86,9 @@ def carry_out(
             pace.took(len(batch))
 
 
-def _redrives(office: Office, chunk: Sequence[Spot], limits: Limits) -> Iterator[Work | Refused]:
+def _redrives(
+    office: Office, chunk: Sequence[Spot], limits: Limits, followers: Followers | None
+) -> Iterator[Work | Refused]:
     def plan(letter: DeadLetter) -> Work | Refused:
         return redrive(
             letter,
@@ -85,10 +97,11 @@ def _redrives(office: Office, chunk: Sequence[Spot], limits: Limits) -> Iterator
             office.partitions,
             most_redrives=limits.most_redrives,
             overtaken_by=late.get(letter.id),
+            followers=followers,
         )
 
     letters = letters_at(office, [spot.id for spot in chunk])
-    late = {} if limits.overtaken else overtakers(office, letters, topic=chunk[0].id.topic)
+    late = {} if followers is None else followers.overtaking(letters)
     return map(plan, letters)
 
 

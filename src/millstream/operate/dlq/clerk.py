@@ -3,6 +3,7 @@
 The record that hands an event in and the entry that says so are written in one transaction. Its transactional id
 belongs to the dead letter topic: whoever begins fences all others, waits until their transactions are settled, and
 reads the audit to its end before it writes. One that was fenced begins again, and finds done what others did.
+What has been overtaken is looked at then, too: days may lie between a plan and its deed.
 """
 
 import random
@@ -17,7 +18,9 @@ from millstream.contracts import edge_id
 from millstream.errors import CommitUnknown, Fenced, KafkaFault, TransactionAborted
 from millstream.kafka.port import Admin, Kafka, TransactionalProducer
 from millstream.operate.dlq.audit import AUDIT, SPEC, Audit, Entry, now
-from millstream.operate.dlq.work import Work
+from millstream.operate.dlq.letter import LetterId
+from millstream.operate.dlq.overtaken import Overtakers
+from millstream.operate.dlq.work import Refused, Work, overtaken
 from millstream.telemetry import metrics
 
 TRIES = 8
@@ -60,8 +63,9 @@ class Clerk:
     def __exit__(self, *_: object) -> None:
         self._let_go()
 
-    def do(self, works: Sequence[Work]) -> list[Done]:
-        """Does all of them together, in this order, but those that are done already. Blocks until that is committed.
+    def do(self, works: Sequence[Work]) -> list[Done | Refused]:
+        """Does all of them together, in this order, but those that are done already, and those that later events have
+        overtaken by now. Blocks until that is committed.
 
         Raises `Fenced` or another `KafkaFault` when it cannot be done after several tries; nothing is done by halves.
         """
@@ -73,9 +77,10 @@ class Clerk:
                     self._producer.init()
                 self._audit.refresh()
                 left = [work for work in works if self._audit[work.letter.id] is None]
-                if not left:
-                    return [self._done(work) for work in works]
-                self._commit(self._producer, left)
+                late = _overtaking(left)
+                if len(late) == len(left):
+                    return [self._done(work) or overtaken(work.letter, late[work.letter.id]) for work in works]
+                self._commit(self._producer, [work for work in left if work.letter.id not in late])
             except (Fenced, TransactionAborted, CommitUnknown) as error:
                 self._let_go()
                 failures += 1
@@ -118,9 +123,10 @@ class Clerk:
             redrives=work.redrives,
         )
 
-    def _done(self, work: Work) -> Done:
+    def _done(self, work: Work) -> Done | None:
         entry = self._audit[work.letter.id]
-        assert entry is not None
+        if entry is None:
+            return None
         mine = entry.run == self._run
         if mine:
             metrics.REDRIVES.labels(work.letter.service, work.letter.at[0], entry.deed).inc()
@@ -130,6 +136,13 @@ class Clerk:
         if self._producer is not None:
             producer, self._producer = self._producer, None
             producer.close()
+
+
+def _overtaking(works: Sequence[Work]) -> dict[LetterId, Overtakers]:
+    late: dict[LetterId, Overtakers] = {}
+    for followers in {work.followers for work in works if work.followers is not None}:
+        late |= followers.overtaking([work.letter for work in works if work.followers is followers])
+    return late
 
 
 def _giving_up(error: KafkaFault) -> KafkaFault:

@@ -21,16 +21,18 @@ class Spot:
 
     - `lane`: `None` without a key, which has no order.
     - `event`: the offset of the event in the partition that it came from.
+    - `parked`: its key waits with it, so that nothing overtakes it.
     """
 
     id: LetterId
     lane: Lane | None
     event: int
+    parked: bool = False
 
 
 def spot_of(letter: DeadLetter) -> Spot:
     """Where a letter stands."""
-    return Spot(letter.id, lane_of(letter), letter.at[2])
+    return Spot(letter.id, lane_of(letter), letter.at[2], letter.parked)
 
 
 def lane_of(letter: DeadLetter) -> Lane | None:

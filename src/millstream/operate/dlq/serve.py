@@ -19,6 +19,7 @@ from millstream.operate.dlq.filters import Filter
 from millstream.operate.dlq.lanes import Lane, Spot, in_order, lane_of
 from millstream.operate.dlq.letter import WAITING, DeadLetter
 from millstream.operate.dlq.office import Office
+from millstream.operate.dlq.overtaken import Followers
 from millstream.operate.dlq.reading import letters
 from millstream.operate.dlq.rules import Rule
 from millstream.operate.dlq.system import Origins
@@ -58,8 +59,11 @@ class RedriveService:
         health: Health | None = None,
         every: float = EVERY,
     ) -> None:
-        self._kafka, self._admin, self._origins = kafka, admin, origins
+        self._admin, self._origins = admin, origins
         self._audit = Audit(kafka, admin, frozenset(origins.dead_letters))
+        self._there: dict[str, int] = {}
+        self._office = Office(kafka, admin, origins, self._audit, self._there)
+        self._followers = Followers(self._office)
         self._desks = [_Desk(rule, by) for rule in rules]
         self._every = every
         self._beat = (health or Health()).heartbeat("rounds", SILENT)
@@ -86,42 +90,47 @@ class RedriveService:
 
     def _round(self, stop: threading.Event) -> None:
         there = {name: found.partitions for name, found in self._admin.topics().items()}
+        self._there.clear()
+        self._there.update(there)
         self._audit.refresh(settled=False)
-        office = Office(self._kafka, self._admin, self._origins, self._audit, there)
         for topic in self._origins.chosen(None, there):
-            self._read_on(office, topic)
+            self._read_on(topic)
             if not self._waiting[topic]:
                 continue
-            self._sort(office, topic)
+            self._sort(topic)
             for desk in self._desks:
                 if not stop.is_set():
-                    self._serve(office, desk, stop)
+                    self._serve(desk, stop)
             # Be it done, left for a person, or taken by retention meanwhile: nothing that lay on a desk waits any more.
             served = {letter.id for desk in self._desks for letter in desk.letters}
             self._waiting[topic] = [letter for letter in self._waiting[topic] if letter.id not in served]
+            if served:
+                self._followers.keep({letter.lane for waiting in self._waiting.values() for letter in waiting})
 
-    def _read_on(self, office: Office, topic: str) -> None:
+    def _read_on(self, topic: str) -> None:
         """Takes in what came since the last time, as far as there is room."""
         waiting = self._waiting.setdefault(topic, [])
-        places = [(topic, partition) for partition in range(office.partitions[topic])]
+        places = [(topic, partition) for partition in range(self._there[topic])]
         ends = self._admin.end_offsets(places)
         if all(self._next.get(place, 0) >= end for place, end in ends.items()):
             return
         read = dict(self._next)
         came: list[_Waiting] = []
-        for letter, state in letters(office, [topic], Filter(states=WAITING), start=self._next):
+        for letter, state in letters(self._office, [topic], Filter(states=WAITING), start=self._next):
             if len(waiting) + len(came) == KEPT:
                 log.warning("more dead letters wait than are kept in mind", topic=topic, kept=KEPT)
                 break
             read[letter.id[:2]] = letter.id.offset + 1
             if desks := tuple(desk for desk in self._desks if desk.rule.takes(letter, state)):
                 to = self._redrives.get(letter.group or "")
-                came.append(_Waiting(letter.id, lane_of(letter), letter.at[2], letter.last_failed, to, desks))
+                lane, failed = lane_of(letter), letter.last_failed
+                came.append(_Waiting(letter.id, lane, letter.at[2], letter.parked, failed, to, desks))
         else:
             read |= {place: max(end, read.get(place, 0)) for place, end in ends.items()}
         self._next, self._waiting[topic] = read, in_order([*waiting, *came])
+        self._followers.mind(letter for letter in came if not all(desk.rule.overtaken for desk in letter.desks))
 
-    def _sort(self, office: Office, topic: str) -> None:
+    def _sort(self, topic: str) -> None:
         """Puts on each rule's desk what it may deal with now, and forgets what is no rule's any more."""
         moment = now()
         for desk in self._desks:
@@ -136,12 +145,12 @@ class RedriveService:
             waiting.append(letter)
             # Events of its key that come later must not overtake one that waits or lies on another desk.
             free = letter.lane is None or lanes.get(letter.lane, desk) is desk
-            ready = free and desk.rule.due(age) and self._is_there(letter.to, office)
+            ready = free and desk.rule.due(age) and self._is_there(letter.to)
             lanes[letter.lane] = desk if ready and desk.take(letter) else None
         self._waiting[topic] = waiting
 
-    def _is_there(self, redrives: str | None, office: Office) -> bool:
-        if redrives is None or redrives in office.partitions:
+    def _is_there(self, redrives: str | None) -> bool:
+        if redrives is None or redrives in self._there:
             return True
         if redrives not in self._missed:
             self._missed.add(redrives)
@@ -150,16 +159,17 @@ class RedriveService:
             )
         return False
 
-    def _serve(self, office: Office, desk: "_Desk", stop: threading.Event) -> None:
+    def _serve(self, desk: "_Desk", stop: threading.Event) -> None:
         rule = desk.rule
-        plans = redrives_of(office, desk.letters, Limits(AT_ONCE, rule.most_redrives, rule.overtaken))
+        limits = Limits(AT_ONCE, rule.most_redrives, rule.overtaken)
+        plans = redrives_of(self._office, desk.letters, limits, self._followers)
         spent: list[DeadLetter] = []
-        for result in carry_out(office, plans, desk.person, stop=stop):
+        for result in carry_out(self._office, plans, desk.person, stop=stop):
             if isinstance(result, Refused) and result.code == "too_often" and rule.give_up == "discard":
                 spent.append(result.letter)
             else:
                 desk.dealt_with(result)
-        for result in carry_out(office, discards(office, spent, AT_ONCE), desk.person, stop=stop):
+        for result in carry_out(self._office, discards(self._office, spent, AT_ONCE), desk.person, stop=stop):
             desk.dealt_with(result)
 
 
@@ -171,9 +181,9 @@ class _Waiting(Spot):
     - `desks`: of the rules that take it; the first one whose rule finds it young enough has it.
     """
 
-    failed: datetime | None
-    to: str | None
-    desks: "tuple[_Desk, ...]"
+    failed: datetime | None = None
+    to: str | None = None
+    desks: "tuple[_Desk, ...]" = ()
 
     def age(self, moment: datetime) -> timedelta:
         """How long ago it failed; nothing where it does not say when that was."""

@@ -1,14 +1,14 @@
 """What is to be done with a letter, and why it is not done."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from millstream.errors import ConfigurationError
 from millstream.kafka.port import Headers
 from millstream.operate.dlq.audit import Audit, Deed
 from millstream.operate.dlq.letter import WAITING, DeadLetter
-from millstream.operate.dlq.overtaken import Overtakers
+from millstream.operate.dlq.overtaken import Followers, Overtakers
 from millstream.operate.dlq.system import Origins
 from millstream.runtime.redrive import Action, redrive_headers
 
@@ -18,7 +18,11 @@ MOST_REDRIVES = 3
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """One deed. `to`: topic and partition of the record that hands it in, and `headers` and `value` of that record."""
+    """One deed.
+
+    - `to`: topic and partition of the record that hands it in, and `headers` and `value` of that record.
+    - `followers`: who knows whether later events have overtaken it when it is done; `None` where that does not matter.
+    """
 
     letter: DeadLetter
     deed: Deed
@@ -26,6 +30,7 @@ class Work:
     value: bytes | None = None
     headers: Headers | None = None
     changed: tuple[str, ...] = ()
+    followers: Followers | None = None
 
     @property
     def redrives(self) -> int:
@@ -49,6 +54,7 @@ def redrive(
     *,
     most_redrives: int = MOST_REDRIVES,
     overtaken_by: Overtakers | None = None,
+    followers: Followers | None = None,
 ) -> Work | Refused:
     """Hands a letter in again as it is, unless something speaks against it."""
     if refused := _spoken_for(letter, audit):
@@ -61,26 +67,31 @@ def redrive(
             f"{letter.redrives + 1}; or edit or discard it",
         )
     if overtaken_by is not None:
-        topic, partition, _ = letter.at
-        named = ", ".join(map(str, overtaken_by.first)) + (
-            " …" if overtaken_by.number > len(overtaken_by.first) else ""
-        )
-        return Refused(
-            letter,
-            "overtaken",
-            f"{overtaken_by.number} later events of its key overtook it: {topic}[{partition}] at {named}. "
-            "If the order does not matter here, --overtaken",
-        )
+        return overtaken(letter, overtaken_by)
     try:
         to = origins.redrive_topic(letter, partitions)
     except ConfigurationError as error:
         return Refused(letter, "nowhere", str(error))
-    return Work(letter, "redrive", to, letter.value, _headers(letter, letter.headers, Action.HANDLE))
+    headers = _headers(letter, letter.headers, Action.HANDLE)
+    return Work(letter, "redrive", to, letter.value, headers, followers=followers)
+
+
+def overtaken(letter: DeadLetter, by: Overtakers) -> Refused:
+    """Leaves a letter that later events have overtaken."""
+    topic, partition, _ = letter.at
+    named = ", ".join(map(str, by.first)) + (" …" if by.number > len(by.first) else "")
+    return Refused(
+        letter,
+        "overtaken",
+        f"{by.number} later events of its key overtook it: {topic}[{partition}] at {named}. "
+        "If the order does not matter here, --overtaken",
+    )
 
 
 def edit(work: Work, value: bytes, headers: Headers, changed: tuple[str, ...]) -> Work:
     """The same redrive with another value."""
-    return Work(work.letter, "edit", work.to, value, _headers(work.letter, headers, Action.HANDLE), changed)
+    headers = _headers(work.letter, headers, Action.HANDLE)
+    return replace(work, deed="edit", value=value, headers=headers, changed=changed)
 
 
 def discard(letter: DeadLetter, audit: Audit, origins: Origins, partitions: Mapping[str, int]) -> Work | Refused:
