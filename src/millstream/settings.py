@@ -27,6 +27,12 @@ class Shown(NamedTuple):
     meaning: str
 
 
+MOST_BYTES = 1_048_000
+"""What a producer takes as one record (`message.max.bytes`): as much as fits a topic as Kafka makes them."""
+CARRIER_BYTES = 48_000
+"""What a dead letter or a parked event has at most beside the record that it carries."""
+
+
 class Settings(BaseSettings):
     """Settings of one process, read once from the environment and never changed.
 
@@ -100,8 +106,9 @@ class Settings(BaseSettings):
 
     @property
     def record_bytes(self) -> int:
-        """How large a record may be: librdkafka's `message.max.bytes`."""
-        return int(self.kafka.get("message.max.bytes", 1_000_000))
+        """How large what a handler says or keeps may be: whatever carries it, such as a dead letter, is larger."""
+        most = int(self.kafka.get("message.max.bytes", MOST_BYTES))
+        return max(most - CARRIER_BYTES, most // 2)
 
     @property
     def heartbeat_ms(self) -> int:

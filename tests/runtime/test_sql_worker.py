@@ -53,6 +53,17 @@ def test_a_failing_event_leaves_no_row_and_is_set_aside_as_it_came(rig: SqlRig):
     assert (unreadable.key(), unreadable.value()) == (b"tea", b"not json")
 
 
+def test_an_output_that_kafka_cannot_take_sets_its_whole_event_aside(rig: SqlRig):
+    # In JSON its product alone takes more than a record may have; the order just fits.
+    rig.order(("x" * 1_000_000, 1), key=False)
+    rig.order(("b", 1))
+    with running(rig.worker(), rig.relay()):
+        rig.wait_until_published(1)
+        wait_until(lambda: len(rig.dead_letters()) == 1, seconds=20, what="a dead letter", every=0.1)
+    assert rig.published() == {"b": [1]}
+    assert rig.table() == {"b": 1}
+
+
 def test_a_violated_constraint_is_the_events_own_trouble(rig: SqlRig):
     def double(order: Any, db: Session) -> None:
         if order.quantity == 13:

@@ -73,7 +73,7 @@ class Publisher:
         self._transactional_id = f"{service.name}.publisher.{settings.slot}"
         self._owned = service.owned()
         said = [contract for contract in service.produced() if contract not in self._owned]
-        self._ways = {contract: Way(contract, service.name, contracts) for contract in said}
+        self._ways = {contract: Way(contract, service.name, contracts, settings.record_bytes) for contract in said}
         self._tracer = tracer or Tracer()
         self._patience = patience
         self._joining: queue.SimpleQueue[_Request] = queue.SimpleQueue()

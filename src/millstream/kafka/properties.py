@@ -5,7 +5,7 @@ from typing import Any
 
 from millstream.kafka.port import Isolation
 from millstream.kafka.seldom import SeldomFilter
-from millstream.settings import Settings
+from millstream.settings import MOST_BYTES, Settings
 
 logger = logging.getLogger("millstream.kafka.librdkafka")
 logger.addFilter(SeldomFilter())
@@ -109,6 +109,8 @@ def producer(settings: Settings, client_id: str) -> dict[str, Any]:
         # As Java's clients hash, so that Kafka Streams, Debezium and we agree on where a key lives.
         "partitioner": "murmur2_random",
         "message.timeout.ms": 30_000,
+        # The default, a million, leaves a dead letter no room beside a record that has as much.
+        "message.max.bytes": MOST_BYTES,
         # The defaults buffer 100,000 records and a gigabyte.
         "queue.buffering.max.messages": 20_000,
         "queue.buffering.max.kbytes": 8_192,

@@ -103,7 +103,7 @@ class EffectWorker:
         self._reader = Reader(Inbox(service, kind, contracts), service.redrives(kind), self._partitions, self._tally)
         self._restored: list[Work] = []
         self._bounds = Bounds(self._consumer, service.redrives(kind), service.most_parked)
-        self._outbound = Outbound(service, contracts)
+        self._outbound = Outbound(service, contracts, settings.record_bytes)
         self._signs = Signs(health, self.name, SIGN_OF_LIFE)
 
         self._stop = threading.Event()

@@ -87,7 +87,7 @@ class KafkaWorker:
             service, contracts, kafka, self._keeping.all, record_bytes=settings.record_bytes, progress=progress
         )
         self._inbox = Inbox(service, Kind.KAFKA, contracts)
-        self._outbound = Outbound(service, contracts)
+        self._outbound = Outbound(service, contracts, settings.record_bytes)
         self._tally = Tally(service.name, self._group)
         self._signs = Signs(health, self.name, _SIGN_OF_LIFE)
         callers = {

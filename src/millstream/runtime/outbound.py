@@ -20,11 +20,13 @@ class Outbound:
 
     Ids are made of the input's id, the handler (`service.handler`) and the output's ordinal: doing an event again makes
     the same events again.
+
+    - `most_bytes`: how large a record may be.
     """
 
-    def __init__(self, service: Service, contracts: Contracts) -> None:
+    def __init__(self, service: Service, contracts: Contracts, most_bytes: int) -> None:
         self._service = service.name
-        ways = {contract: Way(contract, service.name, contracts) for contract in service.produced()}
+        ways = {contract: Way(contract, service.name, contracts, most_bytes) for contract in service.produced()}
         self._handlers = {
             handler.name: (
                 f"{service.name}.{handler.name}",

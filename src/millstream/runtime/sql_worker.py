@@ -94,9 +94,8 @@ class SqlWorker:
         self._kept = SqlKept(service)
         self._places: dict[int, SqlPlace] = {}
         self._unit: SqlUnit
-        self._calls = SqlCalls(
-            service, Outbound(service, contracts), tracer or Tracer(), self._tally, lambda: self._unit
-        )
+        outbound = Outbound(service, contracts, settings.record_bytes)
+        self._calls = SqlCalls(service, outbound, tracer or Tracer(), self._tally, lambda: self._unit)
         self._failing = Failing(
             service, Kind.SQL, self.name, self._inbox, self._tally, lambda: self._commit(self._unit), passing
         )

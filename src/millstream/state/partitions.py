@@ -16,9 +16,6 @@ log = get_logger(__name__)
 
 AnyStore: TypeAlias = Store[Any] | Kept[Any]
 
-_BESIDE_VALUE = 1_000
-"""Bytes of a record that are left to its key and frame."""
-
 Progress = Callable[[str, int, float], None]
 """Told of a restore as it goes: the changelog, how many records so far, and seconds since it began."""
 
@@ -40,7 +37,7 @@ class StatePartitions:
 
     - `kept`: what the runtime keeps beside the stores of the service.
     - `patience`: seconds that a restore waits for a transaction that somebody else left open.
-    - `record_bytes`: how large a record of a changelog may be.
+    - `record_bytes`: how large a value may be.
     """
 
     def __init__(
@@ -55,7 +52,7 @@ class StatePartitions:
         progress: Progress | None = None,
     ) -> None:
         self._service = service.name
-        self._most_bytes = record_bytes - _BESIDE_VALUE
+        self._most_bytes = record_bytes
         self._kafka = kafka
         self._patience = patience
         self._progress = progress

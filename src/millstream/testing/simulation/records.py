@@ -22,8 +22,6 @@ from millstream.local.broker.log.batch import (
     varint,
 )
 
-MAX_RECORD_BYTES = 1_000_000
-"""As librdkafka's message.max.bytes."""
 OVERHEAD_BYTES = 70
 """What a record takes at most beside its key, value and headers."""
 

@@ -6,11 +6,10 @@ from typing import Any
 
 from millstream.errors import EncodeError, KafkaFault, TopicMissing, Unavailable
 from millstream.kafka.port import Headers, Message, TopicPartition
-from millstream.settings import Settings
+from millstream.settings import MOST_BYTES, Settings
 from millstream.testing.simulation.client import AGAIN, PASSING, Client, failure_of
 from millstream.testing.simulation.network import HungUp
 from millstream.testing.simulation.records import (
-    MAX_RECORD_BYTES,
     Record,
     SimulatedMessage,
     batch_of,
@@ -83,7 +82,7 @@ class Sender:
         world = self._client.world
         now = world.wall_clock // 1000
         record = Record(topic, partition, key, value, list(headers or ()), timestamp or now)
-        if record.size > MAX_RECORD_BYTES:
+        if record.size > MOST_BYTES:
             raise failure_of(10, f"writing to {topic!r}")
         if self.pending >= self._most and not world.wait(lambda: self.pending < self._most, FULL_QUEUE_PATIENCE):
             raise Unavailable(f"The queue towards {topic!r} stayed full ({self.pending} records).")
