@@ -6,14 +6,16 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Any
 
 from millstream.errors import CommitUnknown, EncodeError, KafkaFault, Unavailable
 from millstream.kafka.port import Committed, TopicPartition
 from millstream.runtime.dead_letters import reason_of
 from millstream.runtime.effect_lanes import Partition, Step, Work
 from millstream.runtime.effect_parking import key_of, value_of
+from millstream.runtime.lent_member import LentMember, Membership
 from millstream.runtime.tally import Tally
-from millstream.runtime.transaction import Member, Transaction
+from millstream.runtime.transaction import Transaction
 from millstream.telemetry import get_logger
 
 log = get_logger(__name__)
@@ -30,11 +32,19 @@ PATIENCE = 60.0
 
 @dataclass(slots=True)
 class Group:
-    """Steps that commit together, and the positions that this makes."""
+    """Steps that commit together, and the positions that this makes.
 
-    steps: list[Step]
+    - `membership`: the consumer's group metadata from before it was planned; a rebalance since then fences it.
+    """
+
+    membership: Any
+    steps: list[Step] = field(default_factory=list)
     offsets: dict[TopicPartition, int] = field(default_factory=dict)
     metadata: dict[TopicPartition, str] = field(default_factory=dict)
+
+    def gone(self) -> bool:
+        """Whether some of it is somebody else's by now."""
+        return any(step.gone for step in self.steps)
 
 
 class Commits:
@@ -49,7 +59,7 @@ class Commits:
     def __init__(
         self,
         transaction: Transaction,
-        member: Member,
+        member: LentMember,
         parked: str,
         committed: Callable[[], Mapping[TopicPartition, Committed]],
         tally: Tally,
@@ -119,6 +129,8 @@ class Commits:
 
     def _next_group(self) -> Group | None:
         """Planned anew each time: partitions may have gone, and more may be done."""
+        # Taken before looking at what is gone, so that it is never newer than the partitions that are planned with.
+        group = Group(self._member.group_metadata())
         self._done = [step for step in self._done if not step.gone]
         steps = self._done[:MOST_STEPS]
         passed: defaultdict[Partition, set[int]] = defaultdict(set)
@@ -127,7 +139,6 @@ class Commits:
                 passed[step.partition].add(step.work.offset)
         fitting = {partition: partition.watermark.fitting(offsets) for partition, offsets in passed.items()}
         waiting: set[Work] = set()
-        group = Group([])
         for step in steps:
             if step.passes and step.work.offset not in fitting[step.partition]:
                 waiting.add(step.work)
@@ -165,10 +176,11 @@ class Commits:
         """Whether it is committed; if not, nothing of it is, and it can be planned again."""
         try:
             self._transaction.begin()
-            if not self._produce(group):
+            if not self._produce(group) or group.gone():
                 self._transaction.abort()
                 return False
-            self._transaction.commit(self._member, group.offsets, group.metadata)
+            membership = Membership(self._member, group.membership, group.gone)
+            self._transaction.commit(membership, group.offsets, group.metadata)
         except CommitUnknown:
             return self._was_committed(group)
         except KafkaFault as fault:
