@@ -39,7 +39,7 @@ class Counting:
 
 def counting(rig: LettersRig) -> tuple[Office, Counter[str]]:
     office, kafka = rig.office(), Counting(rig.kafka)
-    return Office(kafka, office.admin, office.origins, office.audit, office.partitions), kafka.read  # pyright: ignore
+    return Office(kafka, office.admin, office.origins, office.audit, office.partitions), kafka.read
 
 
 def offsets(rig: LettersRig, followers: Followers, letters: list[DeadLetter]) -> dict[str, tuple[int, ...]]:

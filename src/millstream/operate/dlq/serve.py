@@ -74,7 +74,7 @@ class RedriveService:
             for service in origins.services.values()
             for kind in service.kinds()
         }
-        self._missed: set[str] = set()
+        self._told: set[str] = set()
 
     def run(self, stop: threading.Event) -> None:
         """Looks, and looks again. Raises what will not pass."""
@@ -118,7 +118,7 @@ class RedriveService:
         came: list[_Waiting] = []
         for letter, state in letters(self._office, [topic], Filter(states=WAITING), start=self._next):
             if len(waiting) + len(came) == KEPT:
-                log.warning("more dead letters wait than are kept in mind", topic=topic, kept=KEPT)
+                self._tell_once(topic, f"more than {KEPT} dead letters wait, and those behind are left for later")
                 break
             read[letter.id[:2]] = letter.id.offset + 1
             if desks := tuple(desk for desk in self._desks if desk.rule.takes(letter, state)):
@@ -152,12 +152,13 @@ class RedriveService:
     def _is_there(self, redrives: str | None) -> bool:
         if redrives is None or redrives in self._there:
             return True
-        if redrives not in self._missed:
-            self._missed.add(redrives)
-            log.warning(
-                "dead letters wait for a redrive topic, which their service makes when it starts", topic=redrives
-            )
+        self._tell_once(redrives, "dead letters wait for a redrive topic, which their service makes when it starts")
         return False
+
+    def _tell_once(self, topic: str, what: str) -> None:
+        if topic not in self._told:
+            self._told.add(topic)
+            log.warning(what, topic=topic)
 
     def _serve(self, desk: "_Desk", stop: threading.Event) -> None:
         rule = desk.rule
