@@ -1,5 +1,6 @@
 """Effects while partitions go and come: what is under way then, and what of it still commits."""
 
+import asyncio
 import threading
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import pytest
 from tests.runtime.effect_rig import EffectRig
 from tests.runtime.sql_rig import running
 
+from millstream.declare import Call
 from millstream.runtime.effect_worker import EffectWorker
 from millstream.testing.child import wait_until
 from millstream.testing.plugin import Cluster
@@ -109,3 +111,28 @@ def test_without_transactions_positions_that_hang_through_a_rebalance_are_not_pu
             # Committed after what hung, and by the same thread.
             charge(rig, 3, STAYS)
             rig.wait_until_caught_up(10)
+
+
+def test_calls_that_wait_for_room_when_the_worker_stops_are_left_to_the_next_life(cluster: Cluster, tmp_path: Path):
+    rig = EffectRig(cluster.bootstrap, tmp_path, concurrency=1)
+    rig.make_topics()
+    worker = rig.worker()
+
+    async def end_when_they_close(number: int, call: Call) -> None:
+        def closing() -> bool:
+            return all(partition.closing for partition in worker._partitions.values())
+
+        await asyncio.to_thread(wait_until, closing, seconds=20, what="the partitions to close")
+
+    rig.payments.trouble = end_when_they_close
+    rig.charge(*[(f"card-{number}", number) for number in range(10)])
+    with running(worker):
+        wait_until(
+            lambda: rig.calls() and sum(len(partition.lanes) for partition in worker._partitions.values()) == 10,
+            seconds=20,
+            what="one call, and nine that wait",
+        )
+    assert len(rig.calls()) == len(rig.calls("end")) == 1
+    with running(rig.worker()):
+        rig.wait_until_caught_up()
+    assert sorted(number for _, number, _ in rig.calls()) == list(range(10))

@@ -174,7 +174,16 @@ class Calls:
             self._set_aside(work, work.unreadable)
         elif handler is None or meta is None:
             self._done(work)
-        else:
+        elif not await self._call(lane, handler, work, meta):
+            return
+        lane.waiting.popleft()
+
+    async def _call(self, lane: Lane, handler: Handler, work: Work, meta: Meta) -> bool:
+        """Whether the event is done with; if not, it stays the first of its lane."""
+        # Who waits for room has begun nothing, so that its partition may go at once.
+        lane.resting = True
+        async with self._room[handler.name]:
+            lane.resting = False
             with self._span(work) as span:
                 meta.traceparent = span.traceparent
                 work.attempts += 1
@@ -182,11 +191,9 @@ class Calls:
                     records = await self._attempt(handler, work, meta)
                 except Exception as error:
                     span.fail(error)
-                    if self._must_wait(lane, handler, work, error):
-                        return
-                else:
-                    self._done(work, records)
-        lane.waiting.popleft()
+                    return not self._must_wait(lane, handler, work, error)
+                self._done(work, records)
+                return True
 
     async def _attempt(self, handler: Handler, work: Work, meta: Meta) -> list[Record]:
         timeout = handler.timeout.total_seconds()
@@ -196,11 +203,9 @@ class Calls:
             timeout=timeout,
             envelope=meta.envelope(),
         )
-        given = Given(call=call, resources=self._resources)
-        async with self._room[handler.name]:
-            async with asyncio.timeout(timeout):
-                outputs = await self._callers[handler.name](work.event, meta, given)
-            return self._outbound.records(handler.name, meta, outputs)
+        async with asyncio.timeout(timeout):
+            outputs = await self._callers[handler.name](work.event, meta, Given(call=call, resources=self._resources))
+        return self._outbound.records(handler.name, meta, outputs)
 
     def _must_wait(self, lane: Lane, handler: Handler, work: Work, error: Exception) -> bool:
         """Whether a failed event stays the first of its lane; if not, it is set aside."""

@@ -141,7 +141,7 @@ class Lane:
     """Redrives that came while events were parked; looked at between two calls."""
     parked: bool = False
     resting: bool = False
-    """Between two attempts, with nothing going on outside."""
+    """Before an attempt, with nothing going on outside."""
     task: "asyncio.Task[None] | None" = None
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
 
