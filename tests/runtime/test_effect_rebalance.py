@@ -6,11 +6,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.runtime.effect_rig import EffectRig
+from tests.runtime.effect_rig import EffectRig, Payments
 from tests.runtime.sql_rig import running
 
+from millstream.contracts import Contracts
 from millstream.declare import Call
+from millstream.errors import Unsettled
+from millstream.runtime.effect_calls import Calls
+from millstream.runtime.effect_lanes import Partition, Step, Work
 from millstream.runtime.effect_worker import EffectWorker
+from millstream.runtime.outbound import Outbound
+from millstream.runtime.parking import ParkedEvent
+from millstream.runtime.watermark import Watermark
+from millstream.telemetry import Tracer
 from millstream.testing.child import wait_until
 from millstream.testing.plugin import Cluster
 
@@ -136,3 +144,58 @@ def test_calls_that_wait_for_room_when_the_worker_stops_are_left_to_the_next_lif
     with running(rig.worker()):
         rig.wait_until_caught_up()
     assert sorted(number for _, number, _ in rig.calls()) == list(range(10))
+
+
+def test_partitions_that_go_and_come_back_within_one_poll_go_on_with_what_is_parked(cluster: Cluster, tmp_path: Path):
+    rig = EffectRig(cluster.bootstrap, tmp_path, attempts=None, backoff=0.05)
+    rig.make_topics()
+    down = True
+
+    async def trouble(number: int, call: Call) -> None:
+        if down:
+            raise Unsettled("ask later")
+
+    rig.payments.trouble = trouble
+    rig.charge(("a", 1), ("a", 2))
+    with running(rig.worker()):
+        wait_until(lambda: len(rig.parked()) == 2, seconds=20, what="two parked events")
+    down = False
+    worker = rig.worker()
+    poll, again = worker._consumer.poll_batch, []
+
+    def poll_with_a_second_rebalance(*arguments: Any) -> Any:
+        batch = poll(*arguments)
+        if worker._restored and not again:
+            again.extend(worker._consumer.assignment())
+            worker._revoked(again)
+            worker._assigned(again)
+        return batch
+
+    worker._consumer.poll_batch = poll_with_a_second_rebalance
+    with running(worker):
+        rig.wait_until_charged(2)
+        rig.charge(("a", 3))
+        rig.wait_until_charged(3)
+    assert again
+    assert rig.charged() == {"a": [1, 2, 3]}
+    assert rig.parked() == []
+
+
+def test_events_join_no_lane_of_a_former_life_of_their_partition():
+    payments, done = Payments("till"), list[Step]()
+    at = (payments.charges.name, 0)
+
+    def work(partition: Partition) -> Work:
+        return Work(partition, partition, 7, ParkedEvent(at=(*at, 7), stamp=(1, 0), raw_key=b"a"), parked=True)
+
+    async def go_and_come_back() -> None:
+        outbound = Outbound(payments.service, Contracts(None), 1_000)
+        calls = Calls(payments.service, (), outbound, Tracer(), resources={}, finished=done.append, failed=pytest.fail)
+        before, after = Partition(at, Watermark(0)), Partition(at, Watermark(0))
+        calls.restore([work(before)])
+        before.closing = True
+        calls.restore([work(after)])
+        await asyncio.wait([lane.task for each in (before, after) for lane in each.lanes if lane.task])
+        assert [step.partition for step in done] == [after]
+
+    asyncio.run(go_and_come_back())

@@ -102,7 +102,7 @@ class Calls:
         """The lane of its key, or a new one."""
         name = None if work.message.key() is None else lane_of(work.message)
         lane = self._lanes.get(name) if name is not None else None
-        if lane is None:
+        if lane is None or lane.partition is not work.home:
             lane = Lane(work.home, name)
             work.home.lanes[lane] = None
             if name is not None:

@@ -203,6 +203,8 @@ class EffectWorker:
     def _forget(self, partitions: list[TopicPartition]) -> None:
         for at in partitions:
             self._partitions.pop(at, None)
+        # A rebalance may take within one poll what it gave: the next holder restores these.
+        self._restored = [work for work in self._restored if work.home.at in self._partitions]
         self._bounds.forget(partitions)
 
     def _tell_loop(self, what: Callable[..., None], *arguments: Any) -> None:
