@@ -14,8 +14,9 @@ from tests.runtime.running import Running
 from tests.runtime.sql_rig import PATIENCE, running
 
 from millstream.declare import Call, park_key, stop
-from millstream.errors import Rejected, Unsettled
-from millstream.kafka import Message
+from millstream.errors import EncodeError, Rejected, Unsettled
+from millstream.kafka import Message, connect
+from millstream.runtime.effect_worker import EffectWorker
 from millstream.runtime.parking import ParkedEvent
 from millstream.runtime.redrive import Action
 from millstream.telemetry import metrics
@@ -347,3 +348,22 @@ def test_an_error_that_was_dealt_with_keeps_no_frames_and_their_records(cluster:
         wait_for_letters(rig, 1)
         errors.wait_until_gone()
     assert errors.count == 3
+
+
+@pytest.mark.parametrize("error", [Unsettled("ask later"), Rejected("card_unknown")], ids=["parked", "set_aside"])
+def test_an_event_too_large_to_be_kept_stops_the_worker_that_says_which(
+    cluster: Cluster, tmp_path: Path, error: Exception
+):
+    rig = rig_on(cluster, tmp_path)
+    trouble = Trouble(rig, 1, error=error)
+    rig.send(("a", b'{"card":"a","number":1}' + b" " * 2_460), partition=1)
+    narrow = rig.settings(0).model_copy(update={"kafka": {"message.max.bytes": "2500"}})
+    stopped = Running(EffectWorker(rig.service, narrow, rig.contracts, connect(narrow, rig.name)), PATIENCE)
+    stopped.wait()
+    assert isinstance(stopped.error, EncodeError)
+    assert f"{rig.payments.charges.name}[1] at offset 0 with key b'a'" in str(stopped.error)
+    assert rig.lag() == 1
+    trouble.mend()
+    with running(rig.worker()):
+        rig.wait_until_charged(1)
+        rig.wait_until_caught_up()

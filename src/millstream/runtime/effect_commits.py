@@ -193,13 +193,14 @@ class Commits:
     def _produce(self, group: Group) -> bool:
         """Whether Kafka takes it all; an event whose outcome it does not take is set aside."""
         for step in group.steps:
-            self._keep(step)
             try:
+                self._keep(step)
                 for topic, key, value, headers in step.records:
                     self._transaction.produce(topic, value, key, headers)
             except EncodeError as error:
-                if step.error is not None:
-                    raise
+                if step.kept is not None or step.error is not None:
+                    # A dead letter in place of what is parked would be larger still.
+                    raise self._too_large(step.work, error) from error
                 self._refused(step, error)
                 return False
         return True
@@ -213,6 +214,14 @@ class Commits:
         else:
             return
         self._transaction.produce(self._parked, value, key_of(at), partition=at[1])
+
+    def _too_large(self, work: Work, error: EncodeError) -> EncodeError:
+        topic, partition, offset = work.at
+        return EncodeError(
+            f"The event of {topic}[{partition}] at offset {offset} with key {work.message.key()!r} can be neither "
+            f"parked nor set aside: {error} Raise it for this service, and max.message.bytes of {self._parked} and of "
+            f"{topic}.dlq."
+        )
 
     def _was_committed(self, group: Group) -> bool:
         """Asks, once the transaction is settled. Whatever is done adds to a position, so equal ones tell."""
