@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -10,6 +11,7 @@ import textwrap
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -244,3 +246,38 @@ async def test_what_a_program_says_is_news_but_its_log_is_not(tmp_path: Path):
         event = await playing.until("said", "shoppers")
     assert event.detail == "first order completed"
     assert [event.kind for event in playing.events].count("said") == 1
+
+
+async def test_a_log_that_somebody_removes_ends_nothing(tmp_path: Path):
+    says = "import time\nprint('hello', flush=True)\ntime.sleep(60)"
+    server, shoppers = Program("server", python("import time; time.sleep(60)")), Program("shoppers", python(says))
+    async with scene(tmp_path, server, replace(shoppers, heard=True)) as playing:
+        first = await playing.until("said", "shoppers")
+        shutil.rmtree(tmp_path / "logs")
+        assert playing.supervisor.children["shoppers"].news() == []
+        assert first.pid is not None
+        os.kill(first.pid, signal.SIGKILL)
+        again = await playing.until("said", "shoppers", times=2)
+        assert again.pid != first.pid
+        assert not [event for event in playing.events if event.name == "server" and event.kind != "started"]
+
+
+def test_news_of_a_log_that_was_emptied_begins_anew(tmp_path: Path):
+    log = tmp_path / "child.log"
+    child = supervisor.Supervised(Program("child", [], heard=True), log)
+    assert child.news() == []
+    log.write_text("a long line\n")
+    assert child.news() == ["a long line"]
+    log.write_text("new\n")
+    assert child.news() == ["new"]
+
+
+def test_a_line_too_long_for_news_is_left_out(tmp_path: Path):
+    log = tmp_path / "child.log"
+    child = supervisor.Supervised(Program("child", [], heard=True), log)
+    log.write_text("before\n" + "x" * (2 * supervisor.MOST_NEWS + 10))
+    heard = [line for _ in range(5) for line in child.news()]
+    with log.open("a") as said:
+        said.write(" the end of it\n\nafter\n")
+    heard += [line for _ in range(5) for line in child.news()]
+    assert heard == ["before", "after"]

@@ -1,5 +1,6 @@
 """`millstream up` as a process of its own, whose children are killed."""
 
+import asyncio
 import json
 import os
 import select
@@ -15,6 +16,10 @@ from typing import Any
 import httpx
 import pytest
 
+from millstream import System
+from millstream.operate.cli.screen import screen_for
+from millstream.operate.supervisor import Event
+from millstream.operate.up import Up
 from millstream.testing.child import end, wait_until, with_tests
 
 
@@ -125,6 +130,32 @@ def test_nothing_is_left_of_an_up_that_is_killed(up: Callable[..., Running]):
     children = [process["pid"] for process in running.state["processes"].values()]
     running.process.kill()
     wait_until(lambda: all(gone(pid) for pid in children), seconds=5, what="the children die")
+
+
+def test_the_password_of_a_registry_is_shown_to_nobody(
+    shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.syspath_prepend(str(shop))
+    system = System("shop", ["shop:desk"])
+    registry = "http://alice:s3cret@127.0.0.1:2"
+    (tmp_path / "up.json.new").touch(mode=0o644)
+    modes: list[int] = []
+    with Up(system, "shop:system", data=tmp_path, port=0, bootstrap_servers="127.0.0.1:1", registry=registry) as up:
+        screen = screen_for(up, as_json=False, terminal=False)
+
+        def note(event: Event) -> None:
+            screen.show(event)
+            modes.append((tmp_path / "up.json").stat().st_mode & 0o777)
+            assert json.loads((tmp_path / "up.json").read_text())["registry"] == registry
+            assert up.supervisor is not None
+            up.supervisor.stop()
+
+        asyncio.run(up.run(note))
+        screen.show(Event("up"))
+    assert set(modes) == {0o600}
+    shown = capsys.readouterr().out
+    assert "http://alice:" in shown
+    assert "s3cret" not in shown
 
 
 def test_a_busy_port_is_named(shop: Path, millstream: Callable[..., subprocess.CompletedProcess[str]]):

@@ -82,7 +82,8 @@ class Supervised:
         self.process: subprocess.Popen[bytes] | None = None
         self.restarts = -1
         self.since = time.monotonic()
-        self._heard = log.stat().st_size if log.exists() else 0
+        self._heard = self._logged
+        self._amid_long_line = False
 
     @property
     def pid(self) -> int | None:
@@ -95,9 +96,10 @@ class Supervised:
 
     def start(self) -> None:
         """Starts the program; what it says is appended to its log."""
-        if self.log.exists() and self.log.stat().st_size > MOST_LOG:
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        if self._logged > MOST_LOG:
             self.log.replace(self.log.with_suffix(".log.1"))
-            self._heard = 0
+        self._hear_a_new_log_from_its_beginning()
         with self.log.open("ab") as said:
             self.process = subprocess.Popen(  # noqa: S603 the command is ours
                 list(self.program.command),
@@ -118,13 +120,27 @@ class Supervised:
             self.process.send_signal(number)
 
     def news(self) -> list[str]:
-        """The whole lines that it has printed since the last call, without those of its log, which are JSON."""
-        with self.log.open("rb") as said:
-            said.seek(self._heard)
-            whole = said.read(MOST_NEWS).rpartition(b"\n")[0]
+        """The whole lines that it has printed since the last call, without those of its log, which are JSON.
+
+        One that is longer than `MOST_NEWS` is no news.
+        """
+        self._hear_a_new_log_from_its_beginning()
+        try:
+            with self.log.open("rb") as said:
+                said.seek(self._heard)
+                chunk = said.read(MOST_NEWS)
+        except FileNotFoundError:
+            return []  # somebody removed it; the next start makes a new one
+        whole = chunk[: chunk.rfind(b"\n") + 1]
         if not whole:
+            if len(chunk) == MOST_NEWS:
+                self._heard += MOST_NEWS
+                self._amid_long_line = True
             return []
-        self._heard += len(whole) + 1
+        self._heard += len(whole)
+        if self._amid_long_line:
+            self._amid_long_line = False
+            whole = whole.partition(b"\n")[2]
         return [line for line in whole.decode(errors="replace").splitlines() if line and not line.startswith("{")]
 
     def last_words(self) -> str:
@@ -143,6 +159,17 @@ class Supervised:
         except (ValueError, KeyError, AttributeError, TypeError):
             return last
 
+    @property
+    def _logged(self) -> int:
+        try:
+            return self.log.stat().st_size
+        except FileNotFoundError:
+            return 0
+
+    def _hear_a_new_log_from_its_beginning(self) -> None:
+        if self._logged < self._heard:
+            self._heard, self._amid_long_line = 0, False
+
 
 class Supervisor:
     """Runs programs until it is told to stop. Made and used on one running event loop.
@@ -157,7 +184,6 @@ class Supervisor:
     def __init__(
         self, programs: Sequence[Program], *, logs: Path, on_event: Callable[[Event], None] = lambda event: None
     ) -> None:
-        logs.mkdir(parents=True, exist_ok=True)
         self.children = {program.name: Supervised(program, logs / f"{program.name}.log") for program in programs}
         self.is_up = False
         """Whether all awaited programs were ready at least once."""

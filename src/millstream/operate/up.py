@@ -183,6 +183,9 @@ class Up:
             "processes": processes,
         }
         fresh = self.data / f"{STATE_FILE}.new"
+        fresh.unlink(missing_ok=True)
+        # Commands beside it need the registry's password, which is nobody else's to read.
+        fresh.touch(mode=0o600, exist_ok=False)
         fresh.write_text(json.dumps(state, indent=2) + "\n")
         fresh.replace(self.data / STATE_FILE)
 

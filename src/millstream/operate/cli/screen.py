@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 
 from millstream.operate.supervisor import Event, Supervised
 from millstream.operate.up import PLATFORM
+from millstream.settings import without_credentials
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -115,7 +116,7 @@ def where(up: "Up") -> list[str]:
     lines += [f"  {name:<12} {up.addresses[name]}" for name in up.system.sandbox if name in up.addresses]
     lines += [
         f"  Kafka        {up.bootstrap_servers}",
-        f"  registry     {up.registry}",
+        f"  registry     {without_credentials(up.registry)}",
         f"  logs         {up.data / 'logs'}",
         "  every service serves /health and /metrics at its own address; Ctrl-C ends all",
     ]
