@@ -17,10 +17,11 @@ from millstream.contracts import Contracts
 from millstream.errors import ConfigurationError
 from millstream.http import Web
 from millstream.http.tracing import Traced, incoming_traceparent
-from millstream.http.web import WebServer, bound
+from millstream.http.web import WebServer
 from millstream.kafka import connect
 from millstream.settings import Settings
 from millstream.telemetry import Health, Tracer
+from millstream.telemetry.listen import bound
 from millstream.testing.child import wait_until
 
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -38,8 +39,9 @@ def web(tmp_path: Path, http: str = "127.0.0.1:0") -> Web:
     return Web(Service("desk"), settings, Contracts(None), kafka, engine=engine, health=Health(), tracer=Tracer())
 
 
-def test_an_application_is_served_with_health_in_front_until_told_to_stop(tmp_path: Path):
-    made, app = web(tmp_path), FastAPI()
+@pytest.mark.parametrize("http", ["127.0.0.1:0", "[::1]:0"])
+def test_an_application_is_served_with_health_in_front_until_told_to_stop(tmp_path: Path, http: str):
+    made, app = web(tmp_path, http), FastAPI()
     app.get("/")(lambda: "here")
     server, stop = WebServer(app, made), threading.Event()
     assert not made.health.healthy

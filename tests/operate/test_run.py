@@ -1,6 +1,7 @@
 """One service as a process, and how processes end."""
 
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -14,7 +15,7 @@ import httpx
 import pytest
 
 from millstream import Service, System
-from millstream.errors import DeclarationError
+from millstream.errors import ConfigurationError, DeclarationError, Fenced, IncompatibleSchema
 from millstream.kafka import connect
 from millstream.operate.ports import Reserved
 from millstream.operate.run import Crew, Exit, run
@@ -121,6 +122,23 @@ def test_a_taken_slot_has_an_exit_code_of_its_own(tmp_path: Path, monkeypatch: p
         assert run(system, "none", settings) == Exit.SLOT_TAKEN
 
 
+def test_an_address_that_is_taken_is_named_once_the_slot_is_held(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr(slots, "Slot", partial(Slot, patience=0.1))
+    monkeypatch.setattr(System, "service", lambda self, name: Service(name))
+    system = System("shop", ["tests_operate_none:none"])
+    with socket.create_server(("127.0.0.1", 0)) as busy:
+        address = f"127.0.0.1:{busy.getsockname()[1]}"
+        settings = Settings(data_dir=tmp_path, http=address)
+        assert run(system, "none", settings) == Exit.MISCONFIGURED
+        said = "".join(capsys.readouterr())
+        assert f"MILLSTREAM_HTTP is {address}" in said
+        assert "port 0 takes a free one" in said
+        with Slot("none", settings):
+            assert run(system, "none", settings) == Exit.SLOT_TAKEN
+
+
 def test_a_service_that_cannot_be_imported_is_a_wrong_declaration(tmp_path: Path):
     assert run(System("shop", ["nowhere:none"]), "none", Settings(data_dir=tmp_path)) == Exit.MISCONFIGURED
 
@@ -137,8 +155,17 @@ class Waits:
 class Fails:
     name = "fails"
 
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
     def run(self, stop: threading.Event) -> None:
-        raise DeclarationError("no")
+        raise self.error
+
+
+class FailsLater(Fails):
+    def run(self, stop: threading.Event) -> None:
+        stop.wait(10)
+        super().run(stop)
 
 
 class Ends:
@@ -148,16 +175,42 @@ class Ends:
         return
 
 
-@pytest.mark.parametrize("bad", [Fails(), Ends()])
-def test_when_one_worker_ends_all_do_and_the_late_last(bad: Fails | Ends):
+@pytest.mark.parametrize(
+    ("bad", "ended"),
+    [
+        (Fails(RuntimeError("no")), Exit.FAILED),
+        (Fails(Fenced("no")), Exit.FAILED),
+        (Fails(DeclarationError("no")), Exit.MISCONFIGURED),
+        (Fails(ConfigurationError("no")), Exit.MISCONFIGURED),
+        (Fails(IncompatibleSchema("no")), Exit.MISCONFIGURED),
+        (Ends(), Exit.FAILED),
+    ],
+)
+def test_when_one_worker_ends_all_do_and_the_late_last(bad: Fails | Ends, ended: Exit):
     order: list[str] = []
     stop = threading.Event()
     crew = Crew([Waits("early", order), bad], [Waits("late", order)], stop)
     crew.start()
     assert stop.wait(5)
     assert crew.finish()
-    assert crew.failed
+    assert crew.exit is ended
     assert order == ["early", "late"]
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "ended"),
+    [
+        (RuntimeError("no"), DeclarationError("no"), Exit.FAILED),
+        (DeclarationError("no"), RuntimeError("no"), Exit.MISCONFIGURED),
+    ],
+)
+def test_the_first_failure_says_how_it_ended(first: Exception, then: Exception, ended: Exit):
+    stop = threading.Event()
+    crew = Crew([FailsLater(then), Fails(first)], [], stop)
+    crew.start()
+    assert stop.wait(5)
+    assert crew.finish()
+    assert crew.exit is ended
 
 
 def test_all_stop_in_order_when_told_to():
@@ -167,5 +220,5 @@ def test_all_stop_in_order_when_told_to():
     crew.start()
     stop.set()
     assert crew.finish()
-    assert not crew.failed
+    assert crew.exit is Exit.STOPPED
     assert crew.running == []

@@ -1,4 +1,6 @@
 import json
+import re
+import socket
 import threading
 import time
 from urllib.error import HTTPError
@@ -8,6 +10,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from millstream.errors import ConfigurationError
 from millstream.telemetry import Health, ObservabilityServer, Observed, metrics
 from millstream.telemetry.health import Heartbeat
 
@@ -64,6 +67,23 @@ def test_metrics_are_what_prometheus_reads(server):
     assert found["millstream_handler_seconds_count", "observed", None] == 200
     assert found["millstream_handler_seconds_sum", "observed", None] == pytest.approx(0.4)
     assert found["millstream_build_info", "observed", None] == 1
+
+
+def test_an_ipv6_address_will_do(health):
+    server = ObservabilityServer(("::1", 0), health)
+    assert server.url.startswith("http://[::1]:")
+    assert get(f"{server.url}/health")[0] == 200
+    server.close()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_an_address_that_is_taken_is_named_with_a_remedy(health, host):
+    family = socket.AF_INET6 if host == "::1" else socket.AF_INET
+    with socket.create_server((host, 0), family=family) as busy:
+        port = busy.getsockname()[1]
+        shown = f"[::1]:{port}" if host == "::1" else f"{host}:{port}"
+        with pytest.raises(ConfigurationError, match=re.escape(f"MILLSTREAM_HTTP is {shown}") + ".*choose another"):
+            ObservabilityServer((host, port), health)
 
 
 def test_other_paths_are_404(server):

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 
 from millstream.declare import Service, Topic
-from millstream.errors import ConfigurationError, DeclarationError
+from millstream.errors import DeclarationError
 from millstream.http.progress import Progress
 from millstream.http.tracing import Traced
 from millstream.telemetry import Health, Observed, Tracer
+from millstream.telemetry.listen import bound, url_of
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -121,8 +122,7 @@ class WebServer:
     def __init__(self, app: Any, web: Web) -> None:
         self._web = web
         self._socket = bound(*web.settings.listen)
-        host, port = self._socket.getsockname()[:2]
-        self.url = f"http://{host}:{port}"
+        self.url = url_of(self._socket)
         self._server: _Server | None = None
         # That it starts and stops is told by others already.
         logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
@@ -166,20 +166,3 @@ class _Server(uvicorn.Server):
         # Streams have no end of their own; their clients resume elsewhere.
         self._progress.close()
         await super().shutdown(sockets)
-
-
-def bound(host: str, port: int) -> socket.socket:
-    """A TCP socket bound to an address, not listening yet. Raises `ConfigurationError` where that is not possible."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # Named as TCP, or asyncio would not set TCP_NODELAY, and the second event of a stream would wait 40 ms.
-    taken = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        taken.bind((host, port))
-    except OSError as error:
-        taken.close()
-        raise ConfigurationError(
-            f"MILLSTREAM_HTTP is {host}:{port}, and that address cannot be had: {error.strerror}. "
-            "Stop what listens there, or choose another; port 0 takes a free one"
-        ) from error
-    return taken

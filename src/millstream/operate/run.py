@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import ExitStack, closing
 from enum import IntEnum
 from typing import TYPE_CHECKING, TypeVar
 
@@ -27,6 +28,8 @@ GIVE_BACK_EVERY = 2.0
 """Seconds until memory that a burst of events needed is given back. It takes a tenth of a millisecond."""
 M_ARENA_MAX = -8
 """From malloc.h."""
+MISCONFIGURATIONS = (ConfigurationError, DeclarationError, IncompatibleSchema)
+"""What a person has to mend, whether it shows at the start or in a worker."""
 
 T = TypeVar("T")
 
@@ -55,7 +58,7 @@ def run(system: System, name: str, settings: Settings | None = None) -> Exit:
             system.main(name)(settings)
             return Exit.STOPPED
         return _run_service(system, name, settings)
-    except (ConfigurationError, DeclarationError, IncompatibleSchema) as error:
+    except MISCONFIGURATIONS as error:
         log.error("cannot start", error=str(error))
         return Exit.MISCONFIGURED
     except SlotTaken as error:
@@ -81,9 +84,11 @@ def _run_service(system: System, name: str, settings: Settings) -> Exit:
     service = system.service(name)
     health = Health()
     health.report("start", "starting")
-    alone = ObservabilityServer(settings.listen, health) if service.web is None else None
     describe_build(name, settings.slot)
-    with Slot(name, settings):
+    with Slot(name, settings), ExitStack() as until_the_end:
+        alone = None
+        if service.web is None:
+            alone = until_the_end.enter_context(closing(ObservabilityServer(settings.listen, health)))
         tracer = start_tracing(name, settings.slot)
         kafka = connect(settings, f"{name}-{settings.slot}")
         contracts = _interruptible(lambda: prepare(service, settings, kafka))
@@ -102,14 +107,12 @@ def _run_service(system: System, name: str, settings: Settings) -> Exit:
             give_back()
         ended = crew.finish()
         tracer.close(timeout=1.0)
-    if alone is not None:
-        alone.close()
     if not ended:
         # A thread that hangs in a library must not keep the process: all that matters is in transactions.
         log.warning("some workers did not stop in time", workers=crew.running)
         sys.stderr.flush()
-        os._exit(Exit.FAILED if crew.failed else Exit.STOPPED)
-    return Exit.FAILED if crew.failed else Exit.STOPPED
+        os._exit(crew.exit)
+    return crew.exit
 
 
 class Crew:
@@ -120,10 +123,15 @@ class Crew:
     """
 
     def __init__(self, workers: Sequence["Worker"], late: Sequence["Worker"], stop: threading.Event) -> None:
-        self.failed = False
+        self._failures: list[Exit] = []
         self._stop, self._stop_late = stop, threading.Event()
         self._early = [self._thread(worker, self._stop) for worker in workers]
         self._late = [self._thread(worker, self._stop_late) for worker in late]
+
+    @property
+    def exit(self) -> Exit:
+        """How it ended: as the first failure says, for others may follow from it."""
+        return self._failures[0] if self._failures else Exit.STOPPED
 
     @property
     def names(self) -> list[str]:
@@ -150,16 +158,19 @@ class Crew:
         return threading.Thread(target=self._work, args=(worker, stop), name=worker.name, daemon=True)
 
     def _work(self, worker: "Worker", stop: threading.Event) -> None:
+        failure = Exit.FAILED
         try:
             worker.run(stop)
         except Exception as error:
+            if isinstance(error, MISCONFIGURATIONS):
+                failure = Exit.MISCONFIGURED
             foreseen = isinstance(error, MillstreamError)
             log.error("worker failed", worker=worker.name, error=str(error), exc_info=None if foreseen else error)
         else:
             if stop.is_set():
                 return
             log.error("worker ended without being told to", worker=worker.name)
-        self.failed = True
+        self._failures.append(failure)
         self._stop.set()
 
 

@@ -7,6 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from millstream.telemetry.health import Health
+from millstream.telemetry.listen import bound, url_of
 from millstream.telemetry.metrics import render
 
 Scope = MutableMapping[str, Any]
@@ -53,7 +54,8 @@ class Observed:
 class ObservabilityServer:
     """The same two paths for a process without a web application, on threads of its own.
 
-    Listens from the moment it is made; port 0 takes a free one, which `url` tells.
+    Listens from the moment it is made; port 0 takes a free one, which `url` tells. Raises `ConfigurationError` where
+    the address is taken.
     """
 
     def __init__(self, address: tuple[str, int], health: Health) -> None:
@@ -78,9 +80,11 @@ class ObservabilityServer:
             def handle_error(self, request: Any, client_address: Any) -> None:
                 """A scraper that hung up is none of our troubles."""
 
-        self._server = Server(address, Handler)
-        host, port = self._server.server_address[:2]
-        self.url = f"http://{host if isinstance(host, str) else host.decode()}:{port}"
+        self._server = Server(address, Handler, bind_and_activate=False)
+        self._server.socket.close()  # of the one family that it knows
+        self._server.socket = bound(*address)
+        self._server.server_activate()
+        self.url = url_of(self._server.socket)
         self._thread = threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.2}, name="observability", daemon=True
         )

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import uvicorn
 
-from millstream.http.web import bound
+from millstream.telemetry.listen import bound
 
 Serve = Callable[[Any], str]
 
