@@ -56,6 +56,15 @@ def gauge(name: str, service: str, **labels: str) -> float:
     return REGISTRY.get_sample_value(name, {"service": service, "kind": "kafka", **labels}) or 0.0
 
 
+def redrives_left(rig: DiaryRig) -> int:
+    redrives, admin = rig.service.redrives(Kind.KAFKA), rig.kafka.admin()
+    try:
+        found = admin.group_lag(rig.service.group(Kind.KAFKA), [redrives])
+    finally:
+        admin.close()
+    return sum(partition.lag for partition in found if partition.topic == redrives)
+
+
 def test_a_key_that_fails_waits_in_order_while_others_go_on(make: Make):
     rig = make()
     rig.diary.trouble = broken = Broken("a")
@@ -131,6 +140,36 @@ def test_a_held_event_that_a_person_discards_lets_its_key_go_on(make: Make):
         (letter,) = rig.wait_for_letters(1)
         rig.redrive(letter, Action.DISCARD)
         rig.wait_for_notes({"a": [2]})
+
+
+@pytest.mark.parametrize(("action", "wanted"), [(Action.HANDLE, [0, 1, 2]), (Action.DISCARD, [0, 2])])
+def test_a_held_event_obeys_a_person_behind_an_older_one_that_was_handed_in_before(
+    make: Make, action: Action, wanted: list[int]
+):
+    rig = make(on_failure=park_key)
+    older, held = Broken("a"), Broken("a", error=Rejected("odd", "for now"))
+    rig.diary.trouble = lambda said: held(said) if said.number == 1 else older(said) if said.number == 0 else None
+    producer = rig.kafka.producer()
+    producer.produce(rig.diary.sayings.name, b"junk", b"a")
+    producer.flush()
+    producer.close()
+    rig.say(("a", 1), ("a", 2))
+    with rig.running():
+        unreadable, parked = rig.wait_for_letters(2)
+        assert dict(parked.headers() or ())["millstream-dlq-state"] == b"parked"
+        rig.redrive(unreadable, value=rig.contracts.encode(rig.diary.Said(who="a", number=0)))
+        wait_until(lambda: older.met > 0, seconds=10, what="the older event to be the first of its key")
+        rig.redrive(parked, action)
+        wait_until(lambda: redrives_left(rig) == 0, seconds=10, what="the redrive to be taken", every=0.1)
+        held.mended.set()
+        older.mended.set()
+        rig.wait_for_notes({"a": wanted})
+        rig.say(("a", 3))
+        rig.wait_for_notes({"a": [*wanted, 3]})
+        wait_until(
+            lambda: gauge("millstream_parked_events", rig.service.name) == 0, seconds=10, what="the gauge", every=0.1
+        )
+    assert (held.met, len(rig.dead_letters())) == (1, 2)
 
 
 def test_a_dead_letter_that_is_redriven_comes_of_the_same_event(make: Make):

@@ -15,6 +15,7 @@ from tests.runtime.running import Running
 from tests.runtime.sql_rig import SqlRig, running
 
 from millstream.declare import Kind, Retry, exponential, minutes, park_key, stop
+from millstream.errors import Rejected
 from millstream.runtime.calling import Given
 from millstream.runtime.redrive import Action
 from millstream.runtime.sql_inbox import once
@@ -58,15 +59,16 @@ def make(request: pytest.FixtureRequest, shared_kafka: LocalKafka, tmp_path: Pat
 class Broken:
     """Trouble with some products until it is mended."""
 
-    def __init__(self, *products: str) -> None:
+    def __init__(self, *products: str, error: Exception | None = None) -> None:
         self.products = set(products)
         self.mended = threading.Event()
         self.met = 0
+        self._error = error or TimeoutError("in passing")
 
     def __call__(self, order: Any, db: Any) -> None:
         if order.product in self.products and not self.mended.is_set():
             self.met += 1
-            raise TimeoutError("in passing")
+            raise self._error
 
 
 def wait_for(rig: SqlRig, wanted: dict[str, list[int]], *, reminded: bool = False) -> None:
@@ -76,10 +78,23 @@ def wait_for(rig: SqlRig, wanted: dict[str, list[int]], *, reminded: bool = Fals
         raise AssertionError(f"{error}; there is {rig.quantities(reminded=reminded)}") from None
 
 
+def wait_for_letters(rig: SqlRig, count: int) -> list[Any]:
+    wait_until(lambda: len(rig.dead_letters()) >= count, seconds=30, what=f"{count} dead letters", every=0.1)
+    return rig.dead_letters()
+
+
 def wait_for_letter(rig: SqlRig) -> Any:
-    wait_until(lambda: len(rig.dead_letters()) > 0, seconds=30, what="a dead letter", every=0.1)
-    (letter,) = rig.dead_letters()
+    (letter,) = wait_for_letters(rig, 1)
     return letter
+
+
+def redrives_left(rig: SqlRig) -> int:
+    redrives, admin = rig.service.redrives(Kind.SQL), rig.kafka.admin()
+    try:
+        found = admin.group_lag(rig.service.group(Kind.SQL), [redrives])
+    finally:
+        admin.close()
+    return sum(partition.lag for partition in found if partition.topic == redrives)
 
 
 def test_a_key_that_fails_waits_in_order_while_others_go_on(make: Make):
@@ -131,6 +146,32 @@ def test_a_held_event_that_is_discarded_lets_its_key_go_on(make: Make):
     with running(rig.worker(), rig.relay()):
         rig.redrive(wait_for_letter(rig), Action.DISCARD)
         wait_for(rig, {"a": [2]})
+
+
+@pytest.mark.parametrize(("action", "wanted"), [(Action.HANDLE, [10, 1, 2]), (Action.DISCARD, [10, 2])])
+def test_a_held_event_obeys_a_person_behind_an_older_one_that_was_handed_in_before(
+    make: Make, action: Action, wanted: list[int]
+):
+    rig = make(retry=UNTIL_MENDED, on_failure=park_key)
+    older, held = Broken("a"), Broken("a", error=Rejected("odd", "for now"))
+    troubles = {10: older, 1: held}
+    rig.stock.trouble = lambda order, db: troubles[order.quantity](order, db) if order.quantity in troubles else None
+    rig.send(("a", b"junk"))
+    rig.order(("a", 1), ("a", 2))
+    with running(rig.worker(), rig.relay()):
+        unreadable, parked = wait_for_letters(rig, 2)
+        assert dict(parked.headers() or ())["millstream-dlq-state"] == b"parked"
+        rig.redrive(unreadable, value=msgspec.json.encode({"product": "a", "quantity": 10}))
+        wait_until(lambda: older.met > 0, seconds=10, what="the older event to be the first of its key")
+        rig.redrive(parked, action)
+        wait_until(lambda: redrives_left(rig) == 0, seconds=10, what="the redrive to be taken", every=0.1)
+        held.mended.set()
+        older.mended.set()
+        wait_for(rig, {"a": wanted})
+        rig.order(("a", 3))
+        wait_for(rig, {"a": [*wanted, 3]})
+    assert rig.table() == {"a": len(wanted) + 1}
+    assert (held.met, len(rig.dead_letters())) == (1, 2)
 
 
 def test_a_partition_with_too_much_parked_pauses_until_there_is_room(make: Make):

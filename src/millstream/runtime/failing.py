@@ -129,9 +129,8 @@ class Failing:
             return []
         if (refused := self.condemned.get(_at(message))) is not None:
             self.condemned[redrive.at] = refused
-        head = desk.lanes.head(lane_of(redrive)) if redrive.key() is not None else None
-        if head is not None and head.at == redrive.at:
-            self._free(head, redrive, desk)
+        if (parked := desk.lanes.find(redrive)) is not None:
+            self._free(parked, redrive, desk)
             return []
         return [] if redrive.action is Action.DISCARD else self.first(redrive, desk, redrives=redrive.count)
 
@@ -145,9 +144,9 @@ class Failing:
             raise Stop(error)
         self.condemned[at] = error
 
-    def _free(self, head: ParkedEvent, redrive: Redrive, desk: Desk) -> None:
+    def _free(self, parked: ParkedEvent, redrive: Redrive, desk: Desk) -> None:
         if redrive.action is Action.DISCARD:
-            desk.lanes.leave(head)
+            desk.lanes.leave(parked)
         else:
             desk.lanes.retry(park(redrive, redrives=redrive.count))
 

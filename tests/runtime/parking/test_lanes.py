@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millstream.runtime.parking import Lanes, ParkedEvent, lane_of
+from millstream.runtime.parking import Lanes, ParkedEvent
 
 KEYS = (b"a", b"b", b"c")
 
@@ -64,6 +64,33 @@ def test_an_older_event_handed_in_again_goes_before_those_that_wait():
     assert head is not None and head.offset() == 3
 
 
+def test_behind_an_older_event_a_held_one_can_be_put_back_or_dropped_in_its_place():
+    for by_a_person in (Lanes.retry, Lanes.leave):
+        shelf = Dictionary()
+        lanes = Lanes(shelf)
+        lanes.add(parked(5, b"a", attempts=3))
+        lanes.add(parked(7, b"a"))
+        lanes.add(parked(3, b"a"))
+        assert lanes.find(parked(5, b"a")) == parked(5, b"a", attempts=3)
+        assert lanes.find(parked(4, b"a")) is lanes.find(parked(8, b"a")) is lanes.find(parked(5, b"b")) is None
+        by_a_person(lanes, parked(5, b"a"))
+        done: list[int] = []
+        while (head := lanes.due(0.0)) is not None:
+            done.append(head.offset())
+            lanes.leave(head)
+        assert done == ([3, 5, 7] if by_a_person is Lanes.retry else [3, 7])
+        assert (len(lanes), shelf.kept, lanes.hold(b"a")) == (0, {}, False)
+
+
+def test_a_record_that_is_delivered_once_more_leaves_what_is_parked_of_it_as_it_is():
+    shelf = Dictionary()
+    lanes = Lanes(shelf)
+    held = parked(5, b"a", attempts=3)
+    lanes.add(held)
+    lanes.add(parked(5, b"a"))
+    assert (lanes.head(("t", 0, b"a")), lanes.next_due(), len(lanes), shelf.kept) == (held, None, 1, {held.at: held})
+
+
 def test_partitions_that_went_away_are_forgotten_and_stay_on_the_shelf():
     shelf = Dictionary()
     lanes = Lanes(shelf)
@@ -72,39 +99,63 @@ def test_partitions_that_went_away_are_forgotten_and_stay_on_the_shelf():
     assert (len(lanes), lanes.next_due(), len(shelf.kept)) == (0, None, 1)
 
 
+STEPS = ("arrive", "arrive_again", "succeed", "fail", "give_up", "hand_in_an_older", "hand_in", "discard", "begin_anew")
 actions = st.lists(
-    st.tuples(st.sampled_from(("arrive", "succeed", "fail", "give_up", "begin_anew")), st.sampled_from(KEYS)),
+    st.tuples(st.sampled_from(STEPS), st.sampled_from(KEYS), st.integers(min_value=0)),
+    min_size=20,
     max_size=60,
 )
 
 
 @given(actions)
-def test_whatever_happens_each_key_is_done_in_order_and_the_shelf_agrees(steps: list[tuple[str, bytes]]):
+def test_whatever_happens_each_key_is_done_in_order_and_the_shelf_agrees(steps: list[tuple[str, bytes, int]]):
     shelf = Dictionary()
     lanes = Lanes(shelf)
-    done: dict[bytes, list[int]] = {key: [] for key in KEYS}
+    waiting: dict[bytes, dict[int, ParkedEvent]] = {key: {} for key in KEYS}
     now = 0.0
-    for offset, (step, key) in enumerate(steps):
+
+    def put(event: ParkedEvent) -> ParkedEvent:
+        waiting[event.key()][event.offset()] = event
+        return event
+
+    for offset, (step, key, number) in enumerate(steps):
         now += 1.0
-        at = ("t", 0, key)
-        head = lanes.head(at)
-        if step == "arrive":
-            lanes.add(parked(offset, key) if at in lanes else parked(offset, key, attempts=1, due_at=now + 3))
-        elif step == "begin_anew":
+        mine = waiting[key]
+        head = mine[min(mine)] if mine else None
+        one = sorted(mine)[number % len(mine)] if mine else None  # a person may mean any of them
+        if step == "begin_anew":
             lanes = Lanes(shelf, shelf.kept.values())
-        elif head is not None and step == "give_up":
-            lanes.retry(parked(head.offset(), key, attempts=head.attempts + 1))
-        elif head is not None and not head.held and (due := lanes.due(now)) is not None:
+        elif step == "arrive":
+            # Between two that arrive there is room for an older one of each key, to be handed in.
+            lanes.add(put(parked(4 * offset, key) if mine else parked(4 * offset, key, attempts=1, due_at=now + 3)))
+        elif step == "hand_in_an_older" and mine:
+            older = 4 * (number % (offset + 1)) + 1 + KEYS.index(key)
+            if lanes.find(parked(older, key)) is None:
+                lanes.add(put(parked(older, key)))
+        elif step == "arrive_again" and one is not None:
+            lanes.add(parked(one, key))
+        elif step == "hand_in" and one is not None:
+            lanes.retry(put(parked(one, key)))
+        elif step == "discard" and one is not None:
+            lanes.leave(mine.pop(one))
+        elif step == "give_up" and head is not None:
+            lanes.retry(put(parked(head.offset(), key, attempts=head.attempts + 1)))
+        elif step in ("succeed", "fail") and (due := lanes.due(now)) is not None:
+            theirs = waiting[due.key()]
+            assert due == theirs[min(theirs)], "what is due is the first of its key"
             if step == "succeed":
-                done[due.key()].append(due.offset())
-                lanes.leave(due)
+                lanes.leave(theirs.pop(due.offset()))
             else:
-                lanes.retry(parked(due.offset(), due.key(), attempts=due.attempts + 1, due_at=now + 2))
-        assert len(lanes) == len(shelf.kept)
-        assert all(lane_of(event) in lanes for event in shelf.kept.values())
-    assert all(offsets == sorted(offsets) for offsets in done.values())
-    heads = [lanes.head(("t", 0, key)) for key in KEYS]
-    waiting = [head for head in heads if head is not None and not head.held]
-    assert (lanes.next_due() is not None) == bool(waiting)
-    if waiting:
-        assert lanes.next_due() == min(head.due_at or 0.0 for head in waiting)
+                lanes.retry(put(parked(due.offset(), due.key(), attempts=due.attempts + 1, due_at=now + 2)))
+
+        assert lanes.by_key == {("t", 0, key): [w[o] for o in sorted(w)] for key, w in waiting.items() if w}
+        assert shelf.kept == {event.at: event for w in waiting.values() for event in w.values()}
+        assert all(lanes.find(event) == event for event in shelf.kept.values())
+        heads = [w[min(w)] for w in waiting.values() if w]
+        assert (len(lanes), lanes.keys, lanes.held) == (
+            len(shelf.kept),
+            len(heads),
+            sum(head.held for head in heads),
+        )
+        assert [lanes.hold(key) for key in KEYS] == [bool(waiting[key]) for key in KEYS]
+        assert lanes.next_due() == min((head.due_at or 0.0 for head in heads if not head.held), default=None)

@@ -1,7 +1,7 @@
 """The lanes of parked keys: in order within a key, by time between keys."""
 
 import heapq
-from bisect import insort
+from bisect import bisect_left, insort
 from collections import Counter
 from collections.abc import Iterable
 from typing import Protocol, TypeAlias
@@ -71,27 +71,41 @@ class Lanes:
         events = self.by_key.get(key)
         return events[0] if events else None
 
+    def find(self, message: Message) -> ParkedEvent | None:
+        """What is parked of the same record, at any place: an older one that was handed in may be the head by now."""
+        events = self.by_key.get(lane_of(message), [])
+        place = _place(events, message)
+        return events[place] if place < len(events) and events[place].offset() == message.offset() else None
+
     def add(self, event: ParkedEvent) -> None:
-        """Park an event: the first of its key, or behind those that came before it."""
+        """Park an event: the first of its key, or behind those that came before it.
+
+        A record that is delivered once more changes nothing: what is parked of it keeps its attempts, and stays held.
+        """
+        if self.find(event) is not None:
+            return
         self._shelf.put(event)
         self._line_up(event)
         self._remind(lane_of(event))
 
     def retry(self, event: ParkedEvent) -> None:
-        """Put a head back, changed by another attempt or by a person."""
-        events = self.by_key[lane_of(event)]
-        assert events[0].at == event.at
-        self._shelf.put(event)
-        events[0] = event
-        self._remind(lane_of(event))
-
-    def leave(self, event: ParkedEvent) -> None:
-        """A head is done: what waits behind it is due at once."""
+        """Put an event back in its place, changed by another attempt or by a person."""
         key = lane_of(event)
         events = self.by_key[key]
-        assert events[0].at == event.at
+        place = _place(events, event)
+        assert events[place].at == event.at
+        self._shelf.put(event)
+        events[place] = event
+        self._remind(key)
+
+    def leave(self, event: ParkedEvent) -> None:
+        """An event is done, or a person wants it no more: behind a head that leaves, the next one is due at once."""
+        key = lane_of(event)
+        events = self.by_key[key]
+        place = _place(events, event)
+        assert events[place].at == event.at
         self._shelf.drop(event)
-        del events[0]
+        del events[place]
         self._count -= 1
         if events:
             self._remind(key)
@@ -149,3 +163,8 @@ class Lanes:
 def lane_of(message: Message) -> LaneKey:
     """The lane of a record that has a key."""
     return message.topic(), message.partition(), message.key() or b""
+
+
+def _place(events: list[ParkedEvent], message: Message) -> int:
+    """Where in a lane the event is that was read from the same offset, or would be."""
+    return bisect_left(events, message.offset(), key=ParkedEvent.offset)
