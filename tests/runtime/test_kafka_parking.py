@@ -9,10 +9,13 @@ import pytest
 from prometheus_client import REGISTRY
 from tests.runtime.diary import DiaryRig
 from tests.runtime.remains import Errors, no_collection
+from tests.runtime.running import Running
 
 from millstream.contracts import derived_id
 from millstream.declare import Kind, Retry, days, exponential, park_key, seconds, stop
-from millstream.errors import Rejected
+from millstream.errors import EncodeError, Rejected
+from millstream.kafka import connect
+from millstream.runtime.kafka_worker import KafkaWorker
 from millstream.runtime.redrive import Action
 from millstream.testing.child import wait_until
 from millstream.testing.local import LocalKafka
@@ -223,6 +226,34 @@ def test_stop_stops_at_the_event_and_a_later_life_begins_with_it(make: Make):
     broken.mended.set()
     with rig.running():
         rig.wait_for_notes({"a": [1, 2], "b": [1]})
+
+
+def test_a_dead_letter_that_kafka_cannot_take_leaves_its_event_parked(make: Make):
+    rig = make(retry=Retry(attempts=2, backoff=exponential(1.0)))
+    narrow = rig.settings(0).model_copy(update={"commit_interval_ms": 2_000, "kafka": {"message.max.bytes": "2500"}})
+    mended = threading.Event()
+
+    def trouble(said: Any) -> None:
+        if said.who == "a" or not mended.is_set():
+            raise TimeoutError("in passing")
+
+    rig.diary.trouble = trouble
+    rig.say(("b", 1))
+    rig.say(("a", 1), wake="z" * 1_900)
+
+    def parked() -> int:
+        found = {message.key(): message.value() for message in rig.records(rig.service.parked(Kind.KAFKA))}
+        return sum(value is not None for value in found.values())
+
+    running = Running(KafkaWorker(rig.service, narrow, rig.contracts, connect(narrow, rig.name)))
+    wait_until(lambda: parked() == 2, seconds=20, what="both to be parked", every=0.05)
+    mended.set()
+    running.wait(20)
+    assert isinstance(running.error, EncodeError)
+    assert parked() >= 1
+    with rig.running():
+        rig.wait_for_letters(1)
+        rig.wait_for_notes({"b": [1]})
 
 
 def test_without_a_key_an_event_is_tried_in_place_and_set_aside(make: Make):
