@@ -203,6 +203,111 @@ def test_an_emptied_table_is_rebuilt_and_a_restart_goes_on_where_it_was(model: R
     model.wait_for(everything)
 
 
+@pytest.mark.scenario(22)
+def test_a_table_that_is_emptied_while_the_service_runs_is_rebuilt(model: ReadModel):
+    of = model.of
+    model.start()
+    model.await_table()
+    model.send(of.orders, *[of.Created(order_id=f"o-{number}") for number in range(20)])
+    everything = {f"o-{number}": ("created", 1, LINES) for number in range(20)}
+    model.wait_for(everything)
+    with model.engine.begin() as connection:
+        connection.execute(delete(of.table))
+    model.send(of.orders, of.Created(order_id="o-20"))
+    model.wait_for(everything | {"o-20": ("created", 1, LINES)})
+
+
+class Shelf:
+    """Sinks of one table, used by hand: each partition's rows are version 0, 1, …"""
+
+    def __init__(self, data: Path, *sinks: str) -> None:
+        self.of = declarations(f"v{uuid.uuid4().hex[:8]}")
+        self.settings = Settings(data_dir=data)
+        self.partitions = {name: (self.of.view.topic, number) for number, name in enumerate(sinks)}
+        self.sinks: dict[str, SqlSink] = {}
+        for name in sinks:
+            self.start(name)
+        self.engine = open_engine(self.settings.database(self.of.service.name))
+
+    def start(self, name: str) -> int | None:
+        if name in self.sinks:
+            self.sinks[name].close()
+        self.sinks[name] = SqlSink(self.of.table)
+        self.sinks[name].open(self.of.service, self.settings, "view.sink", OrderRow)
+        return self.position(name)
+
+    def position(self, name: str) -> int | None:
+        return self.sinks[name].positions([self.partitions[name]]).get(self.partitions[name])
+
+    def apply(self, name: str, *rows: Row) -> None:
+        self.sinks[name].apply(rows, {self.partitions[name]: rows[-1].version + 1})
+
+    def empty(self) -> None:
+        with self.engine.begin() as connection:
+            connection.execute(delete(self.of.table))
+
+    def keys(self) -> list[str]:
+        with self.engine.connect() as connection:
+            return sorted(connection.scalars(select(self.of.table.c.order_id)))
+
+    def close(self) -> None:
+        for sink in self.sinks.values():
+            sink.close()
+        self.engine.dispose()
+
+
+def kept(key: str, version: int, status: str = "paid") -> Row:
+    return Row(key, OrderRow(status=status, steps=1), version)
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Iterator[Shelf]:
+    made = Shelf(tmp_path, "a", "b")
+    yield made
+    made.close()
+
+
+def test_after_it_was_emptied_nothing_is_written_before_all_begins_anew(shelf: Shelf):
+    shelf.apply("a", kept("a-0", 0), kept("a-1", 1))
+    shelf.apply("b", kept("b-0", 0))
+    shelf.empty()
+    with pytest.raises(PositionsMoved):
+        shelf.apply("b", kept("b-1", 1))
+    assert shelf.keys() == []
+    assert shelf.position("b") is None
+    shelf.apply("b", kept("b-0", 0), kept("b-1", 1))
+    with pytest.raises(PositionsMoved):
+        shelf.apply("a", kept("a-2", 2))
+    assert shelf.position("a") is None
+    assert shelf.position("b") == 2
+    shelf.apply("a", kept("a-0", 0), kept("a-1", 1), kept("a-2", 2))
+    assert shelf.keys() == ["a-0", "a-1", "a-2", "b-0", "b-1"]
+
+
+def test_a_table_whose_rows_were_all_deleted_by_the_topic_goes_on(shelf: Shelf):
+    shelf.apply("a", kept("a-0", 0))
+    shelf.apply("a", Row("a-0", None, 1))
+    shelf.apply("b", Row("b-0", None, 0))
+    shelf.apply("a", Row("a-0", None, 2))
+    assert (shelf.position("a"), shelf.position("b")) == (3, 1)
+    shelf.apply("a", kept("a-0", 3))
+    shelf.empty()
+    assert shelf.position("a") is None
+
+
+def test_two_sinks_of_an_empty_table_do_not_set_each_other_back_for_ever(shelf: Shelf):
+    shelf.apply("a", Row("a-0", None, 0))
+    shelf.apply("b", Row("b-0", None, 0))
+    assert shelf.start("a") is None
+    shelf.apply("a", Row("a-0", None, 0))
+    with pytest.raises(PositionsMoved):
+        shelf.apply("b", Row("b-0", None, 1))
+    assert shelf.position("b") is None
+    shelf.apply("b", Row("b-0", None, 1))
+    shelf.apply("a", Row("a-0", None, 1))
+    assert (shelf.position("a"), shelf.position("b")) == (2, 2)
+
+
 def test_foreign_bytes_on_the_topic_become_dead_letters_and_rows_go_on(model: ReadModel):
     of = model.of
     model.start()

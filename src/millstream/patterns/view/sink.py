@@ -24,7 +24,7 @@ Listener: TypeAlias = Callable[[Sequence[Row]], None]
 
 
 class PositionsMoved(Exception):
-    """Somebody else writes to the same sink: its positions are not where this process left them."""
+    """The positions of a sink are not where this process left them: somebody else writes to it, or emptied it."""
 
 
 class Sink(Protocol):

@@ -11,9 +11,13 @@ from millstream.errors import DeclarationError
 from millstream.kafka import TopicPartition
 from millstream.patterns.view.sink import PositionsMoved, Row
 from millstream.runtime.database import open_database
-from millstream.runtime.positions import forget_positions, move_positions, read_positions
+from millstream.runtime.positions import forget_positions, move_position, move_positions, read_positions
+from millstream.runtime.tables import positions_table
 from millstream.runtime.upsert import insert_into
 from millstream.settings import Settings
+from millstream.telemetry import get_logger
+
+log = get_logger(__name__)
 
 
 class SqlSink:
@@ -25,8 +29,9 @@ class SqlSink:
       its name, and what is not plain becomes what JSON can hold: use `JSON` columns for those.
     - `name`: unique among the sinks of its view; by default the table's.
 
-    Rows and the position behind them are committed together. An empty table is rebuilt from the beginning of the topic:
-    to change how it is made, empty it.
+    Rows and the position behind them are committed together. To change how the table is made, empty it: it is rebuilt
+    from the beginning of the topic, when the service starts or, if it runs, with the next row. On PostgreSQL do that
+    with `TRUNCATE` while it runs, for a `DELETE` leaves the rows that are written meanwhile.
 
         order_table = Table("orders", metadata, Column("order_id", String, primary_key=True),
                             Column("status", String), Column("version", BigInteger, nullable=False))
@@ -44,7 +49,7 @@ class SqlSink:
         self._key: Column[Any] = keys[0]
         self._columns = columns
         self._engine: Engine | None = None
-        self._group = ""
+        self._group = self._left_empty = ""
         self._positions: dict[TopicPartition, int] = {}
 
     def open(self, service: Service, settings: Settings, group: str, value: type[Value]) -> None:
@@ -53,15 +58,19 @@ class SqlSink:
         if self._columns is None:
             self._columns = self._by_name(value)
         self._group = group
+        self._left_empty = f"{group}.left-empty"
         self._engine = open_database(service, settings)
         self._upsert = self._upsert_for(self._engine.dialect.name)
         self._delete = self._deletion()
+        with self._engine.begin() as connection:
+            if self._is_empty(connection):
+                self._begin_anew(connection)
 
     def positions(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
         with self._opened.begin() as connection:
-            if connection.execute(select(self._key).limit(1)).first() is None:
-                # All of them at once: a rebuild that is cut short goes on where it was, in every partition.
-                forget_positions(connection, self._group)
+            if self._was_emptied(connection):
+                log.warning("somebody emptied the table: it is rebuilt from the beginning", table=self._table.key)
+                self._begin_anew(connection)
             found = read_positions(connection, self._group, partitions)
         for partition in partitions:
             self._positions.pop(partition, None)
@@ -77,11 +86,15 @@ class SqlSink:
         ]
         gone = [{"gone_key": row.key, "gone_version": row.version} for row in rows if row.value is None]
         with self._opened.begin() as connection:
+            # Looked at in this transaction, so that nobody can truncate it in between.
+            if self._was_emptied(connection):
+                raise PositionsMoved(self.name)
             self._move(connection, moved)
             if kept:
                 connection.execute(self._upsert, kept)
             if gone:
                 connection.execute(self._delete, gone)
+            self._note_whether_empty(connection, surely_not=bool(kept))
         self._positions.update(moved)
 
     def close(self) -> None:
@@ -97,6 +110,28 @@ class SqlSink:
     def _move(self, connection: Connection, moved: Mapping[TopicPartition, int]) -> None:
         if not move_positions(connection, self._group, self._positions, moved):
             raise PositionsMoved(self.name)
+
+    def _is_empty(self, connection: Connection) -> bool:
+        return connection.execute(select(self._key).limit(1)).first() is None
+
+    def _was_emptied(self, connection: Connection) -> bool:
+        """Whether the rows behind the positions are gone, and not because the topic deleted them all."""
+        if not self._is_empty(connection):
+            return False
+        group = positions_table.c.group_id
+        found = connection.scalars(select(group).where(group.in_((self._group, self._left_empty))))
+        return set(found) == {self._group}
+
+    def _note_whether_empty(self, connection: Connection, *, surely_not: bool) -> None:
+        if surely_not:
+            forget_positions(connection, self._left_empty)
+        elif self._is_empty(connection):
+            move_position(connection, self._left_empty, ("", 0), expected=None, to=0)
+
+    def _begin_anew(self, connection: Connection) -> None:
+        # All positions at once: a rebuild that is cut short goes on where it was, in every partition.
+        forget_positions(connection, self._group)
+        forget_positions(connection, self._left_empty)
 
     def _upsert_for(self, dialect: str) -> Any:
         insert = insert_into(self._table, dialect)

@@ -130,6 +130,8 @@ class SinkWorker:
 
     def _assigned(self, partitions: list[TopicPartition]) -> Offsets | None:
         found = dict(self._sink.positions(partitions))
+        for partition in partitions:
+            self._positions.pop(partition, None)
         self._positions |= found
         return {partition: found.get(partition, BEGINNING) for partition in partitions}
 
