@@ -8,7 +8,19 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from sqlalchemy import JSON, BigInteger, Column, Integer, MetaData, String, Table, delete, inspect, select
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    delete,
+    inspect,
+    select,
+)
 
 from millstream.contracts import Contracts, Registry, edge_id, header_writer
 from millstream.declare import Envelope, Event, Service, Topic, Value
@@ -56,6 +68,7 @@ def declarations(name: str) -> SimpleNamespace:
         Column("steps", Integer),
         Column("lines", JSON),
         Column("version", BigInteger, nullable=False),
+        CheckConstraint("order_id <> 'refused'"),
     )
     view = View("orders", OrderRow, topic=f"{name}.read-model", sinks=[SqlSink(table)])
 
@@ -322,6 +335,25 @@ def test_foreign_bytes_on_the_topic_become_dead_letters_and_rows_go_on(model: Re
         return [m.value() for batch in model.kafka.read_to_end(f"{of.view.topic}.dlq") for m in batch]
 
     wait_until(lambda: sorted(map(bytes, letters())) == [b"garbage", b"more"], seconds=10, what="two dead letters")
+
+
+def test_a_row_that_the_table_refuses_becomes_a_dead_letter_and_the_others_go_on(model: ReadModel):
+    of, applied = model.of, []
+    of.view.listen(lambda rows: applied.extend(rows))
+    model.start()
+    model.await_table()
+    model.send(of.orders, *[of.Created(order_id=order_id) for order_id in ("o-1", "refused", "o-2")])
+    model.wait_for({"o-1": ("created", 1, LINES), "o-2": ("created", 1, LINES)})
+    model.stop()
+    model.start()
+    model.send(of.orders, of.Created(order_id="o-3"))
+    model.wait_for({f"o-{number}": ("created", 1, LINES) for number in (1, 2, 3)})
+    (letter,) = [m for batch in model.kafka.read_to_end(f"{of.view.topic}.dlq") for m in batch]
+    headers = dict(letter.headers() or ())
+    assert letter.key() == b"refused"
+    assert headers["millstream-dlq-reason"] == b"IntegrityError"
+    assert headers["millstream-dlq-attempts"] == b"1"
+    assert sorted(row.key for row in applied) == ["o-1", "o-2", "o-3"]
 
 
 def test_a_projection_is_a_function():

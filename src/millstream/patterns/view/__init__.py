@@ -11,7 +11,7 @@
 `SqlSink` is in `millstream.patterns.view.sql`: a view without it does without SQLAlchemy.
 """
 
-from millstream.patterns.view.sink import Listener, PositionsMoved, Row, Sink
+from millstream.patterns.view.sink import Listener, PositionsMoved, Row, RowsRefused, Sink
 from millstream.patterns.view.view import View
 
-__all__ = ["Listener", "PositionsMoved", "Row", "Sink", "View"]
+__all__ = ["Listener", "PositionsMoved", "Row", "RowsRefused", "Sink", "View"]

@@ -27,6 +27,14 @@ class PositionsMoved(Exception):
     """The positions of a sink are not where this process left them: somebody else writes to it, or emptied it."""
 
 
+class RowsRefused(Exception):
+    """Rows that a sink will never take, by their keys, and why. Nothing was written, the others neither."""
+
+    def __init__(self, refused: Mapping[str, Exception]) -> None:
+        super().__init__(", ".join(refused))
+        self.refused = refused
+
+
 class Sink(Protocol):
     """Keeps the rows of a view somewhere, for queries. Used by one thread.
 
@@ -46,8 +54,8 @@ class Sink(Protocol):
     def apply(self, rows: Sequence[Row], moved: Mapping[TopicPartition, int]) -> None:
         """Write rows, each key once, and the positions after them: both or neither.
 
-        A row that is there in a newer version stays as it is. Raises `PositionsMoved`; any other error is tried again,
-        by the next life of the process.
+        A row that is there in a newer version stays as it is. Raises `PositionsMoved`, and `RowsRefused` to be called
+        again without those; any other error is tried again, by the next life of the process.
         """
         ...
 

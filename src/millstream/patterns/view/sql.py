@@ -4,13 +4,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Column, Connection, Engine, Table, bindparam, select
+from sqlalchemy import Column, Connection, Engine, Table, bindparam, select, text
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
 from millstream.declare import Service, Value
 from millstream.errors import DeclarationError
 from millstream.kafka import TopicPartition
-from millstream.patterns.view.sink import PositionsMoved, Row
-from millstream.runtime.database import open_database
+from millstream.patterns.view.sink import PositionsMoved, Row, RowsRefused
+from millstream.runtime.database import is_sqlite, open_database, passing
 from millstream.runtime.positions import forget_positions, move_position, move_positions, read_positions
 from millstream.runtime.tables import positions_table
 from millstream.runtime.upsert import insert_into
@@ -18,6 +19,9 @@ from millstream.settings import Settings
 from millstream.telemetry import get_logger
 
 log = get_logger(__name__)
+
+_STATES_OF_A_ROW = ("54", "P0001")
+"""SQLSTATEs of what is too large for PostgreSQL, such as for an index, and of what a trigger raises."""
 
 
 class SqlSink:
@@ -32,6 +36,8 @@ class SqlSink:
     Rows and the position behind them are committed together. To change how the table is made, empty it: it is rebuilt
     from the beginning of the topic, when the service starts or, if it runs, with the next row. On PostgreSQL do that
     with `TRUNCATE` while it runs, for a `DELETE` leaves the rows that are written meanwhile.
+
+    A row that the table or `columns` refuses becomes a dead letter. Once it can be taken, empty the table.
 
         order_table = Table("orders", metadata, Column("order_id", String, primary_key=True),
                             Column("status", String), Column("version", BigInteger, nullable=False))
@@ -78,23 +84,12 @@ class SqlSink:
         return found
 
     def apply(self, rows: Sequence[Row], moved: Mapping[TopicPartition, int]) -> None:
-        assert self._columns is not None
-        kept = [
-            {**self._columns(row.value), self._key.name: row.key, "version": row.version}
-            for row in rows
-            if row.value is not None
-        ]
-        gone = [{"gone_key": row.key, "gone_version": row.version} for row in rows if row.value is None]
-        with self._opened.begin() as connection:
-            # Looked at in this transaction, so that nobody can truncate it in between.
-            if self._was_emptied(connection):
-                raise PositionsMoved(self.name)
-            self._move(connection, moved)
-            if kept:
-                connection.execute(self._upsert, kept)
-            if gone:
-                connection.execute(self._delete, gone)
-            self._note_whether_empty(connection, surely_not=bool(kept))
+        try:
+            self._commit(rows, moved, self._write)
+        except Exception as error:
+            if not refuses_a_row(error):
+                raise
+            self._commit(rows, moved, self._write_each)
         self._positions.update(moved)
 
     def close(self) -> None:
@@ -107,9 +102,51 @@ class SqlSink:
         assert self._engine is not None, "open() comes first"
         return self._engine
 
-    def _move(self, connection: Connection, moved: Mapping[TopicPartition, int]) -> None:
-        if not move_positions(connection, self._group, self._positions, moved):
-            raise PositionsMoved(self.name)
+    def _commit(
+        self,
+        rows: Sequence[Row],
+        moved: Mapping[TopicPartition, int],
+        write: Callable[[Connection, Sequence[Row]], None],
+    ) -> None:
+        with self._opened.begin() as connection:
+            # Looked at in the transaction that writes, so that nobody can truncate it in between.
+            if self._was_emptied(connection) or not move_positions(connection, self._group, self._positions, moved):
+                raise PositionsMoved(self.name)
+            write(connection, rows)
+            self._note_whether_empty(connection, rows)
+
+    def _write(self, connection: Connection, rows: Sequence[Row]) -> None:
+        assert self._columns is not None
+        kept = [
+            {**self._columns(row.value), self._key.name: row.key, "version": row.version}
+            for row in rows
+            if row.value is not None
+        ]
+        gone = [{"gone_key": row.key, "gone_version": row.version} for row in rows if row.value is None]
+        if kept:
+            connection.execute(self._upsert, kept)
+        if gone:
+            connection.execute(self._delete, gone)
+
+    def _write_each(self, connection: Connection, rows: Sequence[Row]) -> None:
+        """Each row by itself; once more after the others, for it may be unique only when another has changed."""
+        if not is_sqlite(connection):
+            # A deferred one would be violated by nobody until the commit.
+            connection.execute(text("SET CONSTRAINTS ALL IMMEDIATE"))
+        waiting = list(rows)
+        while waiting:
+            refused: dict[str, Exception] = {}
+            for row in waiting:
+                try:
+                    with connection.begin_nested():
+                        self._write(connection, [row])
+                except Exception as error:
+                    if not refuses_a_row(error):
+                        raise
+                    refused[row.key] = error
+            if len(refused) == len(waiting):
+                raise RowsRefused(refused)
+            waiting = [row for row in waiting if row.key in refused]
 
     def _is_empty(self, connection: Connection) -> bool:
         return connection.execute(select(self._key).limit(1)).first() is None
@@ -122,8 +159,8 @@ class SqlSink:
         found = connection.scalars(select(group).where(group.in_((self._group, self._left_empty))))
         return set(found) == {self._group}
 
-    def _note_whether_empty(self, connection: Connection, *, surely_not: bool) -> None:
-        if surely_not:
+    def _note_whether_empty(self, connection: Connection, written: Sequence[Row]) -> None:
+        if any(row.value is not None for row in written):
             forget_positions(connection, self._left_empty)
         elif self._is_empty(connection):
             move_position(connection, self._left_empty, ("", 0), expected=None, to=0)
@@ -155,6 +192,24 @@ class SqlSink:
                 "rename them, or say how they are made with columns="
             )
         return lambda row: {name: _plain(getattr(row, name)) for name in names}
+
+
+def refuses_a_row(error: Exception) -> bool:
+    """Whether it is about a row: what its column cannot hold, a constraint, or `columns=` that raises.
+
+    A missing column or a full disk would refuse every row, and is no reason to set one aside.
+    """
+    if passing(error) or isinstance(error, PositionsMoved):
+        return False
+    if not isinstance(error, DBAPIError):
+        return True
+    if isinstance(error, (DataError, IntegrityError)):
+        return True
+    state = getattr(error.orig, "sqlstate", None)
+    if state is not None:
+        return state.startswith(_STATES_OF_A_ROW)
+    # What the driver itself refuses has no code: values of a kind that it does not know.
+    return getattr(error.orig, "sqlite_errorcode", None) is None
 
 
 def _plain(value: Any) -> Any:

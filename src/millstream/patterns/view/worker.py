@@ -8,7 +8,7 @@ from millstream.contracts import Contracts
 from millstream.declare import Service, Value
 from millstream.errors import DecodeError, Fenced, RegistryUnavailable
 from millstream.kafka import BEGINNING, Kafka, Message, Offsets, TopicPartition
-from millstream.patterns.view.sink import Listener, PositionsMoved, Row, Sink
+from millstream.patterns.view.sink import Listener, PositionsMoved, Row, RowsRefused, Sink
 from millstream.runtime.dead_letters import dead_letter, reason_of
 from millstream.runtime.telling import Telling
 from millstream.settings import Settings
@@ -40,7 +40,8 @@ class SinkWorker:
     """Reads committed rows and applies them in batches, from where the sink says that it stands.
 
     The positions in the sink are the truth; the consumer group, named like the worker, shares partitions out between
-    instances and shows tools how far the sink has come. Bytes that are no row become dead letters.
+    instances and shows tools how far the sink has come. Bytes that are no row, and rows that the sink refuses, become
+    dead letters.
 
     `run` raises what the sink raises, and `Fenced` where another process keeps writing to the same sink.
     """
@@ -81,7 +82,7 @@ class SinkWorker:
             self._set_aside(letters)
         moved = {(message.topic(), message.partition()): message.offset() + 1 for message in batch}
         try:
-            self._sink.apply(list(rows.values()), moved)
+            self._write(rows, moved, batch)
         except PositionsMoved:
             self._catch_up()
             return
@@ -89,6 +90,16 @@ class SinkWorker:
         self._positions.update(moved)
         metrics.EVENTS.labels(self._of.service.name, self.name, self._of.topic, "handled").inc(len(batch))
         self._of.applied(list(rows.values()))
+
+    def _write(self, rows: dict[str, Row], moved: Offsets, batch: Sequence[Message]) -> None:
+        """Takes those out of `rows` that the sink refuses, and sets them aside before its positions move past them."""
+        while True:
+            try:
+                return self._sink.apply(list(rows.values()), moved)
+            except RowsRefused as error:
+                refused = {(key, rows.pop(key).version): why for key, why in error.refused.items()}
+            at = [(message, ((message.key() or b"").decode(errors="replace"), message.offset())) for message in batch]
+            self._set_aside([(message, refused[place]) for message, place in at if place in refused])
 
     def _read(
         self, batch: Sequence[Message], stop: threading.Event
@@ -114,13 +125,14 @@ class SinkWorker:
                 break
         return rows, letters
 
-    def _set_aside(self, letters: Sequence[tuple[Message, DecodeError]]) -> None:
-        """Foreign bytes on a view's topic are rare, so the producer is made when it is needed."""
+    def _set_aside(self, letters: Sequence[tuple[Message, Exception]]) -> None:
+        """What cannot be kept of a view's topic is rare, so the producer is made when it is needed."""
         producer = self._kafka.producer()
         try:
             for message, error in letters:
+                attempts = 0 if isinstance(error, DecodeError) else 1
                 topic, key, value, headers = dead_letter(
-                    message, service=self._of.service.name, handler=self.name, error=error, attempts=0
+                    message, service=self._of.service.name, handler=self.name, error=error, attempts=attempts
                 )
                 producer.produce(topic, value, key, headers)
                 metrics.DEAD_LETTERS.labels(self._of.service.name, self._of.topic, reason_of(error)).inc()
