@@ -6,9 +6,10 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, event, insert, select
 
 from millstream.declare import seconds
 from millstream.errors import Unavailable
@@ -105,6 +106,30 @@ async def test_old_keys_are_forgotten(engine: Engine, monkeypatch: pytest.Monkey
     with running(keys):
         await keys.reserve("k", "h", make_id)
         wait_until(lambda: not stored(engine), seconds=5, what="the old key is deleted")
+
+
+async def test_old_keys_beyond_one_sweep_are_forgotten_at_once_and_in_short_transactions(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(idempotency, "MOST_SWEPT", 10)
+    monkeypatch.setattr(idempotency, "SWEEP_EVERY", 0.0)
+    keys = IdempotencyKeys(engine)
+    monkeypatch.setattr(idempotency, "SWEEP_EVERY", 3_600.0)
+    old = {"body_hash": "h", "resource_id": "o", "state": "done", "created_at": 0}
+    with engine.begin() as connection:
+        connection.execute(insert(idempotency_keys), [old | {"key": f"old-{n}"} for n in range(25)])
+    swept: list[int] = []
+
+    @event.listens_for(engine, "after_cursor_execute")
+    def count(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
+        if statement.startswith("DELETE"):
+            swept.append(cursor.rowcount)
+
+    with running(keys):
+        wait_until(lambda: not stored(engine), seconds=20, what="the old keys are deleted while nobody asks")
+        assert isinstance(await keys.reserve("k", "h", make_id), Fresh)
+    assert swept == [10, 10, 5]
+    assert stored(engine) == ["k"]
 
 
 def stored(engine: Engine) -> list[str]:

@@ -47,7 +47,8 @@ MOST_WAITING: Final = 10_000
 MOST_TOGETHER: Final = 200
 SWEEP_EVERY: Final = 60.0
 MOST_SWEPT: Final = 5_000
-"""Rows that one sweep deletes: a transaction that holds the lock for milliseconds, not seconds."""
+"""Rows that one sweep deletes: a transaction that holds the lock for milliseconds, not seconds. Where that was not all,
+the next comes after the next write: else the table would grow for ever above 83 keys a second."""
 
 log = get_logger(__name__)
 
@@ -57,7 +58,7 @@ _FIND = select(_COLUMNS.key, _COLUMNS.body_hash, _COLUMNS.resource_id, _COLUMNS.
 )
 _MARK = update(idempotency_keys).where(_COLUMNS.key.in_(bindparam("keys", expanding=True))).values(state="done")
 _SWEEP = delete(idempotency_keys).where(
-    _COLUMNS.key.in_(select(_COLUMNS.key).where(_COLUMNS.created_at < bindparam("before")).limit(MOST_SWEPT))
+    _COLUMNS.key.in_(select(_COLUMNS.key).where(_COLUMNS.created_at < bindparam("before")).limit(bindparam("most")))
 )
 
 
@@ -84,7 +85,7 @@ class IdempotencyKeys:
         self._retention = retention.total_seconds()
         self._waiting: queue.SimpleQueue[_Asked | str] = queue.SimpleQueue()
         self._accepting = True
-        self._swept = time.monotonic()
+        self._sweep_at = time.monotonic() + SWEEP_EVERY
         self._add = insert_into(idempotency_keys, engine.dialect.name).on_conflict_do_nothing()
         create_missing(engine, metadata)
 
@@ -163,12 +164,16 @@ class IdempotencyKeys:
         return [_judge(row, *known[row["key"]]) for row in rows]
 
     def _sweep(self) -> None:
-        if time.monotonic() - self._swept < SWEEP_EVERY:
+        now = time.monotonic()
+        if now < self._sweep_at:
             return
-        self._swept = time.monotonic()
+        self._sweep_at = now + SWEEP_EVERY
+        before = int(time.time() - self._retention)
         try:
             with self._engine.begin() as connection:
-                connection.execute(_SWEEP, {"before": int(time.time() - self._retention)})
+                swept = connection.execute(_SWEEP, {"before": before, "most": MOST_SWEPT}).rowcount
+            if swept >= MOST_SWEPT:
+                self._sweep_at = now
         except SQLAlchemyError as error:
             log.warning("old idempotency keys not deleted", error=str(error.__cause__ or error))
 
