@@ -1,9 +1,12 @@
 """The publisher against a real broker, which dies while it publishes."""
 
 import asyncio
+import os
+import signal
 import threading
+import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,6 +19,8 @@ from millstream.errors import (
     CommitUnknown,
     DeclarationError,
     EncodeError,
+    Fenced,
+    KafkaFault,
     MillstreamError,
     TransactionAborted,
     Unavailable,
@@ -51,11 +56,18 @@ shop = Service("shop", publishes=[Ordered, Noted])
 class Bench:
     """A publisher on its thread, and what the topics hold."""
 
-    def __init__(self, broker: LocalKafka, **options: Any) -> None:
-        self.settings = Settings(bootstrap_servers=broker.bootstrap, registry_url=broker.registry)
+    def __init__(self, broker: LocalKafka, transaction_timeout_ms: int = 15_000, **options: Any) -> None:
+        self.settings = Settings(
+            bootstrap_servers=broker.bootstrap,
+            registry_url=broker.registry,
+            transaction_timeout_ms=transaction_timeout_ms,
+        )
         self.kafka = connect(self.settings, "test")
         self.contracts = Contracts(Registry(broker.registry))
         self.publisher = self.make(self.kafka, **options)
+        admin = self.kafka.admin()
+        admin.ensure_topics([TopicSpec(topic.name, topic.partitions) for topic in (ordered, noted)])
+        admin.close()
 
     def make(self, kafka: Kafka, **options: Any) -> Publisher:
         return Publisher(shop, self.contracts, kafka, self.settings, **options)
@@ -79,17 +91,46 @@ class Bench:
         return Counter(header(message, "ce_id") for message in self.records(topic))
 
 
+class Spoiling:
+    """A cluster whose transactional producer is a real one, with `spoil` called before each commit, with its number."""
+
+    def __init__(self, kafka: Kafka, spoil: Callable[[int], object]) -> None:
+        self.kafka, self.spoil, self.commits = kafka, spoil, 0
+
+    def transactional_producer(self, transactional_id: str) -> Any:
+        self.real = self.kafka.transactional_producer(transactional_id)
+        return self
+
+    def commit(self, timeout: float | None = None) -> None:
+        self.commits += 1
+        try:
+            self.spoil(self.commits)
+        except MillstreamError:
+            self.real.abort()
+            raise
+        self.real.commit(timeout)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.real, name)
+
+
 def header(message: Message, name: str) -> str:
     return dict(message.headers() or [])[name].decode()
 
 
 @pytest.fixture
 def bench(kafka: LocalKafka) -> Bench:
-    made = Bench(kafka)
-    admin = made.kafka.admin()
-    admin.ensure_topics([TopicSpec(topic.name, topic.partitions) for topic in (ordered, noted)])
-    admin.close()
-    return made
+    return Bench(kafka)
+
+
+@pytest.fixture
+def impatient(kafka: LocalKafka) -> Bench:
+    """Its records can be delivered for four seconds, and its requests wait for three."""
+    return Bench(kafka, transaction_timeout_ms=6_000, patience=3.0)
+
+
+async def connected(publisher: Publisher) -> None:
+    await asyncio.to_thread(wait_until, lambda: publisher._able, seconds=20, what="transactions are possible")
 
 
 def order(number: int = 1, order_id: str | None = None) -> Ordered:
@@ -145,37 +186,144 @@ async def test_a_record_that_the_cluster_refuses_fails_its_own_request(bench: Be
     assert len(bench.records(ordered)) == 5
 
 
-async def test_an_aborted_group_is_tried_again_one_by_one(bench: Bench):
-    class Spoiling:
-        """Delegates to a real producer, and lets the first commits abort."""
+async def test_a_record_that_is_refused_on_delivery_is_found_among_many(kafka: LocalKafka, bench: Bench):
+    joined = [asyncio.ensure_future(bench.publisher.publish(order(n))) for n in range(63)]
+    refused = asyncio.ensure_future(bench.publisher.publish(Noted(order_id="o-x")))
+    await asyncio.sleep(0)
+    refusing = kafka.faults.error("Produce", "TOPIC_AUTHORIZATION_FAILED", topic=noted.name)
+    with refusing, kafka.faults.observe("EndTxn") as transactions, bench.running() as publisher:
+        ids = await asyncio.wait_for(asyncio.gather(*joined), 60)
+        with pytest.raises(KafkaFault, match=r"Refused while writing to 'publishing\.notes'"):
+            await refused
+        assert publisher.probe() is None
+        assert transactions.hits < 32  # halves, not each of the 64 alone
+    assert bench.ids(ordered) == Counter(ids)
+    assert not bench.records(noted)
 
-        def __init__(self, kafka: Kafka, aborts: int) -> None:
-            self.kafka, self.aborts, self.commits = kafka, aborts, 0
 
-        def transactional_producer(self, transactional_id: str) -> Any:
-            self.real = self.kafka.transactional_producer(transactional_id)
-            return self
+def aborting(times: int) -> Callable[[int], None]:
+    def spoil(commit: int) -> None:
+        if commit <= times:
+            raise TransactionAborted("spoiled")
 
-        def commit(self, timeout: float | None = None) -> None:
-            self.commits += 1
-            if self.commits <= self.aborts:
-                self.real.abort()
-                raise TransactionAborted("spoiled")
-            self.real.commit(timeout)
+    return spoil
 
-        def __getattr__(self, name: str) -> Any:
-            return getattr(self.real, name)
 
-    spoiling: Any = Spoiling(bench.kafka, aborts=2)
+async def test_an_aborted_group_has_one_more_turn(bench: Bench):
+    spoiling: Any = Spoiling(bench.kafka, aborting(1))
     bench.publisher = bench.make(spoiling)
     joined = [asyncio.ensure_future(bench.publisher.publish(order(n))) for n in range(5)]
     await asyncio.sleep(0)
-    with bench.running():
-        outcomes = await asyncio.gather(*joined, return_exceptions=True)
-    # The whole group, then the first one alone, and after that there is no third try.
-    assert [type(outcome) for outcome in outcomes] == [TransactionAborted, str, str, str, str]
-    assert bench.ids(ordered) == Counter(outcomes[1:])
-    assert spoiling.commits == 6
+    with bench.running() as publisher:
+        ids = await asyncio.wait_for(asyncio.gather(*joined), 30)
+        assert publisher.probe() is None
+    assert bench.ids(ordered) == Counter(ids)
+    assert spoiling.commits == 2
+
+
+async def test_a_group_that_is_aborted_twice_is_told_together(bench: Bench):
+    spoiling: Any = Spoiling(bench.kafka, aborting(2))
+    bench.publisher = bench.make(spoiling, patience=60.0)
+    joined = [asyncio.ensure_future(bench.publisher.publish(order(n))) for n in range(5)]
+    await asyncio.sleep(0)
+    with bench.running() as publisher:
+        outcomes = await asyncio.wait_for(asyncio.gather(*joined, return_exceptions=True), 30)
+        assert {type(outcome) for outcome in outcomes} == {TransactionAborted}
+        assert spoiling.commits == 2
+        assert "spoiled" in str(publisher.probe())
+        id = await publisher.publish(order(5))
+        assert publisher.probe() is None
+    assert bench.ids(ordered) == Counter([id])
+
+
+async def test_trouble_is_not_told_for_ever_where_nobody_asks(bench: Bench, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(module, "TROUBLE_SECONDS", 0.1)
+    spoiling: Any = Spoiling(bench.kafka, aborting(2))
+    bench.publisher = bench.make(spoiling, patience=60.0)
+    with bench.running() as publisher:
+        with pytest.raises(TransactionAborted):
+            await publisher.publish(order())
+        await asyncio.to_thread(wait_until, lambda: publisher.probe() is None, seconds=20, what="it is well again")
+
+
+async def test_everybody_is_told_when_another_process_takes_over_between_halves(bench: Bench):
+    def spoil(commit: int) -> None:
+        if commit == 1:
+            raise EncodeError("refused")
+        bench.kafka.transactional_producer("shop.publisher.0").init()
+
+    spoiling: Any = Spoiling(bench.kafka, spoil)
+    publisher = bench.make(spoiling)
+    joined = [asyncio.ensure_future(publisher.publish(order(n))) for n in range(4)]
+    await asyncio.sleep(0)
+    with pytest.raises(Fenced):
+        await asyncio.to_thread(publisher.run, threading.Event())
+    outcomes = await asyncio.wait_for(asyncio.gather(*joined, return_exceptions=True), 5)
+    assert [type(outcome) for outcome in outcomes] == [CommitUnknown, CommitUnknown, Unavailable, Unavailable]
+    assert publisher.probe() is not None
+    assert not bench.records(ordered)
+
+
+async def test_everybody_is_told_when_the_publisher_itself_fails(bench: Bench):
+    def spoil(commit: int) -> None:
+        raise RuntimeError("a bug")
+
+    spoiling: Any = Spoiling(bench.kafka, spoil)
+    publisher = bench.make(spoiling)
+    joined = [asyncio.ensure_future(publisher.publish(order(n))) for n in range(4)]
+    await asyncio.sleep(0)
+    with pytest.raises(RuntimeError, match="a bug"):
+        await asyncio.to_thread(publisher.run, threading.Event())
+    outcomes = await asyncio.wait_for(asyncio.gather(*joined, return_exceptions=True), 5)
+    assert {type(outcome) for outcome in outcomes} == {CommitUnknown}
+
+
+@pytest.mark.slow
+async def test_a_stuck_partition_is_told_to_all_in_bounded_time_and_to_health(kafka: LocalKafka, impatient: Bench):
+    with impatient.running() as publisher:
+        await connected(publisher)
+        await publisher.publish(order(0), Noted(order_id="o-0"))
+        with kafka.faults.error("Produce", "NOT_ENOUGH_REPLICAS", topic=noted.name):
+            began = time.monotonic()
+            asked = [asyncio.ensure_future(publisher.publish(Noted(order_id=f"o-{n}"))) for n in range(20)]
+            asked.append(asyncio.ensure_future(publisher.publish(order(21))))
+            outcomes = await asyncio.gather(*asked, return_exceptions=True)
+            # One by one they would take four seconds each.
+            assert time.monotonic() - began < 40
+            assert {type(outcome) for outcome in outcomes} <= {Unavailable, TransactionAborted}
+            assert "publishing.notes" in str(publisher.probe())
+        await connected(publisher)
+        await publisher.publish(order(22), Noted(order_id="o-22"))
+        assert publisher.probe() is None
+    assert {message.key() for message in impatient.records(noted)} == {b"o-0", b"o-22"}
+    assert {message.key() for message in impatient.records(ordered)} == {b"o-0", b"o-22"}
+
+
+@pytest.mark.slow
+async def test_a_hung_broker_is_told_to_all_in_bounded_time_and_to_health(kafka: LocalKafka, impatient: Bench):
+    with impatient.running() as publisher:
+        await connected(publisher)
+        await publisher.publish(order(0))
+        os.kill(kafka.pid, signal.SIGSTOP)
+        try:
+            began = time.monotonic()
+            asked = [asyncio.ensure_future(publisher.publish(order(n))) for n in range(1, 31)]
+            await asyncio.to_thread(
+                wait_until, lambda: publisher.probe() is not None, seconds=15, what="health tells of it"
+            )
+            assert not any(one.done() for one in asked)
+            asked.append(asyncio.ensure_future(publisher.publish(order(31))))
+            outcomes = await asyncio.gather(*asked, return_exceptions=True)
+            # Four to deliver and ten to take it back; one by one they would take two seconds each on top.
+            assert time.monotonic() - began < 40
+            assert {type(outcome) for outcome in outcomes} <= {Unavailable, TransactionAborted}
+            assert publisher.probe() is not None
+        finally:
+            os.kill(kafka.pid, signal.SIGCONT)
+        await connected(publisher)
+        await publisher.publish(order(32))
+        assert publisher.probe() is None
+    assert {message.key() for message in impatient.records(ordered)} == {b"o-0", b"o-32"}
 
 
 async def test_a_broker_that_restarts_is_waited_for(kafka: LocalKafka, bench: Bench):

@@ -11,7 +11,14 @@ from typing import Final, TypeAlias
 from millstream.contracts import Contracts, Headers, derived_id, edge_id
 from millstream.declare import Contract, Service
 from millstream.declare.owning import check_owned
-from millstream.errors import CommitUnknown, DeclarationError, Fenced, MillstreamError, Unavailable
+from millstream.errors import (
+    CommitUnknown,
+    DeclarationError,
+    Fenced,
+    MillstreamError,
+    TransactionAborted,
+    Unavailable,
+)
 from millstream.http.settle import settle
 from millstream.http.tracing import incoming_traceparent
 from millstream.kafka import Kafka, TransactionalProducer
@@ -23,11 +30,14 @@ from millstream.telemetry.metrics import PUBLISHER_BATCH_SIZE, PUBLISHER_EVENTS,
 MOST_WAITING: Final = 10_000
 MOST_WAITING_BYTES: Final = 32 * 1024 * 1024
 MOST_TOGETHER: Final = 500
-"""Requests in one transaction: enough to make its cost vanish, few enough to retry each alone after an abort."""
+"""Requests in one transaction: enough to make its cost vanish, few enough to find one among them that is refused."""
 PATIENCE: Final = 5.0
 """Seconds that a request waits for its turn, so that a broker that restarts is not noticed by anybody."""
 CONNECT_SECONDS: Final = 2.0
 COMMIT_SECONDS: Final = 10.0
+TROUBLE_SECONDS: Final = 15.0
+"""How long health tells of a transaction that failed, unless one succeeds: longer than the next one takes to fail. Not
+for ever, because whoever is told unhealthy gets no more requests, and could never show that it is well again."""
 
 Outgoing: TypeAlias = tuple[str, bytes, bytes, Headers]
 """Topic, key, value, headers."""
@@ -36,14 +46,20 @@ log = get_logger(__name__)
 
 
 class _Request:
-    """One request's records and the future of its answer."""
+    """One request's records and the future of its answer.
 
-    __slots__ = ("answer", "joined", "records", "size")
+    - `most`: requests in a transaction with it; fewer each time that one of its group is refused.
+    - `had_turn`: a transaction with it has failed, for no fault of its own.
+    """
+
+    __slots__ = ("answer", "had_turn", "joined", "most", "records", "size")
 
     def __init__(self, records: list[Outgoing], answer: "asyncio.Future[None]") -> None:
         self.records = records
         self.answer = answer
         self.joined = time.monotonic()
+        self.most = MOST_TOGETHER
+        self.had_turn = False
         self.size = sum(len(record[2]) for record in records)
 
 
@@ -51,7 +67,8 @@ class Publisher:
     """Publishes what web handlers give it. A worker: while one transaction commits, the next group gathers.
 
     - `service`: may publish what its handlers produce and do not own, and what it lists in `publishes=`.
-    - `patience`: seconds that a request waits for its turn at most; its own transaction may take 10 more.
+    - `patience`: seconds that a request waits for its turn at most, or until the transaction before it has ended; its
+      own may take 10 more, and as long again to be taken back where a broker hangs.
 
         await web.publisher.publish(OrderCreated(...), ConfirmationWanted(...))
     """
@@ -78,7 +95,10 @@ class Publisher:
         self._patience = patience
         self._joining: queue.SimpleQueue[_Request] = queue.SimpleQueue()
         self._waiting: deque[_Request] = deque()
+        self._able = False
         self._trouble: str | None = "not connected yet"
+        self._trouble_until = 0.0
+        self._began: float | None = None
         self._accepting = True
         # Each counted up by one thread alone: the event loop's, and the worker's.
         self._joined = self._left = self._joined_bytes = self._left_bytes = 0
@@ -114,7 +134,10 @@ class Publisher:
 
     def probe(self) -> str | None:
         """For `Health.check`: None while transactions are possible."""
-        return self._trouble
+        trouble, began = self._trouble, self._began
+        if trouble is None and began is not None and (seconds := time.monotonic() - began) > self._patience:
+            return f"a transaction has been under way for {seconds:.0f} s"
+        return trouble
 
     def run(self, stop: threading.Event) -> None:
         """Publishes until `stop` is set, and then what waits. Raises `Fenced` when another process took over."""
@@ -126,7 +149,7 @@ class Publisher:
                     self._publish_group(producer)
             self._accepting = False
             self._gather(0)
-            while self._waiting and self._trouble is None:
+            while self._waiting and self._able:
                 self._publish_group(producer)
         finally:
             self._accepting = False
@@ -171,16 +194,17 @@ class Publisher:
 
     def _connected(self, producer: TransactionalProducer) -> bool:
         """Whether transactions are possible; where they are not, one bounded try to make them so."""
-        if self._trouble is None:
-            return True
-        try:
-            producer.init(CONNECT_SECONDS)
-        except Unavailable as unavailable:
-            self._trouble = str(unavailable)
-            self._gather(0)
-            self._expire()
-            return False
-        self._trouble = None
+        if not self._able:
+            try:
+                producer.init(CONNECT_SECONDS)
+            except Unavailable as unavailable:
+                self._trouble = str(unavailable)
+                self._gather(0)
+                self._expire()
+                return False
+            self._able = True
+        if self._trouble is not None and time.monotonic() >= self._trouble_until:
+            self._trouble = None
         return True
 
     def _gather(self, timeout: float) -> None:
@@ -199,50 +223,75 @@ class Publisher:
         expired: list[_Request] = []
         while self._waiting and self._waiting[0].joined < too_old:
             expired.append(self._waiting.popleft())
-        self._finish(expired, Unavailable("No broker answered in time; nothing was written."), "refused")
+        why = self._trouble or "Too many requests wait to be published."
+        self._finish(expired, Unavailable(f"Nothing was written in time. {why}"), "refused")
 
     def _publish_group(self, producer: TransactionalProducer) -> None:
+        """One transaction with the records of those who wait longest. All of them are answered, or wait again."""
         self._expire()
-        group = [self._waiting.popleft() for _ in range(min(MOST_TOGETHER, len(self._waiting)))]
+        group = self._next_group()
         if not group:
             return
         self._batch_size.observe(len(group))
-        if self._attempt(producer, group, again=True):
-            return
-        for request in group:
-            self._attempt(producer, [request], again=False)
-
-    def _attempt(self, producer: TransactionalProducer, group: list[_Request], *, again: bool) -> bool:
-        """One transaction with the records of `group`. False where each of them should be tried again, alone."""
+        self._began = time.monotonic()
         try:
             producer.begin(CONNECT_SECONDS)
             for request in group:
                 for topic, key, value, headers in request.records:
                     producer.produce(topic, value, key, headers)
             producer.commit(COMMIT_SECONDS)
-        except Fenced as fenced:
-            self._trouble = str(fenced)
-            self._finish(
-                group, CommitUnknown(f"Another process took over while this was published: {fenced}"), "unknown"
-            )
-            raise
         except CommitUnknown as unknown:
-            self._trouble = str(unknown)
+            self._tell(unknown)
             self._finish(group, unknown, "unknown")
-        except MillstreamError as error:
-            producer.abort()
-            if isinstance(error, Unavailable):
+        except (Unavailable, TransactionAborted) as passing:
+            log.warning("publishing aborted", requests=len(group), error=str(passing))
+            self._tell(passing)
+            self._once_more(group, passing)
+            producer.abort(CONNECT_SECONDS)
+        except Exception as error:
+            if isinstance(error, Fenced) or not isinstance(error, MillstreamError):
                 self._trouble = str(error)
-            elif again:
-                log.warning(
-                    "publishing aborted; each request is tried again alone", requests=len(group), error=str(error)
-                )
-                return False
-            self._finish(group, error, "aborted")
+                why = f"The publisher ended while this was published: {error}"
+                self._finish(group, CommitUnknown(why), "unknown")
+                raise
+            self._refuse(group, error)
+            producer.abort(CONNECT_SECONDS)
         else:
-            self._trouble = None
+            self._trouble, self._trouble_until = None, 0.0
             self._finish(group, None, "committed")
-        return True
+        finally:
+            self._began = None
+
+    def _next_group(self) -> list[_Request]:
+        group: list[_Request] = []
+        most = self._waiting[0].most if self._waiting else 0
+        while self._waiting and self._waiting[0].most == most and len(group) < most:
+            group.append(self._waiting.popleft())
+        return group
+
+    def _tell(self, error: MillstreamError) -> None:
+        """Let health tell, and make sure of a broker before the next transaction."""
+        self._able = False
+        self._trouble, self._trouble_until = str(error), time.monotonic() + TROUBLE_SECONDS
+
+    def _once_more(self, group: list[_Request], error: MillstreamError) -> None:
+        """Those who have had one turn only are the next again, if their patience lasts."""
+        self._finish([request for request in group if request.had_turn], error, "aborted")
+        again = [request for request in group if not request.had_turn]
+        for request in again:
+            request.had_turn = True
+        self._waiting.extendleft(reversed(again))
+        self._expire()
+
+    def _refuse(self, group: list[_Request], error: MillstreamError) -> None:
+        """A record is refused: one request is told, of several each half is the next, until it is alone."""
+        if len(group) == 1:
+            self._finish(group, error, "aborted")
+            return
+        log.warning("a record is refused; its group is tried again in halves", requests=len(group), error=str(error))
+        for request in group:
+            request.most = len(group) // 2
+        self._waiting.extendleft(reversed(group))
 
     def _finish(self, group: Iterable[_Request], outcome: MillstreamError | None, told: str) -> None:
         group = list(group)
