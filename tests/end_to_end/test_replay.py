@@ -45,6 +45,7 @@ def test_the_week_agrees_with_the_truth(fresh: Running):
 
 
 @needs_data
+@pytest.mark.slow
 @pytest.mark.scenario(20)
 def test_a_scarce_week_is_compensated(fresh: Running):
     check_replay(fresh, "--scarce")

@@ -20,6 +20,7 @@ def fuzz(*arguments: object) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_drawn_streams_are_answered_or_refused_and_nothing_else(tmp_path: Path):
     said = fuzz("--drawn", STREAMS, "--seed", SEED, "--folder", tmp_path)
     assert f"{STREAMS:,} streams" in said and "0 findings" in said

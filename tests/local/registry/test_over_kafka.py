@@ -187,6 +187,7 @@ def test_what_was_answered_survives_the_brokers_death(kafka: LocalKafka) -> None
     assert httpx.get(f"{kafka.registry}/subjects").json() == ["s0", "s1", "s2"]
 
 
+@pytest.mark.slow
 def test_a_registry_outlives_an_outage_of_its_kafka(kafka: LocalKafka, tmp_path: Path) -> None:
     with (
         RegistryProcess(kafka.bootstrap, tmp_path / "beside.log") as beside,

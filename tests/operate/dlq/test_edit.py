@@ -2,9 +2,11 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +169,15 @@ def test_what_is_no_editor_is_refused(rig: LettersRig, letter: DeadLetter, left:
     assert list(left.iterdir()) == []
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Programs that are started now heed Ctrl-C, though who runs the tests in the background has it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_leaves_nothing_behind(rig: LettersRig, letter: DeadLetter, left: Path):
     # Ctrl-C goes to both; the editor waits for its end.
     command = editor(rig.folder, "os.kill(os.getppid(), signal.SIGINT); signal.pause()")

@@ -119,6 +119,7 @@ def test_later_events_of_a_key_wait_for_one_that_failed_again(rig: LettersRig):
     assert sorted(handed.key() or b"" for handed in rig.handed_in()) == [b"o-2", b"o-3"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rate", ["10/s", "1/s"])
 def test_events_of_a_key_are_handed_in_in_their_order_whatever_rules_take_them(rig: LettersRig, rate: str):
     messages = [rig.order("o-1") for _ in range(4)]
@@ -144,6 +145,7 @@ def test_letters_wait_for_a_service_that_has_not_made_its_redrive_topic_yet(rig:
     assert refused(rig, rig.name) == 0
 
 
+@pytest.mark.slow
 def test_more_than_can_be_kept_in_mind_wait_where_they_are(rig: LettersRig, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("millstream.operate.dlq.serve.KEPT", 2)
     rig.set_aside(*(rig.order(f"o-{n}") for n in range(7)))
@@ -185,6 +187,7 @@ def test_overtaken_letters_are_left_for_a_person_unless_the_rule_says_otherwise(
     assert [(handed.key(), handed.action) for handed in rig.handed_in()] == [(b"o-2", Action.HANDLE)]
 
 
+@pytest.mark.slow
 def test_the_hourly_cap_holds_over_restarts(rig: LettersRig):
     rig.set_aside(*(rig.order(f"o-{n}") for n in range(4)))
     text = f'[[rule]]\nname = "{rig.name}-capped"\nreason = "*"\nmost = 2\n'
