@@ -90,7 +90,8 @@ def test_the_service_that_redrives_by_rule(many: LettersRig, tmp_path: Path):
 def test_two_at_once_take_turns_and_nothing_is_done_twice(rig: LettersRig):
     rig.set_aside(*(rig.order(f"o-{n}") for n in range(6)))
     anns, bobs = rig.office(), rig.office()
-    works = [list(redrives(office, rig.letters(), Limits())) for office in (anns, bobs)]
+    letters = rig.letters()
+    works = [list(redrives(office, letters, Limits())) for office in (anns, bobs)]
     with (
         Clerk(rig.kafka, rig.admin, rig.dlq, anns.audit, ANN) as ann,
         Clerk(rig.kafka, rig.admin, rig.dlq, bobs.audit, BOB) as bob,
