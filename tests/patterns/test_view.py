@@ -194,14 +194,21 @@ def test_rows_follow_events_of_several_topics_and_go_when_they_are_deleted(model
         assert connection.execute(select(of.table.c.version)).scalar_one() == versions[-1]
 
 
-@pytest.mark.scenario(22)
-def test_an_emptied_table_is_rebuilt_and_a_restart_goes_on_where_it_was(model: ReadModel):
+def with_twenty_orders(model: ReadModel) -> dict[str, Any]:
+    """Starts it, and answers the rows once they are there."""
     of = model.of
     model.start()
     model.await_table()
     model.send(of.orders, *[of.Created(order_id=f"o-{number}") for number in range(20)])
     everything = {f"o-{number}": ("created", 1, LINES) for number in range(20)}
     model.wait_for(everything)
+    return everything
+
+
+@pytest.mark.scenario(22)
+def test_an_emptied_table_is_rebuilt_and_a_restart_goes_on_where_it_was(model: ReadModel):
+    of = model.of
+    everything = with_twenty_orders(model)
     model.stop()
     with model.engine.begin() as connection:
         connection.execute(of.table.update().where(of.table.c.order_id == "o-1").values(status="touched"))
@@ -219,11 +226,7 @@ def test_an_emptied_table_is_rebuilt_and_a_restart_goes_on_where_it_was(model: R
 @pytest.mark.scenario(22)
 def test_a_table_that_is_emptied_while_the_service_runs_is_rebuilt(model: ReadModel):
     of = model.of
-    model.start()
-    model.await_table()
-    model.send(of.orders, *[of.Created(order_id=f"o-{number}") for number in range(20)])
-    everything = {f"o-{number}": ("created", 1, LINES) for number in range(20)}
-    model.wait_for(everything)
+    everything = with_twenty_orders(model)
     with model.engine.begin() as connection:
         connection.execute(delete(of.table))
     model.send(of.orders, of.Created(order_id="o-20"))

@@ -2,6 +2,8 @@
 
 import asyncio
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -75,10 +77,9 @@ def wait_until_shared(rig: EffectRig, first: EffectWorker, second: EffectWorker)
     wait_until(lambda: first._member.group_metadata() is not before, seconds=20, what="another poll")
 
 
-@pytest.mark.usefixtures("impatient")
-@pytest.mark.parametrize("before", ["begin", "commit"])
-def test_a_transaction_that_hangs_through_a_rebalance_does_not_commit(cluster: Cluster, tmp_path: Path, before: str):
-    rig = EffectRig(cluster.bootstrap, tmp_path)
+@contextmanager
+def hung_through_a_rebalance(rig: EffectRig, before: str) -> Iterator[Stuck]:
+    """A first worker that hangs with an event of the partition that a second one, which runs too, has by now."""
     rig.make_topics()
     first, second = rig.worker(0), rig.worker(1)
     stuck = Stuck(first, before)
@@ -90,10 +91,18 @@ def test_a_transaction_that_hangs_through_a_rebalance_does_not_commit(cluster: C
         assert stuck.hangs.wait(20)
         with running(second):
             wait_until_shared(rig, first, second)
-            rig.wait_until_caught_up()
-            stuck.let_go()
-            charge(rig, 1, STAYS)
-            rig.wait_until_caught_up()
+            yield stuck
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("before", ["begin", "commit"])
+def test_a_transaction_that_hangs_through_a_rebalance_does_not_commit(cluster: Cluster, tmp_path: Path, before: str):
+    rig = EffectRig(cluster.bootstrap, tmp_path)
+    with hung_through_a_rebalance(rig, before) as stuck:
+        rig.wait_until_caught_up()
+        stuck.let_go()
+        charge(rig, 1, STAYS)
+        rig.wait_until_caught_up()
     assert rig.charged() == {"a": [0, 1], "b": [0, 1]}
 
 
@@ -102,23 +111,13 @@ def test_without_transactions_positions_that_hang_through_a_rebalance_are_not_pu
     cluster: Cluster, tmp_path: Path
 ):
     rig = EffectRig(cluster.bootstrap, tmp_path, delivery="at_least_once")
-    rig.make_topics()
-    first, second = rig.worker(0), rig.worker(1)
-    stuck = Stuck(first, "commit")
-    with running(first):
-        charge(rig, 0, STAYS, GOES)
+    with hung_through_a_rebalance(rig, "commit") as stuck:
+        charge(rig, 2, GOES)
         rig.wait_until_caught_up()
-        stuck.hold()
-        charge(rig, 1, GOES)
-        assert stuck.hangs.wait(20)
-        with running(second):
-            wait_until_shared(rig, first, second)
-            charge(rig, 2, GOES)
-            rig.wait_until_caught_up()
-            stuck.let_go()
-            # Committed after what hung, and by the same thread.
-            charge(rig, 3, STAYS)
-            rig.wait_until_caught_up(10)
+        stuck.let_go()
+        # Committed after what hung, and by the same thread.
+        charge(rig, 3, STAYS)
+        rig.wait_until_caught_up(10)
 
 
 def test_calls_that_wait_for_room_when_the_worker_stops_are_left_to_the_next_life(cluster: Cluster, tmp_path: Path):
