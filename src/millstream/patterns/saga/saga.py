@@ -179,7 +179,7 @@ class Saga:
                 parameters=(*parameters, Parameter("timers", Need.TIMERS), Parameter("envelope", Need.ENVELOPE)),
                 consumes=(self.starts, *runner.outcomes, runner.timer),
                 produces=runner.produces,
-                # Nothing in a saga may overtake what could not be handled.
+                # Its timers and its topic's later events must not overtake what could not be handled.
                 retry=Retry(attempts=10, backoff=exponential(0.2)),
                 on_failure=park_key,
             )
