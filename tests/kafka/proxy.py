@@ -27,7 +27,8 @@ class Proxy:
         self._arrived = threading.Event()
         self.hits = threading.Event()
         self._sockets: list[socket.socket] = []
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._accepting = threading.Thread(target=self._accept, daemon=True)
+        self._accepting.start()
 
     def lose(self, *api_keys: int) -> None:
         """From now on hang up instead of answering requests with these keys; the broker has carried them out."""
@@ -62,9 +63,11 @@ class Proxy:
         self._cut = False
 
     def close(self) -> None:
+        _hang_up(self._listener)
+        # A connection that is just being made would be left open.
+        self._accepting.join(10)
+        _hang_up(*self._sockets)
         for each in [self._listener, *self._sockets]:
-            with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
             each.close()
 
     def _accept(self) -> None:
@@ -74,8 +77,9 @@ class Proxy:
                 if self._cut:
                     client.close()
                     continue
+                self._sockets.append(client)
                 broker = socket.create_connection(self._target)
-                self._sockets += [client, broker]
+                self._sockets.append(broker)
                 asked: dict[int, int] = {}
                 for work in (self._requests, self._answers):
                     threading.Thread(target=work, args=(client, broker, asked), daemon=True).start()
