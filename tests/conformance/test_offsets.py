@@ -109,9 +109,26 @@ def test_absent_metadata_is_kept_as_empty(clients: Any, outsider: Member):
     assert fetch(clients, outsider.group["group_id"], {topic: [0]})[topic, 0].metadata == ""
 
 
-@pytest.mark.parametrize(("letters", "error"), [(4096, "none"), (4097, "offset_metadata_too_large")])
-def test_metadata_has_a_limit(clients: Any, outsider: Member, letters: int, error: str):
-    assert outsider.commit(clients.topic(), 1, metadata="x" * letters) == error
+@pytest.mark.parametrize(
+    ("metadata", "error"),
+    [
+        ("x" * 4096, "none"),
+        ("x" * 4097, "offset_metadata_too_large"),
+        ("ü" * 4096, "none"),
+        ("€" * 4097, "offset_metadata_too_large"),
+        ("😀" * 2048, "none"),
+        ("😀" * 2048 + "x", "offset_metadata_too_large"),
+    ],
+    ids=lambda text: f"{len(text)} of {text[0]}" if len(text) > 100 else text,
+)
+def test_metadata_has_a_limit_in_units_of_utf16(
+    clients: Any, outsider: Member, transactional: Any, metadata: str, error: str
+):
+    topic, group, one = clients.topic(), clients.name("g"), transactional()
+    assert outsider.commit(topic, 1, metadata=metadata) == error
+    assert one.add_offsets(group) == "none"
+    assert one.commit_offset(group, topic, 1, metadata=metadata) == error
+    assert one.end(commit=False) == "none"
 
 
 def test_one_bad_partition_does_not_spoil_the_others(clients: Any, outsider: Member):

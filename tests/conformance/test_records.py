@@ -70,11 +70,20 @@ def test_records_of_an_unknown_topic_cannot_be_deleted(clients: Any):
     assert delete_records(clients, clients.name(), p0=0) == {0: ("unknown_topic_or_partition", -1)}
 
 
-def test_records_of_a_topic_that_is_only_compacted_are_not_deleted(clients: Any):
-    topic = clients.topic(cleanup_policy="compact")
-    assert delete_records(clients, topic, p0=0) == {0: ("policy_violation", -1)}
-    topic = clients.topic(cleanup_policy="compact,delete")
-    assert delete_records(clients, topic, p0=0) == {0: ("none", 0)}
+@pytest.mark.parametrize(
+    ("policy", "answer"),
+    [
+        ("compact", ("policy_violation", -1)),
+        ("compact,delete", ("none", 0)),
+        ("", ("none", 0)),
+        ("delete", ("none", 0)),
+    ],
+)
+def test_only_of_a_topic_that_is_compacted_alone_no_records_are_deleted(
+    clients: Any, policy: str, answer: tuple[str, int]
+):
+    topic = clients.topic(cleanup_policy=policy)
+    assert delete_records(clients, topic, p0=0) == {0: answer}
 
 
 @pytest.mark.parametrize(

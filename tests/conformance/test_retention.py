@@ -173,14 +173,3 @@ def test_times_out_of_order_find_the_first_record_that_is_late_enough(clients: A
     wanted = {0: 0, 40: 0, 51: 2, 90: 2, 91: -1}
     assert {late: clients.list_offset(topic, begin + late).offset for late in wanted} == wanted
     assert clients.list_offset(topic, HIGHEST).offset == 2
-
-
-def test_deletion_into_an_open_transaction_leaves_it_open(clients: Any):
-    topic = clients.topic()
-    producer = clients.transactional()
-    producer.begin_transaction()
-    clients.send(topic, *"abc", producer=producer)
-    assert delete(clients, topic, 2).low_watermark == 2
-    assert clients.list_offset(topic, LATEST, isolation=1).offset == 0
-    producer.commit_transaction(20)
-    clients.expect(topic, ["c"], start=2)

@@ -48,8 +48,8 @@ class Transactional:
             lambda: self.broker.ask("end_txn", 1, **self.identity(**changed), committed=commit).error_code.name
         )
 
-    def commit_offset(self, group: str, topic: str, offset: int, **membership: Any) -> str:
-        partition = {"partition_index": 0, "committed_offset": offset, "committed_metadata": ""}
+    def commit_offset(self, group: str, topic: str, offset: int, *, metadata: str = "", **membership: Any) -> str:
+        partition = {"partition_index": 0, "committed_offset": offset, "committed_metadata": metadata}
         answer = self.clients.wire.coordinator_of_group(group).ask(
             "txn_offset_commit",
             3,
@@ -60,9 +60,11 @@ class Transactional:
 
     def _settled(self, ask: Any) -> str:
         """Asked again while the transaction before is still being completed."""
+        error = ask()
         for _ in range(500):
-            if (error := ask()) != "concurrent_transactions":
-                return error
+            if error != "concurrent_transactions":
+                break
+            error = ask()
         return error
 
 

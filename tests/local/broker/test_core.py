@@ -256,6 +256,31 @@ def test_deleting_a_topic_forgets_its_records_and_its_offsets(world: World):
     assert not world.broker.offsets.of("g")
 
 
+def test_an_open_transaction_whose_records_were_deleted_stays_open_over_a_crash(world: World):
+    transactions, partition = world.broker.transactions, world.broker.topics.get("t").partitions[0]
+    producer = transactions.init("x", 10_000)
+    transactions.add_partitions("x", *producer, [("t", 0)])
+    for sequence in range(3):
+        world.write("t", 0, b"v", producer, sequence)
+    partition.delete_records(2)
+    world.broker.checkpoint()
+    assert partition.stable_offset == 2
+    world.crash()
+    partition = world.broker.topics.get("t").partitions[0]
+    assert (partition.stable_offset, partition.log.start_offset, partition.log.end_offset) == (2, 2, 3)
+    assert partition.read(2, 1000, committed=True) == b""
+    world.broker.transactions.end("x", *producer, commit=True)
+    assert (partition.stable_offset, partition.log.end_offset) == (4, 4)
+    assert partition.read(2, 1000, committed=True)
+
+
+def test_the_defaults_of_the_cluster_outlast_the_broker(world: World):
+    world.broker.cluster_defaults.change({"min.insync.replicas": "2"})
+    world.broker.cluster_defaults.change({"min.insync.replicas": "3"}, validate_only=True)
+    world.crash()
+    assert world.broker.cluster_defaults.values == {"min.insync.replicas": "2"}
+
+
 async def _fill(log: TopicLog) -> list[tuple[int, bytes, bytes | None]]:
     await log.create_topic("_schemas", partitions=1, config={"cleanup.policy": "compact"})
     await log.create_topic("_schemas", partitions=1, config={"cleanup.policy": "compact"})

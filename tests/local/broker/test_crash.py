@@ -138,7 +138,7 @@ class Workload:
 
     def delete_records(self) -> None:
         partition = self.broker.topics.get("short").partitions[0]
-        partition.log.advance_start(self.chance.randint(partition.log.start_offset, partition.log.end_offset))
+        partition.delete_records(self.chance.randint(partition.log.start_offset, partition.log.end_offset))
         start = partition.log.start_offset
         self.broker.checkpoint()
         self.said("begins", start)

@@ -35,6 +35,8 @@ class Config(NamedTuple):
 COMPRESSIONS = {"uncompressed": 0, "gzip": GZIP, "snappy": SNAPPY, "lz4": LZ4, "zstd": ZSTD}
 """What a topic can ask for instead of the producer's choice, with the number that a batch bears."""
 
+_SETS = frozenset({"cleanup.policy"})
+"""Lists in which nothing stands twice."""
 _WHOLE = re.compile(r"[+-]?[0-9]+")
 _LONG = 2**63 - 1
 _INT = 2**31 - 1
@@ -106,6 +108,10 @@ TOPIC_CONFIGS: Mapping[str, Config] = {
         "86400000", ConfigType.LONG, *_whole(0),
         "How long tombstones stay in a compacted topic.", "log.cleaner.delete.retention.ms",
     ),
+    "errors.deadletterqueue.group.enable": Config(
+        "false", ConfigType.BOOLEAN, *_only("false", "there are no share groups here: only {} is taken"),
+        "Whether share groups may write what they could not deliver into the topic.",
+    ),
     "file.delete.delay.ms": Config(
         "60000", ConfigType.LONG, *_whole(0),
         "How long a deleted segment's file stays; without effect, it goes at once.", "log.segment.delete.delay.ms",
@@ -140,6 +146,11 @@ TOPIC_CONFIGS: Mapping[str, Config] = {
         str(_LONG), ConfigType.LONG, *_whole(1),
         "How long a record may stay uncompacted.", "log.cleaner.max.compaction.lag.ms",
     ),
+    "max.decompressed.message.bytes": Config(
+        "2147483639", ConfigType.INT,
+        *_only("2147483639", "most batches are never unpacked here, so no limit could hold: only {} is taken"),
+        "The largest record that is taken once it is unpacked.", "max.decompressed.message.bytes",
+    ),
     "max.message.bytes": Config(
         "1048588", ConfigType.INT, *_whole(0, _INT), "The largest batch that is taken.", "message.max.bytes",
     ),
@@ -171,6 +182,14 @@ TOPIC_CONFIGS: Mapping[str, Config] = {
     "preallocate": Config(
         "false", ConfigType.BOOLEAN, *_BOOLEAN,
         "Whether a segment's file is made at its full size; without effect.", "log.preallocate",
+    ),
+    "remote.copy.lag.bytes": Config(
+        "-1", ConfigType.LONG, *_only("-1", _NO_TIERS),
+        "How many newer bytes a segment waits for before it is copied to the remote tier.", "log.remote.copy.lag.bytes",
+    ),
+    "remote.copy.lag.ms": Config(
+        "0", ConfigType.LONG, *_only("0", _NO_TIERS),
+        "How long a segment waits before it is copied to the remote tier.", "log.remote.copy.lag.ms",
     ),
     "remote.log.copy.disable": Config(
         "false", ConfigType.BOOLEAN, *_only("false", _NO_TIERS), "Whether no segment is copied to the remote tier.",
@@ -222,10 +241,26 @@ def check_configs(configs: Mapping[str, str]) -> dict[str, str]:
 
 
 def check_config(name: str, value: str) -> str:
-    """`value`, if the topic configuration `name` takes it. Raises Refused naming both otherwise."""
+    """`value` as it is kept, if the topic configuration `name` takes it. Raises Refused naming both otherwise."""
     config = TOPIC_CONFIGS.get(name)
     if config is None:
         raise Refused(ErrorCode.invalid_config, f"Unknown topic config name: {name}")
     if not config.check(value):
         raise Refused(ErrorCode.invalid_config, f"Invalid value {value} for configuration {name}: {config.expects}")
-    return value
+    return _normalise(name, config.type, value.strip())
+
+
+def _normalise(name: str, type: int, value: str) -> str:
+    """The one way in which Apache Kafka writes a value: `007` is `7`, `TRUE` is `true`, `delete,delete` is `delete`."""
+    match type:
+        case ConfigType.BOOLEAN:
+            return value.lower()
+        case ConfigType.INT | ConfigType.LONG:
+            return str(int(value))
+        case ConfigType.DOUBLE:
+            return str(float(value))
+        case ConfigType.LIST:
+            items = [item.strip() for item in value.split(",")]
+            return ",".join(dict.fromkeys(items) if name in _SETS else items)
+        case _:
+            return value

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 from uuid import uuid4
 
+from millstream.local.broker.cluster_defaults import ClusterDefaults
 from millstream.local.broker.coordinator.groups import Groups
 from millstream.local.broker.coordinator.journal import Entry, Journal
 from millstream.local.broker.coordinator.offsets import Offsets, TopicPartition
@@ -78,6 +79,7 @@ class Broker:
         data.mkdir(parents=True, exist_ok=True)
         self._files.make_folder(data / "topics")
         self.cluster_id = self._load_cluster_id()
+        self.cluster_defaults = ClusterDefaults(data / "cluster.defaults", self._files)
         self.topics = Topics(data / "topics", self._files, self._prepare)
         self.fetch_sessions = FetchSessions(self.topics, clock)
         self.offsets = Offsets(self._journal)

@@ -67,8 +67,8 @@ class Partition:
     """
 
     __slots__ = (
-        "_checkpoint", "_checkpoint_of", "_open_at", "aborted", "guard", "index", "log", "on_append", "producers",
-        "topic", "waiters",
+        "_checkpoint", "_checkpoint_of", "_open_at", "_starts_at", "aborted", "guard", "index", "log", "on_append",
+        "producers", "topic", "waiters",
     )  # fmt: skip
 
     def __init__(self, topic: str, index: int, log: PartitionLog, aborted: AbortedIndex) -> None:
@@ -81,6 +81,7 @@ class Partition:
         self.on_append: Callable[[int], None] = lambda size: None
         self.guard: Callable[[Partition, BatchHeader], None] = lambda partition, header: None
         self._open_at: dict[int, tuple[Segment, int]] = {}
+        self._starts_at = 0
         self._checkpoint = ""
         self._checkpoint_of: object = None
 
@@ -102,6 +103,7 @@ class Partition:
             if ended is not None and not marker_commits(batch):
                 partition.aborted.add(Aborted(header.producer_id, ended, header.base_offset))
         log.start_offset = min(log.start_offset, log.end_offset)
+        partition._note_start()
         return partition
 
     def checkpoint(self) -> str:
@@ -115,9 +117,10 @@ class Partition:
 
     @property
     def stable_offset(self) -> int:
-        """The last stable offset: where the oldest open transaction begins, or the end."""
+        """The last stable offset: where the oldest open transaction begins, or the first batch that is left of it; else
+        the end."""
         for first in self.producers.open.values():
-            return first
+            return max(first, self._starts_at)
         return self.log.end_offset
 
     def append(self, batch: bytearray | memoryview, rules: Rules, now: int) -> Appended:
@@ -208,6 +211,16 @@ class Partition:
                 waiter.grown(self, len(batch))
                 if moved:
                     waiter.grown(self, 0)
+
+    def delete_records(self, until: int) -> None:
+        """Let the log begin at `until`, also amid an open transaction. Raises OSError."""
+        self.log.advance_start(until)
+        self._note_start()
+        self.tell_readers()
+
+    def _note_start(self) -> None:
+        if self.producers.open:
+            self._starts_at = self.log.batch_start(self.log.start_offset)
 
     def tell_readers(self) -> None:
         """Something else than the end has changed: where the log begins, or whether it is there at all."""

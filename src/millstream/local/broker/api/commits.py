@@ -12,7 +12,8 @@ from millstream.local.broker.core import Broker
 from millstream.local.broker.errors import Refused
 from millstream.local.broker.wire.control import Response
 
-MAX_METADATA_BYTES = 4096
+MAX_METADATA_UNITS = 4096
+"""`offset.metadata.max.bytes` of Apache Kafka, which counts what Java calls characters: the units of UTF-16."""
 
 
 def offset_commit(context: Context, request: Any) -> Response:
@@ -48,7 +49,7 @@ def commit_each(
                 entry["error_code"] = ErrorCode.unknown_topic_id
             elif broker.topics.partition(name, index) is None:
                 entry["error_code"] = ErrorCode.unknown_topic_or_partition
-            elif not error and len(metadata) > MAX_METADATA_BYTES:
+            elif not error and _utf16_units(metadata) > MAX_METADATA_UNITS:
                 entry["error_code"] = ErrorCode.offset_metadata_too_large
             elif not error:
                 epoch = getattr(wanted, "committed_leader_epoch", -1)
@@ -62,6 +63,10 @@ def commit_each(
         for entry in entries:
             entry["error_code"] = refused.code
     return answers
+
+
+def _utf16_units(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode("utf-16-le", "surrogatepass")) // 2
 
 
 def _identified(broker: Broker, topic: Any) -> tuple[str | None, dict[str, Any]]:

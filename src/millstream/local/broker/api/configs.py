@@ -8,6 +8,7 @@ from kio.schema.errors import ErrorCode
 
 from millstream.local.broker.api.context import Context
 from millstream.local.broker.broker_configs import broker_configs
+from millstream.local.broker.cluster_defaults import ALWAYS_SET, ClusterDefaults
 from millstream.local.broker.configs import TOPIC_CONFIGS, ConfigType, check_configs
 from millstream.local.broker.core import NODE_ID, Broker
 from millstream.local.broker.errors import Refused
@@ -18,6 +19,7 @@ TOPIC = 2
 BROKER = 4
 KNOWN_RESOURCES = {TOPIC: "topic", BROKER: "broker", 8: "broker logger", 16: "client metrics", 32: "group"}
 FROM_TOPIC = 1
+FROM_CLUSTER_DEFAULT = 3
 FROM_STATIC_BROKER = 4
 FROM_DEFAULT = 5
 SET, DELETE, APPEND, SUBTRACT = range(4)
@@ -51,18 +53,21 @@ def list_config_resources(context: Context, request: Any) -> Response:
     return {"config_resources": [{"resource_name": name, "resource_type": kind} for name, kind in listed]}
 
 
-def describe_topic_configs(topic: Topic) -> list[dict[str, Any]]:
+def describe_topic_configs(topic: Topic, defaults: ClusterDefaults) -> list[dict[str, Any]]:
     entries = []
     for name, config in TOPIC_CONFIGS.items():
         synonyms = [{"name": name, "value": topic.configs[name], "source": FROM_TOPIC}] if name in topic.configs else []
+        if name in defaults.values:
+            synonyms.append({"name": config.synonym, "value": defaults.values[name], "source": FROM_CLUSTER_DEFAULT})
         if config.synonym is not None:
             synonyms.append({"name": config.synonym, "value": config.default, "source": FROM_DEFAULT})
+        value, source = (synonyms[0]["value"], synonyms[0]["source"]) if synonyms else (config.default, FROM_DEFAULT)
         entries.append(
             {
                 "name": name,
-                "value": topic.config(name),
-                "config_source": FROM_TOPIC if name in topic.configs else FROM_DEFAULT,
-                "is_default": name not in topic.configs,
+                "value": value,
+                "config_source": source,
+                "is_default": source == FROM_DEFAULT,
                 "config_type": config.type,
                 "synonyms": synonyms,
                 "documentation": config.says,
@@ -77,10 +82,10 @@ def _describe(broker: Broker, resource: Any, request: Any) -> dict[str, Any]:
     try:
         if kind == TOPIC:
             check_name(name)
-            configs = describe_topic_configs(broker.topics.get(name))
+            configs = describe_topic_configs(broker.topics.get(name), broker.cluster_defaults)
         elif kind == BROKER:
             _check_broker(name)
-            configs = _describe_broker(broker) if name else []
+            configs = _describe_broker(broker) if name else _describe_cluster_defaults(broker.cluster_defaults)
         else:
             raise Refused(ErrorCode.invalid_request, f"the {_kind(kind)} cannot be described; topics and brokers can")
     except Refused as refused:
@@ -95,22 +100,41 @@ def _describe(broker: Broker, resource: Any, request: Any) -> dict[str, Any]:
 
 
 def _describe_broker(broker: Broker) -> list[dict[str, Any]]:
+    dynamic = {config["name"]: config for config in _describe_cluster_defaults(broker.cluster_defaults)}
     entries = []
     for config in broker_configs(broker):
         source = FROM_STATIC_BROKER if config.chosen else FROM_DEFAULT
-        entries.append(
-            {
-                "name": config.name,
-                "value": config.value,
-                "read_only": True,
-                "config_source": source,
-                "is_default": not config.chosen,
-                "config_type": config.type,
-                "synonyms": [{"name": config.name, "value": config.value, "source": source}],
-                "documentation": config.says,
-            }
-        )
+        entry = {
+            "name": config.name,
+            "value": config.value,
+            "read_only": True,
+            "config_source": source,
+            "is_default": not config.chosen,
+            "config_type": config.type,
+            "synonyms": [{"name": config.name, "value": config.value, "source": source}],
+            "documentation": config.says,
+        }
+        if config.name in dynamic:
+            set_for_all = dynamic[config.name]
+            entry = {**set_for_all, "synonyms": [*set_for_all["synonyms"], *entry["synonyms"]]}
+        entries.append(entry)
     return entries
+
+
+def _describe_cluster_defaults(defaults: ClusterDefaults) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": name,
+            "value": value,
+            "read_only": False,
+            "config_source": FROM_CLUSTER_DEFAULT,
+            "is_default": False,
+            "config_type": TOPIC_CONFIGS[name].type,
+            "synonyms": [{"name": name, "value": value, "source": FROM_CLUSTER_DEFAULT}],
+            "documentation": TOPIC_CONFIGS[name].says,
+        }
+        for name, value in defaults.values.items()
+    ]
 
 
 def _alter_each(broker: Broker, request: Any, change: Any) -> Response:
@@ -125,8 +149,9 @@ def _alter_each(broker: Broker, request: Any, change: Any) -> Response:
             _check_changes(resource.configs)
             if kind == BROKER:
                 _check_broker(name)
-                names = ", ".join(config.name for config in resource.configs)
-                raise Refused(ErrorCode.invalid_request, f"Cannot update these configs dynamically: [{names}]")
+                _alter_broker(broker.cluster_defaults, resource, request.validate_only)
+                responses.append(response)
+                continue
             if kind != TOPIC:
                 raise Refused(ErrorCode.invalid_request, f"the {_kind(kind)} cannot be changed; topics can")
             if not name:
@@ -140,6 +165,27 @@ def _alter_each(broker: Broker, request: Any, change: Any) -> Response:
             response |= {"error_code": refused.code, "error_message": refused.message}
         responses.append(response)
     return {"responses": responses}
+
+
+def _alter_broker(defaults: ClusterDefaults, resource: Any, validate_only: bool) -> None:
+    """Change what holds for all brokers together; the rest was decided when the broker was started."""
+    if fixed := [change.name for change in resource.configs if change.name not in ALWAYS_SET]:
+        reason = f"Cannot update these configs dynamically: [{', '.join(fixed)}]"
+        raise Refused(ErrorCode.invalid_request, reason)
+    changes: dict[str, str] = {}
+    for change in resource.configs:
+        operation = getattr(change, "config_operation", SET)
+        if resource.resource_name:
+            reason = f"Broker-level {change.name} cannot be altered while ELR is enabled."
+            raise Refused(ErrorCode.invalid_config, reason)
+        if operation == DELETE:
+            reason = f"Cluster-level {change.name} cannot be removed while ELR is enabled."
+            raise Refused(ErrorCode.invalid_config, reason)
+        if operation != SET:
+            reason = f"Config value append or subtract is not allowed for config key: {change.name}"
+            raise Refused(ErrorCode.invalid_config, reason)
+        changes[change.name] = change.value
+    defaults.change(changes, validate_only=validate_only)
 
 
 def _check_broker(name: str) -> None:
@@ -184,5 +230,5 @@ def _changed_list(topic: Topic, name: str, named: list[str], *, append: bool) ->
         raise Refused(ErrorCode.invalid_config, f"Can't {how} to key {name} because its type is not LIST.")
     listed = [item for item in topic.config(name).split(",") if item]
     if append:
-        return ",".join(listed + [item for item in named if item not in listed])
+        return ",".join(dict.fromkeys([*listed, *named]))
     return ",".join(item for item in listed if item not in named)

@@ -93,10 +93,10 @@ class PendingFetch:
                 return True
             offset = place.wanted[2]
             end = partition.stable_offset if committed else partition.log.end_offset
-            if offset == end:
-                continue
             if not partition.log.start_offset <= offset <= partition.log.end_offset:
                 return True
+            if offset == end:
+                continue
             if offset < end:
                 if offset < partition.log.compacted_to and not partition.log.size_from(offset):
                     continue  # nothing is left up to the end: to answer at once would keep the reader asking
@@ -158,7 +158,8 @@ class PendingFetch:
         partition, offset, committed = place.partition, place.wanted[2], self._request.committed
         if not isinstance(partition, Partition):
             return Found(partition)
-        if offset == (partition.stable_offset if committed else partition.log.end_offset):
+        end = partition.stable_offset if committed else partition.log.end_offset
+        if offset == end and offset >= partition.log.start_offset:
             return Found(ErrorCode.none, at_end=True)
         most = max(min(place.wanted[3], left), 0)
         try:

@@ -50,13 +50,13 @@ def delete_records(context: Context, request: Any) -> Response:
     def answer(topic: str, wanted: Any) -> dict[str, Any]:
         partition = _partition(context.broker, topic, wanted.partition_index)
         log = partition.log
-        if "delete" not in context.broker.topics.get(topic).config("cleanup.policy"):
+        policy = context.broker.topics.get(topic).config("cleanup.policy")
+        if "compact" in policy and "delete" not in policy:
             raise Refused(ErrorCode.policy_violation)
         offset = log.end_offset if wanted.offset == -1 else wanted.offset
         if not 0 <= offset <= log.end_offset:
             raise Refused(ErrorCode.offset_out_of_range)
-        log.advance_start(offset)
-        partition.tell_readers()
+        partition.delete_records(offset)
         return {"low_watermark": log.start_offset}
 
     topics = [_each(topic.name, topic.partitions, answer) for topic in request.topics]
@@ -76,8 +76,7 @@ def _find_offset(partition: Partition, timestamp: int, committed: bool) -> tuple
         case -2 | -4:
             return log.start_offset, -1
         case -3:
-            highest = max((segment.max_timestamp for segment in log.segments), default=-1)
-            found = log.first_since(highest) if highest >= 0 else None
+            found = log.newest()
         case -5 | -6:  # what has been copied to a remote tier, or is about to be
             found = None
         case _:

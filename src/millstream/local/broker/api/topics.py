@@ -105,7 +105,7 @@ def _create(broker: Broker, wanted: Any, validate_only: bool) -> dict[str, Any]:
         "topic_id": topic.id,
         "num_partitions": partitions,
         "replication_factor": 1,
-        "configs": describe_topic_configs(topic),
+        "configs": describe_topic_configs(topic, broker.cluster_defaults),
         "error_message": None,
     }
 

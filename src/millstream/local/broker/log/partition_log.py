@@ -158,6 +158,13 @@ class PartitionLog:
             segment, position = self.segments[at], 0
         return segment, position
 
+    def batch_start(self, offset: int) -> int:
+        """The first offset of the batch that holds `offset`; `offset` itself where none does."""
+        segment, position = self.locate(offset)
+        for header, _ in segment.headers(position):
+            return min(header.base_offset, offset)
+        return offset
+
     def read(self, offset: int, max_bytes: int, until: tuple[Segment, int] | None = None) -> bytes:
         """Whole batches from `offset` on and perhaps a part of one more; the first batch even if it is larger than
         `max_bytes`.
@@ -193,6 +200,11 @@ class PartitionLog:
             if found is not None:
                 return found
         return None
+
+    def newest(self) -> tuple[int, int] | None:
+        """(offset, timestamp) of the first record with the highest timestamp, also where it lies before the start."""
+        newest = max(self.segments, key=lambda segment: segment.max_timestamp)
+        return newest.first_since(newest.max_timestamp, 0) if newest.max_timestamp >= 0 else None
 
     def batches(self, offset: int) -> Iterator[bytes]:
         """Every batch from `offset` to the end, one at a time; compaction and retention may go on meanwhile."""

@@ -93,11 +93,12 @@ class Segment:
         return self.size
 
     def first_since(self, timestamp: int, from_offset: int) -> tuple[int, int] | None:
-        """(offset, timestamp) of the first record from `from_offset` on that is not earlier than `timestamp`."""
+        """(offset, timestamp) of the first record from `from_offset` on that is not earlier than `timestamp`; the
+        marker of a transaction is a record as well."""
         if self.max_timestamp < timestamp:
             return None
         for header, position in self.headers(self.index.position_of_time(timestamp, self.size)):
-            if header.max_timestamp < timestamp or header.next_offset <= from_offset or header.is_control:
+            if header.max_timestamp < timestamp or header.next_offset <= from_offset:
                 continue
             try:
                 for record in iter_records(self.read(position, header.size)):
