@@ -21,7 +21,7 @@ from millstream.contracts.shape import (
     Shape,
     Symbols,
 )
-from millstream.declare import FOREVER, Command, Contract, Handler, Service, System, Topic, home_of, key_field
+from millstream.declare import FOREVER, Command, Contract, Handler, Service, System, Timer, Topic, home_of, key_field
 from millstream.declare.personal import is_personal
 from millstream.operate.schemas.declared import topics_of
 
@@ -93,7 +93,8 @@ def tell(system: System) -> SystemTold:
             _note(message.producers, place)
             _note(topic.senders.setdefault(service.name, []), contract)
         for handler in service.handlers:
-            for contract in handler.consumes:
+            # Timers never leave their service, so no topic carries them for others.
+            for contract in (of for of in handler.consumes if not issubclass(of, Timer)):
                 topic, message = messages[contract]
                 _note(message.consumers, f"{service.name}.{handler.name}")
                 _note(topic.receivers.setdefault(service.name, []), contract)
