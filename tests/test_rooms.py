@@ -18,6 +18,7 @@ ROOMS = (
     "telemetry",
     "declare",
     "settings",
+    "user_code",
     "errors",
 )
 APART = {"local", "testing"}

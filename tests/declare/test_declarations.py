@@ -4,6 +4,7 @@ import inspect
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterable
+from pathlib import Path
 from typing import Annotated
 
 import pytest
@@ -11,7 +12,7 @@ from sqlalchemy.orm import Session
 
 import millstream
 from millstream import Call, Command, Envelope, Event, Rejected, Retry, Service, State, Store, System, Topic, Value
-from millstream.declare import Kind, Need, exponential, home_of, key_of
+from millstream.declare import Kind, Need, exponential, home_of, key_of, load
 from millstream.errors import DeclarationError, RegistryUnavailable
 
 
@@ -182,3 +183,29 @@ def test_a_system_imports_a_service_by_name():
         system.service("other")
     with pytest.raises(DeclarationError, match="is the folder that holds it on the path"):
         system.service("nothing")
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("def app(:\n  pass\n", r"SyntaxError: invalid syntax\n  .*broken_code.py:1\n    def app\(:"),
+        ("\nx = y\n", r"NameError: name 'y' is not defined\n  .*broken_code.py:2\n    x = y"),
+        ("import json\njson.loads('{')\n", r"JSONDecodeError: .*\n  .*broken_code.py:2"),
+        ("import no_such_library\n", r"ModuleNotFoundError: No module named 'no_such_library'\n  .*broken_code.py:1"),
+        ("from os import no_such_name\n", r"ImportError: .*\n  .*broken_code.py:1"),
+    ],
+)
+def test_code_that_cannot_be_imported_is_named_with_its_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, said: str
+):
+    (tmp_path / "broken_code.py").write_text(source)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(DeclarationError, match=f"'broken_code:it' cannot be imported: {said}"):
+        load("broken_code:it", object)
+
+
+def test_an_import_that_fails_for_a_passing_cause_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "unlucky_code.py").write_text("raise OSError('no network')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(OSError, match="no network"):
+        load("unlucky_code:it", object)

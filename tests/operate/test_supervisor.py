@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 
 from millstream.errors import ConfigurationError
-from millstream.operate import supervisor
+from millstream.operate import process_log, supervisor
 from millstream.operate.ports import Reserved
-from millstream.operate.supervisor import Event, Program, Supervisor
+from millstream.operate.supervisor import Event, Program, Shown, Supervisor
 from millstream.testing.child import wait_until
 
 pytestmark = pytest.mark.anyio
@@ -50,10 +50,10 @@ def python(source: str, *arguments: str) -> list[str]:
 class Scene:
     """A supervisor at work, and what it told."""
 
-    def __init__(self, programs: list[Program], logs: Path) -> None:
+    def __init__(self, programs: list[Program], logs: Path, shown: Shown = "trouble") -> None:
         self.events: list[Event] = []
         self._news = asyncio.Event()
-        self.supervisor = Supervisor(programs, logs=logs, on_event=self._note)
+        self.supervisor = Supervisor(programs, logs=logs, shown=shown, on_event=self._note)
         self.ended = asyncio.create_task(self.supervisor.run())
 
     def _note(self, event: Event) -> None:
@@ -189,7 +189,7 @@ def test_children_die_with_a_killed_supervisor(tmp_path: Path):
 
 
 def test_a_log_that_grew_large_is_set_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(supervisor, "MOST_LOG", 10)
+    monkeypatch.setattr(process_log, "MOST_LOG", 10)
     log = tmp_path / "child.log"
     log.write_text("something long")
     child = supervisor.Supervised(Program("child", python("")), log)
@@ -248,6 +248,71 @@ async def test_what_a_program_says_is_news_but_its_log_is_not(tmp_path: Path):
     assert [event.kind for event in playing.events].count("said") == 1
 
 
+WARNS = """
+    import json, sys, time
+    for number in range(50):
+        print(json.dumps({"log.level": "info", "message": f"step {number}"}))
+        print(json.dumps({"log.level": "warning", "message": "late", "millstream": {"number": number}}), flush=True)
+    time.sleep(60)
+"""
+
+
+async def test_warnings_of_a_log_are_told_up_to_a_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(supervisor, "LINES_WITHIN", 1.0)
+    async with scene(tmp_path, Program("service", python(WARNS))) as playing:
+        last = await playing.until("logged", "service", times=supervisor.MOST_LINES + 1)
+    told = [event for event in playing.events if event.kind == "logged"]
+    assert (told[0].level, told[0].detail) == ("warning", "late  number=0")
+    assert last.detail == "… 30 more lines of trouble: millstream logs service"
+    assert len(told) == supervisor.MOST_LINES + 1
+
+
+async def test_all_of_a_log_is_told_where_that_is_asked_for(tmp_path: Path):
+    playing = Scene([Program("service", python(WARNS))], tmp_path / "logs", shown="all")
+    await playing.until("logged", "service", times=100)
+    playing.supervisor.stop()
+    await asyncio.wait_for(playing.ended, 10)
+    assert [(event.level, event.detail) for event in playing.events if event.kind == "logged"][:2] == [
+        ("info", "step 0"),
+        ("warning", "late  number=0"),
+    ]
+
+
+async def test_a_crash_is_told_as_one_block_with_the_users_own_line(tmp_path: Path):
+    (tmp_path / "shop.py").write_text("import json\ndef pack():\n    return json.loads('{')\npack()\n")
+    source = f"import sys; sys.path.insert(0, {str(tmp_path)!r})\nprint('hello')\nimport shop"
+    async with scene(tmp_path, Program("service", python(source))) as playing:
+        crashed = await playing.until("exited", "service")
+    assert crashed.detail.splitlines()[0].startswith("json.decoder.JSONDecodeError: Expecting property name")
+    assert f"  {tmp_path}/shop.py:3 in pack" in crashed.detail.splitlines()
+    assert "decoder.py" not in crashed.detail
+
+
+async def test_a_log_is_set_aside_while_its_process_lives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(process_log, "MOST_LOG", 1_000)
+    says = """
+        import signal, time
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+        for number in range(3):
+            for line in range(30):
+                print(number, line, "x" * 50, flush=True)
+            signal.sigwait([signal.SIGUSR1])
+    """
+    async with scene(tmp_path, Program("talker", python(says), heard=True)) as playing:
+        talker = playing.supervisor.children["talker"]
+        await playing.until("said", "talker", times=30)
+        log, older = tmp_path / "logs" / "talker.log", tmp_path / "logs" / "talker.log.1"
+        await asyncio.to_thread(wait_until, older.exists, seconds=5, what="the log is set aside")
+        assert older.read_text().splitlines()[-1].startswith("0 29 ")
+        talker.signal(signal.SIGUSR1)
+        assert (await playing.until("said", "talker", times=60)).detail.startswith("1 29 ")
+        await asyncio.to_thread(
+            wait_until, lambda: older.read_text().startswith("1 0 "), seconds=5, what="it is set aside again"
+        )
+        assert log.stat().st_size < 1_000
+        assert not [event for event in playing.events if event.kind == "exited"]
+
+
 async def test_a_log_that_somebody_removes_ends_nothing(tmp_path: Path):
     says = "import time\nprint('hello', flush=True)\ntime.sleep(60)"
     server, shoppers = Program("server", python("import time; time.sleep(60)")), Program("shoppers", python(says))
@@ -275,7 +340,7 @@ def test_news_of_a_log_that_was_emptied_begins_anew(tmp_path: Path):
 def test_a_line_too_long_for_news_is_left_out(tmp_path: Path):
     log = tmp_path / "child.log"
     child = supervisor.Supervised(Program("child", [], heard=True), log)
-    log.write_text("before\n" + "x" * (2 * supervisor.MOST_NEWS + 10))
+    log.write_text("before\n" + "x" * (2 * process_log.MOST_NEWS + 10))
     heard = [line for _ in range(5) for line in child.news()]
     with log.open("a") as said:
         said.write(" the end of it\n\nafter\n")

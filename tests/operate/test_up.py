@@ -106,6 +106,14 @@ def test_a_system_comes_up_survives_its_victims_and_ends_quickly(
         assert running.until("restarted", victim)["pid"] != before["processes"][victim]["pid"]
         running.until("ready", victim)
         wait_until(lambda order_id=f"after-{victim}": ordered(running, order_id), seconds=10, what="orders are taken")
+    # What cannot be handled is told where somebody looks.
+    url = before["processes"]["desk"]["url"]
+    assert httpx.post(f"{url}/orders/bad", params={"what": "a bomb"}, timeout=10).status_code == 200
+    logged = running.until("logged", "packing")
+    assert logged["level"] == "error"
+    assert logged["detail"].startswith(
+        "dead_letter  service=packing handler=pack topic=shop.orders.dlq reason=forbidden"
+    )
     after = running.state
     assert after["addresses"] == before["addresses"]
     assert after["processes"]["platform"]["restarts"] == 1
@@ -165,6 +173,28 @@ def test_a_busy_port_is_named(shop: Path, millstream: Callable[..., subprocess.C
     assert result.returncode == 2
     assert f"Port {port}, the local broker's" in result.stderr
     assert "--kafka-port" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("def app(web:", "SyntaxError: '(' was never closed"),
+        ("PRICE = prise", "NameError: name 'prise' is not defined"),
+    ],
+)
+def test_a_service_with_broken_code_ends_it_all_with_its_line(
+    shop: Path, millstream: Callable[..., subprocess.CompletedProcess[str]], line: str, said: str
+):
+    """The system itself can be read: only the process of the service imports the broken module."""
+    (shop / "broken.py").write_text(f"from millstream import Service\n{line}\n")
+    (shop / "whole.py").write_text("from millstream import System\nsystem = System('w', ['broken:broken'])\n")
+    result = millstream("up", "--system", "whole:system", "--port", "0", "--kafka-port", "0", "--registry-port", "0")
+    assert result.returncode == 2
+    assert said in result.stdout
+    assert f"{shop}/broken.py:2" in result.stdout
+    assert "starting it again would not help" in result.stdout
+    assert "Traceback" not in result.stdout + result.stderr
+    assert result.stdout.count(said) == 1
 
 
 def test_a_platform_that_cannot_start_ends_it_all(

@@ -8,6 +8,7 @@ from typing import Any
 from millstream.declare.owning import check_owned
 from millstream.declare.service import Service
 from millstream.errors import DeclarationError
+from millstream.user_code import place_in_user_code
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,19 +89,43 @@ class System:
         return load(self.sandbox[name].main, object)  # type: ignore[return-value] # any callable
 
 
+BROKEN_CODE = (SyntaxError, ImportError, NameError, AttributeError, TypeError, LookupError, ValueError, AssertionError)
+"""What an import raises that will raise it again, until a person mends the code."""
+
+
 def load(place: str, kind: type[Any]) -> Any:
-    """The object at `"module:attribute"`. Raises `DeclarationError` where it is not there or of another class."""
+    """The object at `"module:attribute"`.
+
+    Raises `DeclarationError` where it is not there, is of another class, or where its module cannot be imported because
+    of its code.
+    """
     module_name, separator, attribute = place.partition(":")
     if not separator:
         raise DeclarationError(f"{place!r} is no place: write it as module:attribute")
     try:
         module = import_module(module_name)
     except ModuleNotFoundError as error:
+        missing = error.name or ""
+        if module_name != missing and not module_name.startswith(f"{missing}."):
+            raise DeclarationError(_broken(place, error)) from error
         raise DeclarationError(f"{place!r}: {error}; is the folder that holds it on the path?") from error
+    except BROKEN_CODE as error:
+        raise DeclarationError(_broken(place, error)) from error
     found = getattr(module, attribute, None)
     if found is None or not isinstance(found, kind):
         raise DeclarationError(f"{module_name} has no {kind.__name__} named {attribute!r}")
     return found
+
+
+def _broken(place: str, error: Exception) -> str:
+    """What broke off an import, and the line of the user's code where it did."""
+    what = error.msg if isinstance(error, SyntaxError) else error
+    told = f"{place!r} cannot be imported: {type(error).__name__}: {what}"
+    at = place_in_user_code(error)
+    if at is None:
+        return told
+    code = f"\n    {at.line}" if at.line else ""
+    return f"{told}\n  {at.filename}:{at.lineno}{code}"
 
 
 def _name_in(place: str) -> str:

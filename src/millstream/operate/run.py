@@ -69,11 +69,15 @@ def run(system: System, name: str, settings: Settings | None = None) -> Exit:
         return Exit.FAILED
     except KeyboardInterrupt:
         return Exit.STOPPED
+    except Exception as error:
+        log.error("process_failed", error=str(error), exc_info=error)
+        return Exit.FAILED
 
 
 def _run_service(system: System, name: str, settings: Settings) -> Exit:
     from millstream.kafka import connect
     from millstream.operate.assembly import assemble, prepare
+    from millstream.runtime.dead_letter_log import dead_letter_log
     from millstream.runtime.slots import Slot
 
     stop = threading.Event()
@@ -106,6 +110,7 @@ def _run_service(system: System, name: str, settings: Settings) -> Exit:
         while not stop.wait(GIVE_BACK_EVERY):
             give_back()
         ended = crew.finish()
+        dead_letter_log.flush(now=True)
         tracer.close(timeout=1.0)
     if not ended:
         # A thread that hangs in a library must not keep the process: all that matters is in transactions.

@@ -12,9 +12,13 @@ from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
 from millstream.operate.last_will import die_with
+from millstream.operate.log_lines import for_people, read_line
+from millstream.operate.process_log import ProcessLog, Quota
 
 State = Literal["starting", "running", "ready", "unready", "waiting", "failed", "stopped"]
-Kind = Literal["started", "restarted", "ready", "unready", "said", "exited", "failed", "up", "stopped"]
+Kind = Literal["started", "restarted", "ready", "unready", "said", "logged", "exited", "failed", "up", "stopped"]
+Shown = Literal["trouble", "all"]
+"""Which lines of logs are told as events: warnings and errors, or each."""
 
 FIRST_PAUSE: Final = 0.1
 LONGEST_PAUSE: Final = 5.0
@@ -29,10 +33,11 @@ STOP_WITHIN: Final = 4.0
 FOUNDATION_STOPS_WITHIN: Final = 1.5
 HOPELESS: Final = 2
 """The exit code that says: starting me again would not help."""
-MOST_NEWS: Final = 64 * 1024
-"""Bytes of a program's output that are looked at at once."""
-MOST_LOG: Final = 10 * 1024 * 1024
-"""Bytes of a log after which the next start of its process begins a new one."""
+LISTEN_EVERY: Final = 0.2
+"""Seconds between looks at the log of a process."""
+MOST_LINES: Final = 20
+"""Lines of trouble that one process has told in `LINES_WITHIN` seconds; those beyond are counted."""
+LINES_WITHIN: Final = 5.0
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,8 @@ class Program:
     - `url`: where it answers HTTP; it is ready when `url` + `health` answers 200.
     - `awaited`: whether the whole is up only with it.
     - `foundation`: the others stand on it; it ends after them.
-    - `heard`: what it prints is news, beside being logged: each line becomes an event.
+    - `heard`: what it prints is news, beside being logged: each line becomes an event. Of all others, the warnings and
+      errors of their logs do.
     """
 
     name: str
@@ -63,6 +69,8 @@ class Event(NamedTuple):
     pid: int | None = None
     code: int | None = None
     detail: str = ""
+    level: str = ""
+    """Of what was logged, such as `warning`; empty for a line without one."""
 
     def json(self) -> str:
         """One line for machines."""
@@ -82,8 +90,9 @@ class Supervised:
         self.process: subprocess.Popen[bytes] | None = None
         self.restarts = -1
         self.since = time.monotonic()
-        self._heard = self._logged
-        self._amid_long_line = False
+        self._written = ProcessLog(log)
+        self._listened_at = 0.0
+        self._quota = Quota(MOST_LINES, LINES_WITHIN)
 
     @property
     def pid(self) -> int | None:
@@ -96,10 +105,7 @@ class Supervised:
 
     def start(self) -> None:
         """Starts the program; what it says is appended to its log."""
-        self.log.parent.mkdir(parents=True, exist_ok=True)
-        if self._logged > MOST_LOG:
-            self.log.replace(self.log.with_suffix(".log.1"))
-        self._hear_a_new_log_from_its_beginning()
+        self._written.begin()
         with self.log.open("ab") as said:
             self.process = subprocess.Popen(  # noqa: S603 the command is ours
                 list(self.program.command),
@@ -120,61 +126,37 @@ class Supervised:
             self.process.send_signal(number)
 
     def news(self) -> list[str]:
-        """The whole lines that it has printed since the last call, without those of its log, which are JSON.
+        """The whole lines of its log since the last call. A log that has grown large is set aside then."""
+        lines = self._written.lines()
+        if not lines:
+            self._written.rotate()
+        return lines
 
-        One that is longer than `MOST_NEWS` is no news.
-        """
-        self._hear_a_new_log_from_its_beginning()
-        try:
-            with self.log.open("rb") as said:
-                said.seek(self._heard)
-                chunk = said.read(MOST_NEWS)
-        except FileNotFoundError:
-            return []  # somebody removed it; the next start makes a new one
-        whole = chunk[: chunk.rfind(b"\n") + 1]
-        if not whole:
-            if len(chunk) == MOST_NEWS:
-                self._heard += MOST_NEWS
-                self._amid_long_line = True
+    def listen(self, shown: Shown, *, now: bool = False) -> list[tuple[Kind, str, str]]:
+        """What is to be told of its log since the last time, as kind, level and text; seldom, unless `now`."""
+        if not now and time.monotonic() < self._listened_at + LISTEN_EVERY:
             return []
-        self._heard += len(whole)
-        if self._amid_long_line:
-            self._amid_long_line = False
-            whole = whole.partition(b"\n")[2]
-        return [line for line in whole.decode(errors="replace").splitlines() if line and not line.startswith("{")]
+        self._listened_at = time.monotonic()
+        told: list[tuple[Kind, str, str]] = []
+        for line in map(read_line, self.news()):
+            if shown == "all" or (line.is_trouble and self._quota.take()):
+                told.append(("logged", line.level, for_people(line)))
+            elif self.program.heard and line.record is None and not line.level:
+                told.append(("said", "", line.text))
+        if (left := self._quota.left_out()) > 0:
+            told.append(("logged", "warning", f"… {left} more lines of trouble: millstream logs {self.program.name}"))
+        return told
 
     def last_words(self) -> str:
-        """The last line of its log; of one in JSON, the message."""
-        try:
-            with self.log.open("rb") as said:
-                said.seek(max(0, self.log.stat().st_size - 8192))
-                lines = said.read().decode(errors="replace").splitlines()
-        except OSError:
-            return ""
-        last = lines[-1] if lines else ""
-        try:
-            line = json.loads(last)
-            error = line.get("millstream", {}).get("error") or line.get("error", {}).get("message", "")
-            return ": ".join(part for part in (line["message"], error) if part)
-        except (ValueError, KeyError, AttributeError, TypeError):
-            return last
-
-    @property
-    def _logged(self) -> int:
-        try:
-            return self.log.stat().st_size
-        except FileNotFoundError:
-            return 0
-
-    def _hear_a_new_log_from_its_beginning(self) -> None:
-        if self._logged < self._heard:
-            self._heard, self._amid_long_line = 0, False
+        """What it logged last since its start, for people."""
+        return self._written.last_words()
 
 
 class Supervisor:
     """Runs programs until it is told to stop. Made and used on one running event loop.
 
     - `logs`: the folder for what they say.
+    - `shown`: which lines of their logs are told as events: warnings and errors, or all.
     - `on_event`: called for whatever happens, on the event loop.
 
         supervisor = Supervisor([Program("order", [sys.executable, "-m", "shop"])], logs=Path("logs"))
@@ -182,11 +164,17 @@ class Supervisor:
     """
 
     def __init__(
-        self, programs: Sequence[Program], *, logs: Path, on_event: Callable[[Event], None] = lambda event: None
+        self,
+        programs: Sequence[Program],
+        *,
+        logs: Path,
+        shown: Shown = "trouble",
+        on_event: Callable[[Event], None] = lambda event: None,
     ) -> None:
         self.children = {program.name: Supervised(program, logs / f"{program.name}.log") for program in programs}
         self.is_up = False
         """Whether all awaited programs were ready at least once."""
+        self._shown: Shown = shown
         self._on_event = on_event
         self._stop = asyncio.Event()
         self._hopeless = False
@@ -213,6 +201,8 @@ class Supervisor:
                 keeper.cancel()
             ended = await asyncio.gather(*keepers, return_exceptions=True)
             await self._end()
+            for child in self.children.values():
+                self._listen(child, now=True)
         for error in ended:
             if isinstance(error, Exception):
                 raise error
@@ -227,6 +217,7 @@ class Supervisor:
             well = await self._watch(child)
             assert child.process is not None
             code = child.process.returncode
+            self._listen(child, now=True)
             self._tell("exited", child, code=code, detail=child.last_words() if code > 0 else "")
             if code == HOPELESS or (child.program.foundation and child.restarts == 0 and well is None):
                 child.become("failed")
@@ -260,11 +251,13 @@ class Supervisor:
                     ready_at = time.monotonic()
                 self._note(child, well, ready_before=ready_at is not None)
                 look_at = time.monotonic() + (PROBE_EVERY if well else LOOK_EVERY)
-            if child.program.heard:
-                for line in child.news():
-                    self._tell("said", child, detail=line)
+            self._listen(child)
             await asyncio.sleep(LOOK_EVERY)
         return None if ready_at is None else time.monotonic() - ready_at
+
+    def _listen(self, child: Supervised, *, now: bool = False) -> None:
+        for kind, level, text in child.listen(self._shown, now=now):
+            self._tell(kind, child, detail=text, level=level)
 
     def _note(self, child: Supervised, well: bool, *, ready_before: bool) -> None:
         if well and child.state != "ready":
@@ -296,9 +289,11 @@ class Supervisor:
         for child in running:
             child.become("stopped")
 
-    def _tell(self, kind: Kind, child: Supervised, *, code: int | None = None, detail: str = "") -> None:
+    def _tell(
+        self, kind: Kind, child: Supervised, *, code: int | None = None, detail: str = "", level: str = ""
+    ) -> None:
         pid = child.process.pid if child.process else None
-        self._on_event(Event(kind, child.program.name, pid, code, detail))
+        self._on_event(Event(kind, child.program.name, pid, code, detail, level))
 
 
 async def _answers(url: str) -> bool:

@@ -14,11 +14,13 @@ from typing import IO, Any
 from millstream.declare import System
 from millstream.errors import ConfigurationError
 from millstream.operate.ports import Reserved
-from millstream.operate.supervisor import Event, Program, Supervisor
+from millstream.operate.supervisor import Event, Program, Shown, Supervisor
 
 HOST = "127.0.0.1"
 PLATFORM = "platform"
 STATE_FILE = "up.json"
+LOGS = "logs"
+"""The folder below its data where each process has its log."""
 
 
 class Up:
@@ -29,6 +31,7 @@ class Up:
     - `port`: of the public address. `kafka_port`, `registry_port`: of the local platform. 0 takes a free one.
     - `bootstrap_servers`, `registry`: a cluster to use instead of the local platform; both or neither.
     - `extra`: optional sandbox processes to start, too.
+    - `shown`: which lines of the processes' logs are told as events.
 
     Raises `ConfigurationError` for a folder or port that is taken, or a name that the system does not have.
 
@@ -48,11 +51,13 @@ class Up:
         bootstrap_servers: str | None = None,
         registry: str | None = None,
         extra: Collection[str] = (),
+        shown: Shown = "trouble",
     ) -> None:
         if (bootstrap_servers is None) != (registry is None):
             raise ConfigurationError("--bootstrap-servers and --registry belong together: give both, or neither")
         self.system, self.data = system, data.resolve()
         self._place = place
+        self._shown: Shown = shown
         self._ports: list[Reserved] = []
         self._lock = _hold(self.data)
         self._on_event: Callable[[Event], None] = lambda event: None
@@ -123,7 +128,7 @@ class Up:
         False where it ended because something cannot be started at all; the events say what.
         """
         self._on_event = on_event
-        self.supervisor = Supervisor(self.programs(), logs=self.data / "logs", on_event=self._note)
+        self.supervisor = Supervisor(self.programs(), logs=self.data / LOGS, shown=self._shown, on_event=self._note)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, self.supervisor.stop)
@@ -157,7 +162,8 @@ class Up:
         return self._ports[-1]
 
     def _note(self, event: Event) -> None:
-        self._write_state()
+        if event.kind not in ("said", "logged"):
+            self._write_state()
         self._on_event(event)
 
     def _write_state(self) -> None:

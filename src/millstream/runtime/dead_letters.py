@@ -7,6 +7,7 @@ from typing import TypeAlias
 
 from millstream.errors import DecodeError, Rejected
 from millstream.kafka.port import Headers, Message
+from millstream.runtime.dead_letter_log import DeadLetterKind, dead_letter_log
 
 Record: TypeAlias = tuple[str, bytes | None, bytes | None, Headers]
 """Topic, key, value, headers."""
@@ -39,11 +40,15 @@ def dead_letter(
     - `parked`: its key waits with it until a person redrives or discards it.
     - `redrives`: how often it had been handed in again before it failed this time.
 
+    It is logged, each kind at once and repeats as a count.
+
     Example, where `message` is a record as it came from Kafka:
 
         topic, key, value, headers = dead_letter(message, service="payment", handler="charge", error=error, attempts=3)
         assert dict(headers)["millstream-dlq-reason"] == b"card_unreadable"
     """
+    kind = DeadLetterKind(service, handler, message.topic(), reason_of(error))
+    dead_letter_log.note(kind, message, error, attempts, parked=parked)
     now = time.time()
     said = {
         "topic": message.topic(),

@@ -4,6 +4,7 @@ import time
 from collections import Counter
 
 from millstream.kafka.port import Consumer, Message, TopicPartition
+from millstream.runtime.dead_letter_log import dead_letter_log
 from millstream.telemetry import get_logger, metrics
 
 log = get_logger(__name__)
@@ -69,11 +70,12 @@ class Tally:
         metrics.PARTITIONS_PAUSED.labels(self._service, kind).set(paused)
 
     def lag(self, consumer: Consumer) -> None:
-        """Tell how far the worker is behind, every so often."""
+        """Tell how far the worker is behind, and which dead letters repeat, every so often."""
         now = time.monotonic()
         if now < self._lag_at:
             return
         self._lag_at = now + _LAG_EVERY
+        dead_letter_log.flush()
         behind = consumer.lag()
         for topic, partition in self._lagging - behind.keys():
             metrics.CONSUMER_LAG.remove(self._service, self._group, topic, str(partition))

@@ -87,6 +87,8 @@ def test_filters(three: LettersRig, options: list[str], keys: set[str] | int | N
 def test_only_one_topic_by_its_name_or_that_of_its_dead_letters(three: LettersRig):
     assert len(three.call("list", three.orders, "--json").rows) == 3
     assert len(three.call("list", three.dlq, "--json").rows) == 3
+    assert len(three.call("list", "--topic", three.orders, "--json").rows) == 3
+    assert "two topics" in three.call("list", three.orders, "--topic", three.dlq).refused
     assert "has" in (refused := three.call("list", "nowhere").refused) and three.dlq in refused
 
 

@@ -85,7 +85,7 @@ def test_a_saga_and_its_participants_are_documented(monkeypatch: pytest.MonkeyPa
     others = participants(trips)
     document, catalogue = documents(system_of(monkeypatch, trips.service, others))
     sent = document["operations"][f"{trips.service.name}.send.{trips.commands.name}"]
-    assert [message["$ref"].rpartition("/")[2] for message in sent["messages"]][0] == "BookFlight"
+    assert "BookFlight" in {message["$ref"].rpartition("/")[2] for message in sent["messages"]}
     assert f"received by `{others.name}.BookFlight`" in catalogue
 
 

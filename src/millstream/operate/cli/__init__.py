@@ -19,6 +19,13 @@ def main() -> None:
         sys.exit(_say(error, 2))
     except MillstreamError as error:
         sys.exit(_say(error, 1))
+    except Exception as error:
+        from millstream.operate.log_lines import crash_of
+
+        if not (block := crash_of(error)):
+            raise  # no code of the user's: whoever mends it needs the whole traceback
+        print(f"millstream: the code of the system failed: {block}", file=sys.stderr)
+        sys.exit(1)
 
 
 def _say(error: MillstreamError, code: int) -> int:

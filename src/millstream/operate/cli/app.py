@@ -7,6 +7,7 @@ from millstream.operate.cli.config import config
 from millstream.operate.cli.dlq import dlq
 from millstream.operate.cli.docs import docs
 from millstream.operate.cli.lag import lag
+from millstream.operate.cli.logs import logs
 from millstream.operate.cli.run import run
 from millstream.operate.cli.sagas import sagas
 from millstream.operate.cli.schemas import EXIT_CODES as FOUND
@@ -36,7 +37,7 @@ def broker(context: typer.Context) -> None:
     become_broker(context.args)
 
 
-for command in (up, run, topics, lag, tail, config, simulate):
+for command in (up, run, logs, topics, lag, tail, config, simulate):
     app.command(epilog=EXIT_CODES)(command)
 app.command(epilog=FOUND)(docs)
 app.command(epilog=VERIFIED)(verify)

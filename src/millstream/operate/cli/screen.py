@@ -5,7 +5,7 @@ import time
 from typing import TYPE_CHECKING, Protocol, Self
 
 from millstream.operate.supervisor import Event, Supervised
-from millstream.operate.up import PLATFORM
+from millstream.operate.up import LOGS, PLATFORM
 from millstream.settings import without_credentials
 
 if TYPE_CHECKING:
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from millstream.operate.up import Up
 
 COLOURS = {"ready": "green", "running": "green", "starting": "yellow", "waiting": "yellow", "unready": "yellow"}
+LEVEL_COLOURS = {"warning": "yellow", "error": "red", "critical": "red"}
 
 
 class Screen(Protocol):
@@ -45,15 +46,29 @@ class JsonLines:
         """Nothing to end."""
 
 
+class Once:
+    """Takes the detail off what repeats, word for word, what the same process has just told."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, str] = {}
+
+    def __call__(self, event: Event) -> Event:
+        repeated = bool(event.detail) and self._last.get(event.name) == event.detail
+        self._last[event.name] = event.detail
+        return event._replace(detail="") if repeated and event.kind in ("exited", "failed") else event
+
+
 class PlainLines(JsonLines):
     """One line for a person."""
 
     def __init__(self, up: "Up") -> None:
         self._up = up
         self._began = time.monotonic()
+        self._once = Once()
 
     def show(self, event: Event) -> None:
         """Says it in words."""
+        event = self._once(event)
         if event.kind == "up":
             _line(f"{self._up.system.name} is up after {time.monotonic() - self._began:.1f} s")
             for line in where(self._up):
@@ -73,17 +88,19 @@ class LiveTable:
 
         self._up = up
         self._console = Console()
-        self._urls: list[str] = []
+        self._once = Once()
         self._live = Live(console=self._console, auto_refresh=False, transient=False)
 
     def show(self, event: Event) -> None:
         """Draws the table anew; what went wrong, and what a process says, stays above it."""
         from rich.markup import escape
 
-        if event.kind in ("exited", "failed") and (event.detail or event.kind == "failed"):
+        event = self._once(event)
+        if event.kind == "failed" or (event.kind == "exited" and event.code):
             self._console.print(f"[red]{event.name}[/red] {escape(_words(event))}", highlight=False)
-        if event.kind == "said":
-            self._console.print(f"[cyan]{event.name}[/cyan] {escape(event.detail)}", highlight=False)
+        if event.kind in ("said", "logged"):
+            colour = LEVEL_COLOURS.get(event.level, "cyan")
+            self._console.print(f"[{colour}]{event.name}[/{colour}] {escape(_words(event))}", highlight=False)
         if event.kind == "up":
             for line in where(self._up):
                 self._console.print(line, markup=False, highlight=False)
@@ -117,7 +134,7 @@ def where(up: "Up") -> list[str]:
     lines += [
         f"  Kafka        {up.bootstrap_servers}",
         f"  registry     {without_credentials(up.registry)}",
-        f"  logs         {up.data / 'logs'}",
+        f"  logs         {up.data / LOGS}; millstream logs --follow shows them",
         "  every service serves /health and /metrics at its own address; Ctrl-C ends all",
     ]
     return lines
@@ -129,6 +146,8 @@ def _words(event: Event) -> str:
             return f"{event.kind}, pid {event.pid}"
         case "said":
             return event.detail
+        case "logged":
+            return f"{event.level.upper()} {event.detail}" if event.level else event.detail
         case "ready":
             return f"ready at {event.detail}"
         case "exited":
@@ -136,7 +155,7 @@ def _words(event: Event) -> str:
             return f"{how}{f': {event.detail}' if event.detail else ''}"
         case "failed":
             remedy = "" if event.name == PLATFORM else "; starting it again would not help"
-            return f"cannot start{remedy}: {event.detail}"
+            return f"cannot start{remedy}{f': {event.detail}' if event.detail else ''}"
         case _:
             return event.kind
 

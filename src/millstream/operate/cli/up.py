@@ -20,12 +20,14 @@ def up(
     registry: Annotated[str | None, typer.Option(metavar="URL", help="The schema registry of that cluster.")] = None,
     kafka_port: Annotated[int, typer.Option(help="Of the local broker; 0: a free one.", min=0, max=65_535)] = 9092,
     registry_port: Annotated[int, typer.Option(help="Of the local registry; 0: a free one.", min=0, max=65_535)] = 8081,
+    logs: Annotated[bool, typer.Option("--logs", help="Show every line of every log, not only trouble.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what happens as JSON lines.")] = False,
 ) -> None:
     """Start the whole system on this machine and keep it running. Ctrl-C ends it.
 
     Starts a local Kafka broker and schema registry, every service, and what stands in for the world outside. A process
-    that dies starts again. What they say is in DATA/logs, and DATA/up.json tells programs where everything is.
+    that dies starts again. Warnings and errors of its log are shown; all of it is in DATA/logs (`millstream logs`), and
+    DATA/up.json tells programs where everything is.
 
     Examples:
 
@@ -53,6 +55,7 @@ def up(
             bootstrap_servers=bootstrap_servers,
             registry=registry,
             extra=extra or (),
+            shown="all" if logs else "trouble",
         ) as whole,
         screen_for(whole, as_json=as_json, terminal=sys.stdout.isatty()) as screen,
     ):

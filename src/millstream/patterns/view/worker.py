@@ -9,6 +9,7 @@ from millstream.declare import Service, Value
 from millstream.errors import DecodeError, Fenced, RegistryUnavailable
 from millstream.kafka import BEGINNING, Kafka, Message, Offsets, TopicPartition
 from millstream.patterns.view.sink import Listener, PositionsMoved, Row, RowsRefused, Sink
+from millstream.runtime.dead_letter_log import dead_letter_log
 from millstream.runtime.dead_letters import dead_letter, reason_of
 from millstream.runtime.telling import Telling
 from millstream.settings import Settings
@@ -69,6 +70,7 @@ class SinkWorker:
                 if batch:
                     self._apply(batch, stop)
                 if not batch or self._telling.due:
+                    dead_letter_log.flush()
                     self._telling.tell(self._consumer, self._positions)
         finally:
             consumer.close()

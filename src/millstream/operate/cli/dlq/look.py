@@ -14,6 +14,7 @@ from millstream.operate.cli.dlq.common import (
     SchemaOption,
     ServiceOption,
     SinceOption,
+    TopicOption,
     TypeOption,
     UntilOption,
     filter_of,
@@ -31,6 +32,7 @@ ROWS = 200
 
 def list_(
     topic: Annotated[str | None, typer.Argument(help="Only of this topic, such as orders.events.")] = None,
+    topic_option: TopicOption = None,
     error: ErrorOption = None,
     reason: ReasonOption = None,
     key: KeyOption = None,
@@ -63,10 +65,14 @@ def list_(
       millstream dlq list --state all --key o-17 --json
     """
     from millstream.contracts import Contracts, Registry
+    from millstream.errors import ConfigurationError
     from millstream.operate.dlq.reading import letters, size
     from millstream.operate.dlq.telling import told
     from millstream.operate.masking import masking_of
 
+    if topic is not None and topic_option is not None and topic != topic_option:
+        raise ConfigurationError(f"{topic} and --topic {topic_option} are two topics; give one of them")
+    topic = topic or topic_option
     wanted = filter_of(
         error=error, reason=reason, key=key, since=since, until=until, type=type, schema=schema, service=service,
         states=_states(state),
