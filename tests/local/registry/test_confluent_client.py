@@ -11,7 +11,7 @@ import httpx
 import pytest
 from tests.local.registry.talk import ONE, TWO, UNREADABLE, record
 
-from millstream.local.registry.formats import TYPES
+from millstream.schemas.formats import TYPES
 
 # What the client's extra `schemaregistry` brings.
 for needed in ("authlib", "cachetools", "attrs"):

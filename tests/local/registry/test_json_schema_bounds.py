@@ -7,18 +7,18 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from tests.local.registry.json_schemas import DRAFTS, parse
+from tests.schemas.json_schemas import DRAFTS, parse
 
-from millstream.local.registry import schemas
+from millstream.local.registry import offers
 from millstream.local.registry.catalog import Catalog
-from millstream.local.registry.formats import InvalidSchema, TooMuch
-from millstream.local.registry.json_schema.content import MAX_PATTERNS
-from millstream.local.registry.json_schema.differences import MAX_TOLD
-from millstream.local.registry.json_schema.drafts import MAX_DEPTH, MAX_SHAPES
-from millstream.local.registry.json_schema.rules import MAX_STEPS
 from millstream.local.registry.judging import objections
+from millstream.local.registry.offers import Offer
 from millstream.local.registry.records import Config, SchemaRecord
-from millstream.local.registry.schemas import Offer
+from millstream.schemas.formats import InvalidSchema, TooMuch
+from millstream.schemas.json_schema.content import MAX_PATTERNS
+from millstream.schemas.json_schema.differences import MAX_TOLD
+from millstream.schemas.json_schema.drafts import MAX_DEPTH, MAX_SHAPES
+from millstream.schemas.json_schema.rules import MAX_STEPS
 
 pytestmark = pytest.mark.slow
 
@@ -151,7 +151,7 @@ def short_knot(size: int, last: str) -> str:
 @pytest.mark.parametrize("size", [20, 30])
 def test_a_short_schema_is_no_longer_compared_than_a_long_one(size: int) -> None:
     texts = short_knot(size, "string"), short_knot(size, "number")
-    assert max(map(len, texts)) <= schemas.SMALL
+    assert max(map(len, texts)) <= offers.SMALL
     new, old = (parse(json.loads(text)) for text in texts)
     began = time.process_time()
     with suppress(TooMuch):
@@ -162,7 +162,7 @@ def test_a_short_schema_is_no_longer_compared_than_a_long_one(size: int) -> None
 def test_the_loop_goes_on_while_short_schemas_are_compared() -> None:
     async def compared() -> int:
         offers = (Offer(short_knot(20, last), "JSON") for last in ("string", "number"))
-        new, old = [await schemas.understand(Catalog(), offer, normalize=False, as_new=True) for offer in offers]
+        new, old = [await offers.understand(Catalog(), offer, normalize=False, as_new=True) for offer in offers]
         before = SchemaRecord(subject="s", version=1, id=1, schema=old.text, schemaType="JSON")
         judging = asyncio.create_task(objections(Catalog(), Config(level="BACKWARD"), new, None, [before]))
         turns = 0

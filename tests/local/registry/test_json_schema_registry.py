@@ -141,7 +141,8 @@ def test_what_was_registered_outlives_the_registry(shop: httpx.Client, log: List
 def test_the_language_is_learned_when_the_first_schema_in_it_comes() -> None:
     """The platform starts quickly and stays small for who has no JSON Schema."""
     code = (
-        "import sys; from millstream.local.registry import formats, serve; formats.find('AVRO');"
+        "import sys; from millstream.local.registry import serve; from millstream.schemas import formats;"
+        "formats.find('AVRO');"
         "assert not {'jsonschema', 'pydantic_core'} & set(sys.modules); formats.find('JSON');"
         "assert 'jsonschema' in sys.modules"
     )

@@ -11,11 +11,11 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from tests.local.registry.conftest import ListLog
 
 from millstream.local.registry.errors import Refusal
+from millstream.local.registry.offers import Offer
 from millstream.local.registry.policies import Policies
 from millstream.local.registry.records import SchemaRecord
 from millstream.local.registry.registrar import Registrar
 from millstream.local.registry.removal import Remover
-from millstream.local.registry.schemas import Offer
 from millstream.local.registry.store import Store
 
 T = TypeVar("T")

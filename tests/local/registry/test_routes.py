@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from millstream.local.registry.formats import TYPES
+from millstream.schemas.formats import TYPES
 
 
 def record(*fields: tuple[str, Any] | tuple[str, Any, Any], name: str = "Order") -> str:

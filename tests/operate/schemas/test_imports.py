@@ -11,10 +11,10 @@ from tests.operate.schemas.importable import AVRO, JSON_SCHEMA, PROTOBUF, avro, 
 
 from millstream.contracts import json_schema, protobuf_schema, schema_text
 from millstream.errors import DeclarationError
-from millstream.local.registry import formats
 from millstream.operate.schemas.imports import import_file, import_text
 from millstream.operate.schemas.imports.module import Refused
 from millstream.operate.schemas.imports.verify import running
+from millstream.schemas import formats
 
 TYPES = {"avro": "AVRO", "protobuf": "PROTOBUF", "json_schema": "JSON"}
 MAKE = {

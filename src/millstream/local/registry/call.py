@@ -8,8 +8,8 @@ import msgspec
 
 from millstream.local.http import Request
 from millstream.local.registry.errors import Refusal, invalid_subject, invalid_version, not_served
+from millstream.local.registry.offers import Offer
 from millstream.local.registry.records import Metadata, Reference
-from millstream.local.registry.schemas import Offer
 
 MEDIA_TYPES = (
     "application/vnd.schemaregistry.v1+json",

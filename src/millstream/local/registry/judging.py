@@ -6,11 +6,12 @@ https://docs.confluent.io/platform/current/schema-registry/fundamentals/schema-e
 import asyncio
 from collections.abc import Sequence
 
-from millstream.local.registry import formats, schemas
+from millstream.local.registry import offers
 from millstream.local.registry.catalog import Catalog
-from millstream.local.registry.formats import Parsed, Referred
+from millstream.local.registry.offers import Understood
 from millstream.local.registry.records import Config, Metadata, SchemaRecord
-from millstream.local.registry.schemas import Understood
+from millstream.schemas import formats
+from millstream.schemas.formats import Parsed, Referred
 
 LEVELS = frozenset(
     {"NONE", "BACKWARD", "BACKWARD_TRANSITIVE", "FORWARD", "FORWARD_TRANSITIVE", "FULL", "FULL_TRANSITIVE"}
@@ -30,7 +31,7 @@ async def objections(
     chosen = versions[::-1] if level.endswith("_TRANSITIVE") else versions[-1:]
 
     # Looked up here: on a thread the catalog could change under it.
-    olds = [(entry, schemas.closure(catalog, entry.references, deleted=True)) for entry in chosen]
+    olds = [(entry, offers.closure(catalog, entry.references, deleted=True)) for entry in chosen]
 
     def judge() -> list[str]:
         for entry, referred in olds:
@@ -47,7 +48,7 @@ def _objections_of(level: str, new: Understood, entry: SchemaRecord, referred: t
         found = ["Incompatible because of different schema type"]
     else:
         try:
-            found = _misfits(level, new.parsed, schemas.stored(entry, referred))
+            found = _misfits(level, new.parsed, offers.stored(entry, referred))
         except formats.TooMuch as error:
             found = [f"The schemas could not be compared: {error}"]
         except formats.InvalidSchema as error:

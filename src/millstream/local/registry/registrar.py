@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from millstream.local.registry import formats, judging, records, schemas
+from millstream.local.registry import judging, offers, records
 from millstream.local.registry.catalog import Catalog
 from millstream.local.registry.errors import (
     Refusal,
@@ -13,9 +13,10 @@ from millstream.local.registry.errors import (
     schema_too_large,
     version_not_found,
 )
+from millstream.local.registry.offers import Offer, Understood
 from millstream.local.registry.records import Metadata, Record, SchemaRecord
-from millstream.local.registry.schemas import Offer, Understood
 from millstream.local.registry.store import Store
+from millstream.schemas import formats
 
 MAX_ID = 2**31 - 1
 MAX_RECORD_BYTES = 1_000_000
@@ -94,12 +95,12 @@ class Registrar:
     ) -> list[str]:
         config = self._catalog.effective_config(subject)
         normalize = normalize or bool(config.normalize)
-        new = await schemas.understand(self._catalog, offer, normalize=normalize, as_new=True)
+        new = await offers.understand(self._catalog, offer, normalize=normalize, as_new=True)
         return await judging.objections(self._catalog, config, new, offer.metadata, versions)
 
     async def _known(self, subject: str, offer: Offer, *, normalize: bool, deleted: bool) -> SchemaRecord | None:
         normalize = normalize or bool(self._catalog.effective_config(subject).normalize)
-        new = await schemas.understand(self._catalog, offer, normalize=normalize, as_new=False)
+        new = await offers.understand(self._catalog, offer, normalize=normalize, as_new=False)
         versions = self._catalog.versions(subject, deleted=deleted)
         for metadata in (offer.metadata, _inherited(offer, self._catalog.versions(subject))):
             schema_id = self._catalog.id_of(new.guid(metadata))
@@ -110,7 +111,7 @@ class Registrar:
     async def _equivalent(self, new: Understood, versions: Sequence[SchemaRecord]) -> SchemaRecord | None:
         """A version that differs in form only: with its references spelled out, or its attributes in another order."""
         alike = [
-            (entry, schemas.closure(self._catalog, entry.references, deleted=True))
+            (entry, offers.closure(self._catalog, entry.references, deleted=True))
             for entry in reversed(versions)
             if entry.schemaType == new.offer.type
             and entry.metadata == new.offer.metadata
@@ -121,13 +122,13 @@ class Registrar:
         def compare() -> SchemaRecord | None:
             for entry, referred in alike:
                 try:
-                    if new.parsed.means_the_same_as(schemas.stored(entry, referred)):
+                    if new.parsed.means_the_same_as(offers.stored(entry, referred)):
                         return entry
                 except formats.InvalidSchema:
                     continue  # what a foreign registry let pass is like nothing
             return None
 
-        return await schemas.apart(len(new.text) + sum(len(entry.schema) for entry, _ in alike), compare)
+        return await offers.apart(len(new.text) + sum(len(entry.schema) for entry, _ in alike), compare)
 
     async def _acceptable(
         self, subject: str, offer: Offer, *, normalize: bool, force: bool
@@ -135,7 +136,7 @@ class Registrar:
         config, versions = self._catalog.effective_config(subject), self._catalog.versions(subject)
         importing = self._importing(subject)
         normalize = (normalize or bool(config.normalize)) and not importing
-        new = await schemas.understand(self._catalog, offer, normalize=normalize, as_new=not importing)
+        new = await offers.understand(self._catalog, offer, normalize=normalize, as_new=not importing)
         if importing:
             return new, offer.metadata
         metadata = _inherited(offer, versions)
@@ -194,7 +195,7 @@ def refuse_if_read_only(catalog: Catalog, subject: str | None) -> None:
 
 def _could_be_alike(new: Understood, entry: SchemaRecord) -> bool:
     """Giants are read again only if they are as long: attributes in another order, or types spelled out."""
-    giant = max(len(new.text), len(entry.schema)) > schemas.SMALL
+    giant = max(len(new.text), len(entry.schema)) > offers.SMALL
     return not giant or bool(entry.references) or len(entry.schema) in (len(new.text), len(new.parsed.canonical))
 
 

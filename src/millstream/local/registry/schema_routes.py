@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from millstream.local.registry import formats, schemas
+from millstream.local.registry import offers
 from millstream.local.registry.call import Call, new_subject, plain_subject
 from millstream.local.registry.errors import Refusal, not_served, schema_not_found
 from millstream.local.registry.records import SchemaRecord
@@ -11,6 +11,7 @@ from millstream.local.registry.registrar import Registrar
 from millstream.local.registry.removal import Remover
 from millstream.local.registry.routes import Route, Text
 from millstream.local.registry.store import Store
+from millstream.schemas import formats
 
 MAX_LISTED = 1000
 _LISTING_BY = ("aliases", "ruleType", "resourceType", "associationType", "lifecycle")
@@ -214,16 +215,16 @@ class SchemaRoutes:
         form = call.query.get("format", "")
         if not form:
             return entry.schema
-        referred = schemas.closure(self._catalog, entry.references, deleted=True)
+        referred = offers.closure(self._catalog, entry.references, deleted=True)
         size = len(entry.schema) + sum(map(len, referred))
 
         def formatted() -> str:
             try:
-                return schemas.stored(entry, referred).formatted(form) or entry.schema
+                return offers.stored(entry, referred).formatted(form) or entry.schema
             except formats.InvalidSchema:
                 return entry.schema  # what a foreign registry let pass has no other form
 
-        return await schemas.apart(size, formatted)
+        return await offers.apart(size, formatted)
 
 
 def described(entry: SchemaRecord, text: str | None = None) -> dict[str, Any]:

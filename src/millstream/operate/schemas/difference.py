@@ -5,8 +5,8 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from millstream.local.registry.avro.nodes import MISSING, Field, Node
-from millstream.local.registry.avro.reading import read
+from millstream.schemas.avro.nodes import MISSING, Field, Node
+from millstream.schemas.avro.reading import read
 
 
 def difference(schema_type: str, old: str, new: str) -> list[str]:

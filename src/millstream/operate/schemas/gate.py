@@ -4,13 +4,13 @@ from dataclasses import dataclass
 
 from millstream.declare import System
 from millstream.errors import DeclarationError
-from millstream.local.registry.formats import InvalidSchema
 from millstream.operate.schemas import remedies
 from millstream.operate.schemas.declared import Declared, declared
 from millstream.operate.schemas.finding import Finding
 from millstream.operate.schemas.history import History
 from millstream.operate.schemas.judge import Verdict, judge
 from millstream.operate.schemas.lock import Lock
+from millstream.schemas.formats import InvalidSchema
 
 
 @dataclass(frozen=True, slots=True)

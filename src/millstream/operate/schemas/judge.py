@@ -8,9 +8,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from millstream.local.registry import formats
-from millstream.local.registry.avro.reading import read
-from millstream.local.registry.formats import Parsed
 from millstream.operate.schemas import remedies
 from millstream.operate.schemas.declared import Declared
 from millstream.operate.schemas.finding import Direction, Finding, Misfit, read_misfit
@@ -18,6 +15,9 @@ from millstream.operate.schemas.history import History, Version
 from millstream.operate.schemas.meanings import changed_meanings
 from millstream.operate.schemas.paths import field_path
 from millstream.operate.schemas.told import problem_of, written_field_like
+from millstream.schemas import formats
+from millstream.schemas.avro.reading import read
+from millstream.schemas.formats import Parsed
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,9 @@ To them a decimal of any scale is bytes, and a UUID a string. Readers take the s
 
 from collections.abc import Iterator
 
-from millstream.local.registry.avro.nodes import Node
-from millstream.local.registry.avro.rules import misfits, source_of
 from millstream.operate.schemas.finding import Misfit
+from millstream.schemas.avro.nodes import Node
+from millstream.schemas.avro.rules import misfits, source_of
 
 _KNOWN = {"uuid", "date", "duration"}
 _KNOWN |= {f"{of}-{unit}" for of in ("timestamp", "local-timestamp") for unit in ("millis", "micros", "nanos")}
@@ -18,7 +18,7 @@ _PLAIN = dict.fromkeys(("int", "long", "float", "double"), "number") | {"bytes":
 def changed_meanings(reader: Node, writer: Node) -> Iterator[Misfit]:
     """Where `reader` can decode data of `writer`, and would take it for something else. Paths are in the reader.
 
-    >>> from millstream.local.registry.avro.reading import read
+    >>> from millstream.schemas.avro.reading import read
     >>> text, uuid = read('"string"')[0], read('{"type": "string", "logicalType": "uuid"}')[0]
     >>> [found.kind for found in changed_meanings(uuid, text)]
     ['LOGICAL_TYPE_CHANGED']

@@ -26,7 +26,7 @@ def field_path(schema_type: str, text: str, pointer: str) -> str:
 
 
 def _in_avro(text: str, pointer: str) -> Iterator[str]:
-    from millstream.local.registry.avro.reading import read
+    from millstream.schemas.avro.reading import read
 
     node, _ = read(text, as_new=False)
     steps = iter(pointer.split("/")[1:])
@@ -58,9 +58,9 @@ def _in_json_schema(pointer: str) -> Iterator[str]:
 
 def _in_protobuf(text: str, pointer: str) -> Iterator[str]:
     """Pointers name messages, and fields by number: `#/Order/3`. Only the innermost message counts."""
-    from millstream.local.registry.formats import InvalidSchema
-    from millstream.local.registry.protobuf.nodes import Enum, File, Message
-    from millstream.local.registry.protobuf.reading import read
+    from millstream.schemas.formats import InvalidSchema
+    from millstream.schemas.protobuf.nodes import Enum, File, Message
+    from millstream.schemas.protobuf.reading import read
 
     try:
         inside: File | Message | Enum = read(text)

@@ -1,8 +1,8 @@
 """What is wrong, in the words of who writes classes; the registry's own words speak of readers and writers."""
 
-from millstream.local.registry.avro.nodes import Node
-from millstream.local.registry.avro.reading import read
 from millstream.operate.schemas.finding import Direction, Misfit
+from millstream.schemas.avro.nodes import Node
+from millstream.schemas.avro.reading import read
 
 _TYPES = {"LONG": "int", "INT": "int (32 bits)", "DOUBLE": "float", "STRING": "str", "BOOLEAN": "bool", "NULL": "None"}
 _TYPES |= {"string": "str", "uuid": "UUID", "timestamp-micros": "datetime", "time-micros": "time"}

@@ -4,10 +4,10 @@ import json
 from decimal import Decimal
 from typing import Any
 
-from millstream.local.registry.avro.nodes import MISSING, Field, Node
-from millstream.local.registry.avro.reading import read
-from millstream.local.registry.formats import InvalidSchema
 from millstream.operate.schemas.imports.module import FieldWritten, Module, Refused, attribute, quoted
+from millstream.schemas.avro.nodes import MISSING, Field, Node
+from millstream.schemas.avro.reading import read
+from millstream.schemas.formats import InvalidSchema
 
 _PRIMITIVES = {"string": "str", "long": "int", "boolean": "bool", "double": "float", "bytes": "bytes", "null": "None"}
 _LOGICAL = {

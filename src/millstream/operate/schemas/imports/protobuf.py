@@ -3,12 +3,12 @@
 import re
 from collections.abc import Iterable, Iterator
 
-from millstream.local.registry.formats import InvalidSchema
-from millstream.local.registry.protobuf.linking import within
-from millstream.local.registry.protobuf.nodes import Enum, Field, Message, OneOf, Word
-from millstream.local.registry.protobuf.reading import read
 from millstream.operate.schemas.imports.comments import Comments
 from millstream.operate.schemas.imports.module import FieldWritten, Module, Refused
+from millstream.schemas.formats import InvalidSchema
+from millstream.schemas.protobuf.linking import within
+from millstream.schemas.protobuf.nodes import Enum, Field, Message, OneOf, Word
+from millstream.schemas.protobuf.reading import read
 
 _SCALARS = {"string": "str", "int64": "int", "bool": "bool", "double": "float", "bytes": "bytes"}
 _NEAREST: dict[str, str] = {"float": "float"}

@@ -50,8 +50,8 @@ def running(source: str) -> Iterator[dict[str, type[Value]]]:
 
 def avro_meaning(text: str) -> Any:
     """An Avro schema without documentation, other properties and the order of unions."""
-    from millstream.local.registry.avro.nodes import MISSING, Node
-    from millstream.local.registry.avro.reading import read
+    from millstream.schemas.avro.nodes import MISSING, Node
+    from millstream.schemas.avro.reading import read
 
     seen: set[str] = set()
 
@@ -87,8 +87,8 @@ def avro_meaning(text: str) -> Any:
 
 def protobuf_meaning(text: str, name: str) -> Any:
     """What a message looks like on the wire and what its fields are called; types are spelled out."""
-    from millstream.local.registry.protobuf.nodes import Enum, Field, Message
     from millstream.operate.schemas.imports.protobuf import ProtoFile
+    from millstream.schemas.protobuf.nodes import Enum, Field, Message
 
     proto = ProtoFile(text)
 

@@ -1,1 +1,0 @@
-"""Avro as the registry knows it: reading a schema, writing it in one way, and who can read whose data."""

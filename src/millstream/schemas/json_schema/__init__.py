@@ -1,0 +1,1 @@
+"""JSON Schema as registries know it: reading a schema, writing it in one way, and who can read whose data."""
