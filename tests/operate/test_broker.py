@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 PATIENCE = 20.0
@@ -78,6 +78,45 @@ def test_what_was_acknowledged_is_there_after_a_stop(start: Start, tmp_path: Pat
     consumer.assign([TopicPartition("t", 2, 0)])
     assert [message.value() for message in consumer.consume(1, PATIENCE)] == [b"v"]
     consumer.close()
+
+
+def test_a_topic_is_made_by_its_first_use_as_apache_kafka_does_it(start: Start):
+    bootstrap = json.loads(first_line(start("--json")))["bootstrap"]
+    producer = Producer({"bootstrap.servers": bootstrap, "log_level": 0})
+    delivered: list[Message] = []
+    producer.produce("payments", b"v", on_delivery=lambda _, message: delivered.append(message))
+    assert producer.flush(PATIENCE) == 0
+    assert [(message.error(), message.offset()) for message in delivered] == [(None, 0)]
+    topics = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0}).list_topics(timeout=PATIENCE).topics
+    assert {name: len(topic.partitions) for name, topic in topics.items()} == {"payments": 1}
+
+
+def test_a_strict_broker_makes_no_topic(start: Start):
+    bootstrap = json.loads(first_line(start("--json", "--auto-create", "0")))["bootstrap"]
+    producer = Producer({"bootstrap.servers": bootstrap, "topic.metadata.propagation.max.ms": 0, "log_level": 0})
+    errors: list[KafkaError | None] = []
+    producer.produce("payments", b"v", on_delivery=lambda error, _: errors.append(error))
+    assert producer.flush(PATIENCE) == 0
+    assert [error and error.code() for error in errors] == [KafkaError.UNKNOWN_TOPIC_OR_PART]
+    assert not AdminClient({"bootstrap.servers": bootstrap, "log_level": 0}).list_topics(timeout=PATIENCE).topics
+
+
+def test_who_asks_for_a_group_protocol_that_is_not_there_is_named_in_the_log(start: Start):
+    process = start("--json")
+    bootstrap = json.loads(first_line(process))["bootstrap"]
+    for _ in range(2):
+        consumer = Consumer(
+            {"bootstrap.servers": bootstrap, "group.id": "payments", "group.protocol": "consumer", "log_level": 0}
+        )
+        consumer.subscribe(["t"])
+        refused = consumer.poll(PATIENCE)
+        assert refused is not None and (error := refused.error()) is not None
+        assert error.code() == KafkaError._FATAL
+        consumer.close()
+    process.terminate()
+    (said,) = process.communicate(timeout=PATIENCE)[1].splitlines()
+    assert "WARNING group_protocol_refused: the client 'rdkafka' at 127.0.0.1 joins group 'payments'" in said
+    assert "set group.protocol=classic" in said
 
 
 def test_clients_are_told_the_advertised_address(start: Start):

@@ -17,6 +17,7 @@ import httpx
 import pytest
 
 from millstream import System
+from millstream.errors import ConfigurationError
 from millstream.operate.cli.screen import screen_for
 from millstream.operate.supervisor import Event
 from millstream.operate.up import Up
@@ -164,6 +165,21 @@ def test_the_password_of_a_registry_is_shown_to_nobody(
     shown = capsys.readouterr().out
     assert "http://alice:" in shown
     assert "s3cret" not in shown
+
+
+def test_the_platform_is_strict_and_as_slow_as_a_cluster_where_that_is_wished(
+    shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.syspath_prepend(str(shop))
+    system = System("shop", ["shop:desk"])
+    free: dict[str, Any] = {"data": tmp_path, "port": 0, "kafka_port": 0, "registry_port": 0}
+    for like_a_cluster in (False, True):
+        with Up(system, "shop:system", like_a_cluster=like_a_cluster, **free) as up:
+            command = up.programs()[0].command
+        assert command[command.index("--auto-create") + 1] == "0"
+        assert ("--like-a-cluster" in command) == like_a_cluster
+    with pytest.raises(ConfigurationError, match="--like-a-cluster is for the local platform"):
+        Up(system, "shop:system", data=tmp_path, bootstrap_servers="k:1", registry="http://r:1", like_a_cluster=True)
 
 
 def test_a_busy_port_is_named(shop: Path, millstream: Callable[..., subprocess.CompletedProcess[str]]):

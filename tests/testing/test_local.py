@@ -11,8 +11,9 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from millstream.testing.child import StartFailed
+from millstream.testing.child import StartFailed, wait_until
 from millstream.testing.local import LocalKafka
+from millstream.testing.wire import Wire
 
 SCHEMA = {"schema": '"string"'}
 
@@ -46,6 +47,32 @@ def test_data_and_ports_outlive_a_kill(kafka: LocalKafka):
     produce(bootstrap, "t", "after")
     assert read(bootstrap, "t", 2) == [b"before", b"after"]
     assert httpx.get(f"{registry}/subjects").json() == ["s"]
+
+
+@pytest.mark.parametrize("kafka", [{"like_a_cluster": True}], indirect=True)
+def test_transactions_take_their_time_where_that_is_wished(kafka: LocalKafka):
+    admin = AdminClient({"bootstrap.servers": kafka.bootstrap, "log_level": 2})
+    admin.create_topics([NewTopic("t", 1)])["t"].result(20)
+    with Wire(kafka.bootstrap) as wire:
+        who: dict[str, Any] = {"transactional_id": "x"}
+        answer = wire.any.ask("init_producer_id", 4, **who, transaction_timeout=10_000)
+        who |= {"producer_id": answer.producer_id, "producer_epoch": answer.producer_epoch}
+
+        def begun() -> str:
+            named = {f"v3_and_below_{key}": value for key, value in who.items()}
+            topics = [{"name": "t", "partitions": [0]}]
+            added = wire.any.ask("add_partitions_to_txn", 0, **named, v3_and_below_topics=topics)
+            return added.results_by_topic_v3_and_below[0].results_by_partition[0].partition_error_code.name
+
+        seen: list[str] = []
+        for _ in range(20):
+            wait_until(lambda: begun() == "none", seconds=20, what="a transaction")
+            assert wire.any.ask("end_txn", 1, **who, committed=True).error_code.name == "none"
+            seen.append(begun())
+            if "concurrent_transactions" in seen:
+                return
+            assert wire.any.ask("end_txn", 1, **who, committed=True).error_code.name == "none"
+        pytest.fail(f"no transaction was still being ended: {seen}")
 
 
 def test_a_stopped_broker_has_no_process(tmp_path: Path):

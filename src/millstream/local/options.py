@@ -87,9 +87,15 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--auto-create",
         type=_count,
-        default=0,
+        default=1,
         metavar="PARTITIONS",
-        help="create topics on first use with so many partitions; 0 (default) does not",
+        help="create topics on first use with so many partitions (1, as Apache Kafka does); 0 refuses them",
+    )
+    parser.add_argument(
+        "--like-a-cluster",
+        action="store_true",
+        help="let transactions take the time that they take on a cluster, which writes what is decided to its replicas "
+        "and answers CONCURRENT_TRANSACTIONS until the last transaction's markers stand",
     )
     parser.add_argument(
         "--rebalance-delay",

@@ -91,6 +91,7 @@ def _broker_options(options: argparse.Namespace) -> Options:
         flush_interval=options.fsync_interval,
         auto_create_partitions=options.auto_create,
         initial_rebalance_delay=options.rebalance_delay,
+        like_a_cluster=options.like_a_cluster,
     )
 
 

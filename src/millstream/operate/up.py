@@ -30,6 +30,7 @@ class Up:
     - `data`: the folder for data, logs and `up.json`. One at a time may use it.
     - `port`: of the public address. `kafka_port`, `registry_port`: of the local platform. 0 takes a free one.
     - `bootstrap_servers`, `registry`: a cluster to use instead of the local platform; both or neither.
+    - `like_a_cluster`: transactions on the local platform take the time that they take on a cluster.
     - `extra`: optional sandbox processes to start, too.
     - `shown`: which lines of the processes' logs are told as events.
 
@@ -50,11 +51,17 @@ class Up:
         registry_port: int = 8081,
         bootstrap_servers: str | None = None,
         registry: str | None = None,
+        like_a_cluster: bool = False,
         extra: Collection[str] = (),
         shown: Shown = "trouble",
     ) -> None:
         if (bootstrap_servers is None) != (registry is None):
             raise ConfigurationError("--bootstrap-servers and --registry belong together: give both, or neither")
+        if like_a_cluster and bootstrap_servers is not None:
+            raise ConfigurationError(
+                "--like-a-cluster is for the local platform, and --bootstrap-servers uses another: leave one out"
+            )
+        self._like_a_cluster = like_a_cluster
         self.system, self.data = system, data.resolve()
         self._place = place
         self._shown: Shown = shown
@@ -120,6 +127,8 @@ class Up:
         broker, registry = self.platform
         local = [sys.executable, "-m", "millstream.local", "--data", str(self.data / "broker")]
         local += ["--listen", broker.address, "--registry", registry.address, "--json"]
+        # A system's topics are declared: a name that nobody declared is a mistake, and must not become a topic.
+        local += ["--auto-create", "0", *(["--like-a-cluster"] if self._like_a_cluster else [])]
         return [Program(PLATFORM, local, url=registry.url, foundation=True), *programs]
 
     async def run(self, on_event: Callable[[Event], None]) -> bool:

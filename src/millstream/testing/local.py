@@ -20,6 +20,10 @@ READY_WITHIN_SECONDS = 60.0
 class LocalKafka:
     """A running `millstream broker` on `data`, listening on loopback ports that stay the same for its life.
 
+    - `auto_create`: makes topics on first use with so many partitions. 0, other than that command has it: a topic that
+      no test made is a mistake.
+    - `like_a_cluster`: transactions take the time that they take on a cluster.
+
     Raises `StartFailed` if it is not ready within 60 s. Whoever makes one stops it, or uses it as a context manager:
 
         with LocalKafka(tmp_path) as kafka:
@@ -35,8 +39,9 @@ class LocalKafka:
         kafka.restart()
     """
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Path, *, auto_create: int = 0, like_a_cluster: bool = False) -> None:
         self._data = data
+        self._options = ["--auto-create", str(auto_create), *(["--like-a-cluster"] if like_a_cluster else [])]
         self._output = data / "output.log"
         self._process: subprocess.Popen[bytes] | None = None
         data.mkdir(parents=True, exist_ok=True)
@@ -108,6 +113,7 @@ class LocalKafka:
         command = [sys.executable, "-m", "millstream.local", "--data", str(self._data / "data")]
         command += ["--listen", self.bootstrap, "--registry", self.registry.removeprefix("http://")]
         command += ["--control", self.control.removeprefix("http://"), "--json"]
+        command += self._options
         self._process = spawn(command, output=self._output, stdout=subprocess.PIPE)
         try:
             ready = json.loads(first_line(self._process, READY_WITHIN_SECONDS))

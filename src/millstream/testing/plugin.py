@@ -21,24 +21,33 @@ if TYPE_CHECKING:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--kafka-nodes", type=int, default=3, help="how many nodes `apache_kafka` has (1 or 3)")
+    parser.addoption(
+        "--kafka-like-a-cluster",
+        action="store_true",
+        help="let transactions on `kafka` and `shared_kafka` take the time that they take on a cluster",
+    )
     parser.addoption("--kafka-at", metavar="HOST:PORT", help="take the Apache Kafka that runs there as `apache_kafka`")
 
 
 @pytest.fixture
-def kafka(tmp_path: Path) -> Iterator[LocalKafka]:
-    """A local broker and registry of this test's own, with no data. `kafka.faults` makes failures on demand."""
+def kafka(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LocalKafka]:
+    """A local broker and registry of this test's own, with no data. `kafka.faults` makes failures on demand. An
+    indirect parameter has further arguments of `LocalKafka`: `{"like_a_cluster": True}`."""
     from millstream.testing.local import LocalKafka
 
-    with LocalKafka(tmp_path / "kafka") as local:
+    like_a_cluster: Any = request.config.getoption("--kafka-like-a-cluster")
+    options: dict[str, Any] = {"like_a_cluster": like_a_cluster, **getattr(request, "param", {})}
+    with LocalKafka(tmp_path / "kafka", **options) as local:
         yield local
 
 
 @pytest.fixture(scope="session")
-def shared_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalKafka]:
+def shared_kafka(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalKafka]:
     """One local broker and registry for all tests of the session; take topics and subjects of your own."""
     from millstream.testing.local import LocalKafka
 
-    with LocalKafka(tmp_path_factory.mktemp("shared-kafka")) as local:
+    like_a_cluster: Any = request.config.getoption("--kafka-like-a-cluster")
+    with LocalKafka(tmp_path_factory.mktemp("shared-kafka"), like_a_cluster=like_a_cluster) as local:
         yield local
 
 

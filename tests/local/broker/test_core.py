@@ -11,9 +11,10 @@ from crc32c import crc32c
 from kio.schema.errors import ErrorCode
 from tests.local.broker.world import Person, World, pair
 
-from millstream.local.broker import Refused, TopicLog
+from millstream.local.broker import Options, Refused, TopicLog
 from millstream.local.broker.coordinator.offsets import Committed
 from millstream.local.broker.coordinator.transactions import State
+from millstream.local.broker.core import CLUSTER_MARKERS_MS
 from millstream.local.broker.log.batch import (
     CRC_STARTS,
     HEADER_SIZE,
@@ -122,6 +123,53 @@ def test_a_transaction_that_is_open_too_long_is_aborted_and_its_producer_fenced(
     with pytest.raises(Refused) as refusal:
         world.write("t", 0, b"zombie", producer, 1)
     assert refusal.value.code is ErrorCode.invalid_producer_epoch
+
+
+def test_like_on_a_cluster_a_transaction_ends_a_while_after_its_end_was_decided(tmp_path: Path):
+    world = World(tmp_path / "data", Options(like_a_cluster=True))
+    world.broker.topics.create("t", 2, {})
+    transactions = world.broker.transactions
+    transact(world)
+    producer = (transactions.by_id["x"].producer_id, transactions.by_id["x"].epoch)
+    assert transactions.by_id["x"].state is State.PREPARE_COMMIT
+    assert not world.visible("t", 0) and not world.broker.offsets.of("g")
+    for ask in (
+        lambda: transactions.add_partitions("x", *producer, [("t", 0)]),
+        lambda: transactions.add_group("x", *producer, "g"),
+        lambda: transactions.end("x", *producer, commit=True),
+        lambda: transactions.init("x", 10_000),
+        lambda: transactions.init("x", 10_000, *producer),
+    ):
+        with pytest.raises(Refused) as refused:
+            ask()
+        assert refused.value.code is ErrorCode.concurrent_transactions
+    world.pass_time(CLUSTER_MARKERS_MS)
+    assert transactions.by_id["x"].state is State.COMPLETE_COMMIT
+    assert world.visible("t", 0) == [b"v"] and world.broker.offsets.of("g")
+    transactions.add_partitions("x", *producer, [("t", 0)])
+    transactions.end("x", *producer, commit=False)
+    world.crash()  # what was decided is carried through by the next start, at once
+    assert world.broker.transactions.by_id["x"].state is State.COMPLETE_ABORT
+
+
+@pytest.mark.parametrize("own", [False, True], ids=["a successor", "the holder"])
+def test_like_on_a_cluster_a_transaction_that_is_fenced_is_aborted_before_the_id_is_given(tmp_path: Path, own: bool):
+    world = World(tmp_path / "data", Options(like_a_cluster=True))
+    world.broker.topics.create("t", 1, {})
+    transactions = world.broker.transactions
+    producer = transactions.init("x", 10_000)
+    transactions.add_partitions("x", *producer, [("t", 0)])
+    world.write("t", 0, b"v", producer, 0)
+    asked = producer if own else ()
+    for _ in range(2):
+        with pytest.raises(Refused) as refused:
+            transactions.init("x", 10_000, *asked)
+        assert refused.value.code is ErrorCode.concurrent_transactions
+    world.pass_time(CLUSTER_MARKERS_MS)
+    given = transactions.init("x", 10_000, *asked)
+    assert given == (producer[0], 1 if own else 2)
+    assert not world.visible("t", 0)
+    transactions.add_partitions("x", *given, [("t", 0)])
 
 
 def test_a_write_outside_a_transaction_is_refused_for_nothing_would_end_it(world: World):

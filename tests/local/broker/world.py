@@ -12,13 +12,14 @@ from millstream.local.broker.log.batch import TRANSACTIONAL, build_batch, iter_r
 class World:
     """A broker and the time it lives in."""
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Path, options: Options | None = None) -> None:
         self.data = data
+        self._options = options or Options()
         self.now = 1_000_000
         self.broker = self._start()
 
     def _start(self) -> Broker:
-        return Broker(self.data, lambda: self.now, Options())
+        return Broker(self.data, lambda: self.now, self._options)
 
     def crash(self) -> None:
         """The process is gone; what it wrote is there."""

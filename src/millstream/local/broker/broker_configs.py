@@ -23,10 +23,11 @@ def broker_configs(broker: Broker) -> list[BrokerConfig]:
     here = f"PLAINTEXT://{broker.host}:{broker.port}"
     text, whole, long, boolean = ConfigType.STRING, ConfigType.INT, ConfigType.LONG, ConfigType.BOOLEAN
     created = options.auto_create_partitions
+    on_use = str(created > 0).lower()
     delay = options.initial_rebalance_delay
     own = [
         BrokerConfig("advertised.listeners", here, text, "Where clients find the broker.", True),
-        BrokerConfig("auto.create.topics.enable", str(bool(created)).lower(), boolean, "Whether use creates.", True),
+        BrokerConfig("auto.create.topics.enable", on_use, boolean, "Whether use creates.", not created),
         BrokerConfig("broker.id", str(NODE_ID), whole, "The only broker's number.", True),
         BrokerConfig("default.replication.factor", "1", whole, "There is one broker."),
         BrokerConfig("delete.topic.enable", "true", boolean, "Whether topics can be deleted."),
@@ -42,7 +43,9 @@ def broker_configs(broker: Broker) -> list[BrokerConfig]:
             "min.incremental.fetch.session.eviction.ms", str(EVICTABLE_AFTER_MS), long, "When one may be dropped."
         ),
         BrokerConfig("node.id", str(NODE_ID), whole, "The only broker's number.", True),
-        BrokerConfig("num.partitions", str(created or 1), whole, "Partitions of a topic that does not say.", True),
+        BrokerConfig(
+            "num.partitions", str(created or 1), whole, "Partitions of a topic that does not say.", created > 1
+        ),
         BrokerConfig("producer.id.expiration.ms", str(PRODUCER_EXPIRY_MS), whole, "When a producer is forgotten."),
         BrokerConfig("socket.request.max.bytes", str(100 << 20), whole, "The largest request that is taken."),
         BrokerConfig("transaction.max.timeout.ms", "900000", whole, "The longest timeout of a transaction."),

@@ -33,6 +33,9 @@ NODE_ID = 1
 CHECKPOINT_BYTES = 32 << 20
 CHECKPOINT_BATCHES = 5_000
 CHECKPOINT_MS = 30_000
+CLUSTER_WRITE_MS = 2
+CLUSTER_MARKERS_MS = 10
+"""How long a cluster of three takes to write what a coordinator decides, and then the markers of a transaction."""
 FLUSH_BYTES = 8 << 20
 """No more waits for the next interval: to sync a second of heavy load at once would keep the clients waiting."""
 
@@ -43,12 +46,13 @@ class Options:
     the death of this process. "interval": every `flush_interval` milliseconds. "ack": before it is acknowledged or
     shown to anybody; it survives the machine's death too. `auto_create_partitions`: create a topic of so many
     partitions when a client asks for one that is missing; 0 does not. `initial_rebalance_delay` in
-    milliseconds."""
+    milliseconds. `like_a_cluster`: transactions take the time that they take on a cluster."""
 
     flush: Literal["never", "interval", "ack"] = "never"
     flush_interval: int = 1000
     auto_create_partitions: int = 0
     initial_rebalance_delay: int = 0
+    like_a_cluster: bool = False
 
 
 class Broker:
@@ -84,7 +88,15 @@ class Broker:
         self.fetch_sessions = FetchSessions(self.topics, clock)
         self.offsets = Offsets(self._journal)
         self.groups = Groups(self._journal, self.timers, self.options.initial_rebalance_delay)
-        self.transactions = Transactions(self._journal, self.offsets, self.timers, self._write_marker)
+        self.transactions = Transactions(
+            self._journal,
+            self.offsets,
+            self.timers,
+            self._write_marker,
+            markers_after=CLUSTER_MARKERS_MS if self.options.like_a_cluster else 0,
+        )
+        self.refused_groups: set[str] = set()
+        """Groups of protocols that are not spoken, of which the log has told."""
         self.retention = Retention(self.groups, self.offsets, self.transactions, self.timers)
         self._journal.snapshot = self._snapshot
         self._load()

@@ -10,7 +10,7 @@ from millstream.local.broker.api.context import Context
 from millstream.local.broker.api.fetch import PendingFetch, Wanted
 from millstream.local.broker.api.produce import produce
 from millstream.local.broker.api.table import API_VERSIONS, APIS, FETCH, PRODUCE
-from millstream.local.broker.core import Broker
+from millstream.local.broker.core import CLUSTER_WRITE_MS, Broker
 from millstream.local.broker.errors import Refused
 from millstream.local.broker.fetch_sessions import FIRST_EPOCH, NO_SESSION, Reading
 from millstream.local.broker.wire import fetch as fetch_wire
@@ -21,6 +21,9 @@ from millstream.local.broker.wire.control import Response, is_flexible, read_req
 _HEAD = struct.Struct(">hhih")
 _CORRELATION = struct.Struct(">ii")
 _SOFTWARE = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9.-]*[a-zA-Z0-9])?")
+TRANSACTION_WRITES = frozenset({22, 24, 25, 26, 28})
+"""InitProducerId, AddPartitionsToTxn, AddOffsetsToTxn, EndTxn, TxnOffsetCommit: a cluster answers when its replicas
+have them."""
 FIRST_WITH_NAMES = 3
 """The version of ApiVersions in which a client says what it is."""
 
@@ -121,7 +124,11 @@ class Session:
         request = read_request(key, context.version, body)
 
         def answer(response: Response) -> None:
-            reply(_frame(correlation, flexible, write_response(key, context.version, response)))
+            frame = _frame(correlation, flexible, write_response(key, context.version, response))
+            if self._broker.options.like_a_cluster and key in TRANSACTION_WRITES:
+                self._broker.timers.after(CLUSTER_WRITE_MS, lambda: reply(frame))
+            else:
+                reply(frame)
 
         api = APIS[key]
         if api.handle is not None:

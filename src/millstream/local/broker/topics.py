@@ -21,6 +21,8 @@ from millstream.local.broker.partition import Partition, Rules
 log = logging.getLogger(__name__)
 
 MAX_PARTITIONS = 10_000
+CLUSTER_METADATA = "__cluster_metadata"
+"""The one topic of Apache Kafka's own that no client may make; there is none here."""
 _LEGAL_NAME = re.compile(r"[A-Za-z0-9._-]{1,249}")
 
 
@@ -238,7 +240,7 @@ class Topics:
 
 def check_name(name: str) -> None:
     """Raises Refused for a name that no topic may have."""
-    if name == "__cluster_metadata":
+    if name == CLUSTER_METADATA:
         raise Refused(ErrorCode.invalid_request, f"Creation of internal topic {name} is prohibited.")
     if not _LEGAL_NAME.fullmatch(name) or name in (".", ".."):
         reason = f"Topic name is invalid: '{name}' is not 1 to 249 of a-z A-Z 0-9 . _ -, or it is '.' or '..'"

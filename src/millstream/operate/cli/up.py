@@ -21,6 +21,9 @@ def up(
     kafka_port: Annotated[int, typer.Option(help="Of the local broker; 0: a free one.", min=0, max=65_535)] = 9092,
     registry_port: Annotated[int, typer.Option(help="Of the local registry; 0: a free one.", min=0, max=65_535)] = 8081,
     logs: Annotated[bool, typer.Option("--logs", help="Show every line of every log, not only trouble.")] = False,
+    like_a_cluster: Annotated[
+        bool, typer.Option("--like-a-cluster", help="Local transactions take the time that they take on a cluster.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what happens as JSON lines.")] = False,
 ) -> None:
     """Start the whole system on this machine and keep it running. Ctrl-C ends it.
@@ -54,6 +57,7 @@ def up(
             registry_port=registry_port,
             bootstrap_servers=bootstrap_servers,
             registry=registry,
+            like_a_cluster=like_a_cluster,
             extra=extra or (),
             shown="all" if logs else "trouble",
         ) as whole,

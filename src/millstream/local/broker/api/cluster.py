@@ -7,7 +7,7 @@ from kio.schema.errors import ErrorCode
 from millstream.local.broker.api.context import Context
 from millstream.local.broker.core import NODE_ID, Broker
 from millstream.local.broker.errors import Refused
-from millstream.local.broker.topics import Topic, check_name
+from millstream.local.broker.topics import CLUSTER_METADATA, Topic, check_name
 from millstream.local.broker.wire.control import Response
 
 BROKERS, CONTROLLERS = 1, 2
@@ -128,6 +128,8 @@ def _find_topic(context: Context, wanted: Any, may_create: bool) -> dict[str, An
 
 def _find_named(context: Context, name: str, may_create: bool = False) -> dict[str, Any]:
     topics = context.broker.topics
+    if name == CLUSTER_METADATA:
+        return {"error_code": ErrorCode.unknown_topic_or_partition, "name": name}
     try:
         check_name(name)
         return _describe_topic(context.broker.topic_for(name) if may_create else topics.get(name))

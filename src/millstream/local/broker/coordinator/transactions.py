@@ -82,13 +82,19 @@ class Markers(Protocol):
 
 
 class Transactions:
-    def __init__(self, journal: Journal, offsets: Offsets, timers: Timers, markers: Markers) -> None:
+    """Every transaction by its id. `markers_after`: milliseconds from the decision to the markers; whoever asks
+    meanwhile is refused with CONCURRENT_TRANSACTIONS, as a cluster does it. With 0 no client ever meets that."""
+
+    def __init__(
+        self, journal: Journal, offsets: Offsets, timers: Timers, markers: Markers, markers_after: int = 0
+    ) -> None:
         self.by_id: dict[str, Transaction] = {}
         self._by_producer: dict[int, Transaction] = {}
         self._journal = journal
         self._offsets = offsets
         self._timers = timers
         self._write_marker = markers
+        self._markers_after = markers_after
         self._next_producer_id = 0
         self._reserved_until = 0
 
@@ -120,13 +126,15 @@ class Transactions:
         holder = (producer_id, epoch) if producer_id >= 0 else None
         if holder is not None and holder != (transaction.producer_id, transaction.epoch):
             if holder == transaction.replaced and transaction.state is not State.ONGOING:
+                self._settle(transaction)
                 return transaction.producer_id, transaction.epoch
             raise Refused(ErrorCode.producer_fenced, f"{transactional_id} has a newer holder")
         fences = transaction.state is State.ONGOING
         if fences:
-            self._fence_and_abort(transaction)
-        elif transaction.state in (State.PREPARE_COMMIT, State.PREPARE_ABORT):
-            self._complete(transaction)
+            self._prepare(transaction, commit=False, fence=True, replaced=holder)
+            if self._markers_after:
+                self._complete_soon(transaction)
+        self._settle(transaction)
         with self._saved(transaction):
             # The epoch that fenced the holder's own transaction is new to it, so it may have that one.
             if not (fences and holder) or transaction.epoch > _MAX_EPOCH:
@@ -179,11 +187,11 @@ class Transactions:
             case (State.ONGOING, _):
                 self._prepare(transaction, commit=commit)
                 decided()
-                self._try_to_complete(transaction)
+                self._complete_soon(transaction)
             case (State.COMPLETE_COMMIT, True) | (State.COMPLETE_ABORT, False):
                 decided()
             case (State.PREPARE_COMMIT, True) | (State.PREPARE_ABORT, False):
-                self._complete(transaction)
+                self._settle(transaction)
                 decided()
             case _:
                 wish = "commit" if commit else "abort"
@@ -281,11 +289,13 @@ class Transactions:
         if begins:
             self._watch(transaction)
 
-    def _prepare(self, transaction: Transaction, *, commit: bool, fence: bool = False) -> None:
+    def _prepare(
+        self, transaction: Transaction, *, commit: bool, fence: bool = False, replaced: tuple[int, int] | None = None
+    ) -> None:
         with self._saved(transaction):
             if fence:
                 self._next_epoch(transaction)
-                transaction.replaced = None
+                transaction.replaced = replaced
             transaction.state = State.PREPARE_COMMIT if commit else State.PREPARE_ABORT
         if transaction.timer is not None:
             transaction.timer.cancel()
@@ -315,8 +325,19 @@ class Transactions:
             except Refused:
                 return  # a new attempt has been set
 
-    def _fence_and_abort(self, transaction: Transaction) -> None:
-        self._prepare(transaction, commit=False, fence=True)
+    def _complete_soon(self, transaction: Transaction) -> None:
+        """Write the markers of what is decided: now, or when a cluster would have written them."""
+        if self._markers_after:
+            transaction.timer = self._timers.after(self._markers_after, lambda: self._try_to_complete(transaction))
+        else:
+            self._try_to_complete(transaction)
+
+    def _settle(self, transaction: Transaction) -> None:
+        """Return once nothing of a decided transaction is left to do. Raises Refused: ask again."""
+        if transaction.state not in (State.PREPARE_COMMIT, State.PREPARE_ABORT):
+            return
+        if self._markers_after:
+            raise Refused(ErrorCode.concurrent_transactions, f"{transaction.id} has not ended its last transaction")
         self._complete(transaction)
 
     def _next_epoch(self, transaction: Transaction) -> None:
@@ -333,11 +354,11 @@ class Transactions:
         if transaction.state is State.ONGOING:
             log.warning("transaction %s was open for %d ms and is aborted", transaction.id, transaction.timeout)
             try:
-                self._fence_and_abort(transaction)
+                self._prepare(transaction, commit=False, fence=True)
+                self._complete_soon(transaction)
             except Refused as refused:
                 log.warning("cannot abort transaction %s yet: %s", transaction.id, refused)
-                if transaction.state is State.ONGOING:
-                    transaction.timer = self._timers.after(RETRY_MS, lambda: self._time_out(transaction))
+                transaction.timer = self._timers.after(RETRY_MS, lambda: self._time_out(transaction))
 
     def _remember(self, transaction: Transaction) -> None:
         before = self.by_id.get(transaction.id)
