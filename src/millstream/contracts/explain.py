@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from millstream.contracts.misfit import misfit
+from millstream.contracts.resolve import resolving_decoder
 from millstream.contracts.schema import avro_schema
 from millstream.contracts.shape import Record
 from millstream.contracts.walk import Walker
@@ -31,8 +32,10 @@ def why_not_decoded(record: Record) -> Callable[[bytes, Exception], DecodeError]
             return error
         if isinstance(error, RecursionError):
             return DecodeError("too_deep", f"{record.name} is nested too deep")
+        schema = avro_schema(record.python)
         try:
-            Walker(avro_schema(record.python)).check(message, 5)
+            Walker(schema).check(message, 5)
+            resolving_decoder(record.python, schema)(message)  # which knows where it is
         except DecodeError as found:
             return found
         return DecodeError("invalid", f"{record.name}: {error or type(error).__name__}")

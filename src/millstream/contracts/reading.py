@@ -30,6 +30,7 @@ from millstream.contracts.shape import (
     python_class,
 )
 from millstream.declare.contract import Value, former_names, full_name
+from millstream.declare.foreign import Foreign, FromNumber, LocalAsUtc
 from millstream.declare.notes import Alias, Deprecated, Doc, Number
 from millstream.declare.scale import Scale
 from millstream.errors import DeclarationError
@@ -101,17 +102,18 @@ class _Reader:
         annotation, notes = _unwrap(annotation)
         if place.inside and any(isinstance(note, Alias | Deprecated | Number) for note in notes):
             raise place.refuse(annotation, "Alias, Deprecated and Number are said of a whole field: put them outermost")
+        foreign = _foreign(annotation, notes, place)
         if annotation is Decimal:
-            return _decimals(notes, place)
+            return _decimals(notes, foreign, place)
         if annotation in _SCALARS:
-            return _SCALARS[annotation]
+            return replace(_SCALARS[annotation], foreign=foreign) if foreign else _SCALARS[annotation]
         if isinstance(annotation, type) and issubclass(annotation, Value):
             return self.record(annotation)
         if isinstance(annotation, type) and issubclass(annotation, Enum):
-            return self._enum(annotation, place)
+            return self._enum(annotation, foreign, place)
         origin, arguments, inside = get_origin(annotation), get_args(annotation), replace(place, inside=True)
         if origin is Literal:
-            return self._literal(arguments, place)
+            return self._literal(arguments, foreign, place)
         if origin in (types.UnionType, typing.Union):
             return self._union(arguments, inside, default)
         if origin in (list, set, frozenset) or (origin is tuple and arguments[1:] == (...,)):
@@ -144,16 +146,17 @@ class _Reader:
             case _:
                 return False
 
-    def _enum(self, enum: type[Enum], place: "_Place") -> Symbols:
+    def _enum(self, enum: type[Enum], foreign: tuple[Foreign, ...], place: "_Place") -> Symbols:
         name = f"{place.namespace}.{enum.__name__}"
         self._take(name, enum, place.where)
-        return Symbols(name, enum, _symbols([(member.name, member.value, member) for member in enum], place, enum))
+        symbols = _symbols([(member.name, member.value, member) for member in enum], place, enum)
+        return Symbols(name, enum, symbols, foreign)
 
-    def _literal(self, values: tuple[Any, ...], place: "_Place") -> Symbols:
+    def _literal(self, values: tuple[Any, ...], foreign: tuple[Foreign, ...], place: "_Place") -> Symbols:
         symbols = _symbols(
             [(f"_{value}".replace("-", "minus"), value, value) for value in values], place, Literal[values]
         )
-        return Symbols(self._named_after(place, values), type(values[0]), symbols)
+        return Symbols(self._named_after(place, values), type(values[0]), symbols, foreign)
 
     def _union(self, annotations: tuple[Any, ...], place: "_Place", default: Any) -> OneOf:
         branches = [None if annotation is type(None) else self._shape(annotation, place) for annotation in annotations]
@@ -209,7 +212,34 @@ def _unwrap(annotation: Any) -> tuple[Any, tuple[Any, ...]]:
     return annotation, ()
 
 
-def _decimals(notes: tuple[Any, ...], place: _Place) -> Decimals:
+_COUNTED: dict[Any, tuple[str, ...]] = {
+    datetime: ("seconds", "milliseconds", "microseconds", "nanoseconds"),
+    time: ("seconds", "milliseconds", "microseconds", "nanoseconds"),
+    timedelta: ("days", "seconds", "milliseconds", "microseconds", "nanoseconds"),
+    date: ("days",),
+}
+
+
+def _foreign(annotation: Any, notes: tuple[Any, ...], place: _Place) -> tuple[Foreign, ...]:
+    """The notes on how others write it. Raises where one says nothing of such a type."""
+    foreign = tuple(note for note in notes if isinstance(note, Foreign))
+    for note in foreign:
+        if isinstance(note, FromNumber):
+            fits = note.unit in _COUNTED.get(annotation, ())
+        elif note is LocalAsUtc:
+            fits = annotation is datetime
+        else:
+            fits = (
+                annotation in (datetime, date, time, timedelta, Decimal)
+                or get_origin(annotation) is Literal
+                or (isinstance(annotation, type) and issubclass(annotation, Enum))
+            )
+        if not fits:
+            raise place.refuse(f"{note!r} of {getattr(annotation, '__name__', annotation)}", "take the note away")
+    return foreign
+
+
+def _decimals(notes: tuple[Any, ...], foreign: tuple[Foreign, ...], place: _Place) -> Decimals:
     scale = next((note for note in notes if isinstance(note, Scale)), None)
     if scale is None:
         raise place.refuse(
@@ -217,7 +247,7 @@ def _decimals(notes: tuple[Any, ...], place: _Place) -> Decimals:
         )
     if not 0 <= scale.scale <= scale.precision or scale.precision < 1:
         raise place.refuse(repr(scale), "the scale must lie between 0 and the precision")
-    return Decimals(scale.precision, scale.scale)
+    return Decimals(scale.precision, scale.scale, foreign)
 
 
 def _symbols(members: list[tuple[str, Any, Any]], place: _Place, what: Any) -> dict[str, Any]:

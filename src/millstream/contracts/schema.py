@@ -7,6 +7,7 @@ from uuid import UUID
 
 import msgspec
 
+from millstream.contracts.meaning import meaning_of
 from millstream.contracts.misfit import misfit
 from millstream.contracts.reading import shape_of
 from millstream.contracts.shape import (
@@ -185,9 +186,10 @@ def _essence(schema: Any, namespace: str) -> Any:
 
 
 def _logical(schema: dict[str, Any]) -> tuple[Any, ...] | None:
-    if (logical := schema.get("logicalType")) is None:
+    kind = schema.get("type")
+    if not isinstance(kind, str) or (meaning := meaning_of(kind, schema)) == meaning_of(kind, kind):
         return None
-    return (logical, schema.get("precision"), schema.get("scale", 0) if logical == "decimal" else None)
+    return (*meaning, schema.get("precision") if meaning.of == "decimal" else None)
 
 
 PRIMITIVES = frozenset({"null", "boolean", "int", "long", "float", "double", "bytes", "string"})

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from millstream.declare.contract import Value
+from millstream.declare.foreign import Foreign
 
 REQUIRED = msgspec.NODEFAULT
 """The default of a field that has none."""
@@ -20,6 +21,8 @@ class Scalar:
     python: type
     avro: str
     logical: str | None = None
+    foreign: tuple[Foreign, ...] = ()
+    """How plain numbers or texts of others are read."""
 
 
 @dataclass(eq=False, slots=True)
@@ -28,6 +31,7 @@ class Decimals:
 
     precision: int
     scale: int
+    foreign: tuple[Foreign, ...] = ()
 
 
 @dataclass(eq=False, slots=True)
@@ -37,6 +41,7 @@ class Symbols:
     name: str
     python: type
     members: dict[str, Any]
+    foreign: tuple[Foreign, ...] = ()
 
 
 @dataclass(eq=False, slots=True)

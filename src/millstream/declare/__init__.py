@@ -4,6 +4,7 @@ from millstream.declare.contract import Command, Contract, Event, Value, full_na
 from millstream.declare.durations import days, hours, minutes, seconds
 from millstream.declare.envelope import Call, Envelope
 from millstream.declare.failure import Backoff, OnFailure, Retry, dead_letter, exponential, park_key, stop
+from millstream.declare.foreign import EpochMicros, EpochMillis, EpochSeconds, FromNumber, FromText, LocalAsUtc
 from millstream.declare.handler import Handler, Kind, Need, Parameter
 from millstream.declare.notes import Alias, Deprecated, Doc, Number
 from millstream.declare.personal import Personal
@@ -26,9 +27,15 @@ __all__ = [
     "Deprecated",
     "Doc",
     "Envelope",
+    "EpochMicros",
+    "EpochMillis",
+    "EpochSeconds",
     "Event",
+    "FromNumber",
+    "FromText",
     "Handler",
     "Kind",
+    "LocalAsUtc",
     "Need",
     "Number",
     "OnFailure",
