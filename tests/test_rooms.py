@@ -20,6 +20,7 @@ ROOMS = (
     "declare",
     "settings",
     "user_code",
+    "timeouts",
     "errors",
 )
 APART = {"local", "testing"}

@@ -144,11 +144,30 @@ def test_an_unknown_id_costs_one_question(scripted: Scripted) -> None:
 
 def test_an_unknown_id_may_become_known(scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("millstream.contracts.catalogue.FORGET_AFTER", 0.0)
-    scripted.answers = [answer(404, "{}"), answer(200, json.dumps({"schema": schema_text(Dropped)}))]
+    unknown = answer(404, '{"error_code": 40403, "message": "Schema 77 not found"}')
+    scripted.answers = [unknown, answer(200, json.dumps({"schema": schema_text(Dropped)}))]
     decode = Contracts(Registry(scripted.url)).decoder([orders]).decode
     message = framing(77) + b"\x02o"
     assert decode_error(decode, message).reason == "unknown_schema"
     assert decode(message) == Dropped(order_id="o")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"message": "no Route matched with those values"}',
+        '{"error_code": 404, "message": "HTTP 404 Not Found"}',
+        '{"error_code": 40401, "message": "Subject not found"}',
+        '{"error_code": "40403"}',
+        "<html>404</html>",
+        "[]",
+    ],
+)
+def test_a_404_that_is_no_registrys_is_an_outage(scripted: Scripted, body: str) -> None:
+    scripted.answers = [answer(404, body)]
+    decode = Contracts(Registry(scripted.url, patience=0.2)).decoder([orders]).decode
+    with pytest.raises(RegistryUnavailable, match="404"):
+        decode(framing(77) + b"\x02o")
 
 
 def test_an_outage_stops_nothing_that_is_known(scripted: Scripted) -> None:

@@ -14,7 +14,7 @@ from millstream.contracts import derived_id
 from millstream.declare import stop
 from millstream.errors import Fenced, Rejected, Unavailable
 from millstream.kafka import connect
-from millstream.runtime import kafka_worker
+from millstream.runtime import outage
 from millstream.runtime.kafka_worker import KafkaWorker
 from millstream.state import memory
 from millstream.testing.child import end, wait_until
@@ -230,7 +230,7 @@ def test_state_that_its_changelog_cannot_take_sets_its_event_aside(rig: Rig):
 
 
 def test_a_worker_that_cannot_take_its_partitions_says_why_and_ends(rig: Rig, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(kafka_worker, "_PATIENCE", 0.5)
+    monkeypatch.setattr(outage, "OUTAGE_SECONDS", 0.5)
     worker = rig.worker()
     worker._states._patience = 0.5
     changelog = rig.parcels.counts.changelog(rig.service.name)

@@ -14,6 +14,8 @@ from millstream.contracts.schema import Schema
 from millstream.declare.topic import Topic
 from millstream.errors import ConfigurationError, ContractError, DecodeError, IncompatibleSchema, RegistryUnavailable
 
+NO_SUCH_SCHEMA = 40403
+"""The registry's error code; any other 404 says nothing about a schema."""
 MOST_BYTES = 8 << 20
 """An answer longer than this is nonsense."""
 
@@ -81,7 +83,7 @@ class Registry:
         if schema_id < 0:
             return None
         status, answer = self._ask("GET", f"/schemas/ids/{schema_id}")
-        if status == HTTPStatus.NOT_FOUND:
+        if status == HTTPStatus.NOT_FOUND and answer.get("error_code") == NO_SUCH_SCHEMA:
             return None
         text = answer.get("schema")
         if status != HTTPStatus.OK or not isinstance(text, str):
@@ -118,6 +120,9 @@ class Registry:
                     raise ConfigurationError(
                         f"the schema registry at {host} answers {status}: put user:password@ into its url"
                     )
+                elif status == HTTPStatus.NOT_FOUND and not _says_registry(answer):
+                    # A gateway's own, or another server's: it does not know what the registry has.
+                    problem = f"it answers 404, and no registry's error_code: {_message(answer)}; check the url"
                 elif not isinstance(answer, kind if status == HTTPStatus.OK else dict):
                     problem = f"it answers nonsense: {str(answer)[:200]}"
                 else:
@@ -202,6 +207,12 @@ def _parsed(text: str, schema_id: int) -> Schema:
         if text.strip('"').isidentifier():  # a primitive schema may come without its quotes
             return text.strip('"')
         raise DecodeError("unreadable_schema", f"schema {schema_id} is no JSON: {text[:200]}") from None
+
+
+def _says_registry(answer: Any) -> bool:
+    """Whether a 404 is the registry's own: 40401 for a subject, 40402 a version, 40403 a schema."""
+    code = answer.get("error_code") if isinstance(answer, dict) else None
+    return isinstance(code, int) and code // 100 == HTTPStatus.NOT_FOUND
 
 
 def _message(answer: Any) -> str:

@@ -248,7 +248,8 @@ class Publisher:
             self._tell(passing)
             self._once_more(group, passing)
             producer.abort(CONNECT_SECONDS)
-        except Exception as error:
+        except BaseException as error:
+            # Also what is no `Exception`: who waits for this group must hear of its end.
             if isinstance(error, Fenced) or not isinstance(error, MillstreamError):
                 self._trouble = str(error)
                 why = f"The publisher ended while this was published: {error}"

@@ -12,6 +12,7 @@ from millstream.errors import Unavailable
 from millstream.kafka.consumer import watermarks
 from millstream.kafka.faults import MISSING, REFUSED, fault, is_fatal, made
 from millstream.kafka.port import END, Isolation, Message, Offsets, TopicPartition
+from millstream.telemetry.watchdog import still_alive
 
 
 class ReadToEnd(Protocol):
@@ -36,6 +37,7 @@ def read_to_end(properties: dict[str, Any], starts: Offsets, timeout: float) -> 
         open_partitions = set(ends)
         patience = time.monotonic() + timeout
         while open_partitions:
+            still_alive()
             batch = consumer.consume(1_000, 0) or [first for first in [consumer.poll(0.1)] if first is not None]
             if not batch:
                 if time.monotonic() > patience:

@@ -19,6 +19,7 @@ from millstream.kafka.faults import fault, is_fenced, kafka_error, made
 from millstream.kafka.port import Headers, Offsets, TopicPartition
 from millstream.kafka.producer import let_go, trouble, wait_for_room
 from millstream.telemetry.logs import get_logger
+from millstream.telemetry.watchdog import native_call
 
 log = get_logger(__name__)
 
@@ -48,8 +49,8 @@ class ExactlyOnceProducer:
         deadline = time.monotonic() + timeout
         try:
             # Be connected first: librdkafka comes back half a second later to a coordinator that it cannot ask at once.
-            self._insist(lambda left: native.list_topics(timeout=left), timeout)
-            self._insist(lambda left: native.init_transactions(left), deadline - time.monotonic())
+            self._insist("list_topics", lambda left: native.list_topics(timeout=left), timeout)
+            self._insist("init_transactions", lambda left: native.init_transactions(left), deadline - time.monotonic())
         except KafkaException as raised:
             let_go(native)
             raise fault(raised, f"starting transactions as {self.transactional_id!r}") from raised
@@ -91,14 +92,18 @@ class ExactlyOnceProducer:
     ) -> None:
         native, entries = self._open(), native_offsets(offsets, metadata)
         try:
-            self._insist(lambda left: native.send_offsets_to_transaction(entries, group_metadata, left), self._timeout)
+            self._insist(
+                "send_offsets_to_transaction",
+                lambda left: native.send_offsets_to_transaction(entries, group_metadata, left),
+                self._timeout,
+            )
         except KafkaException as raised:
             self._give_up(raised, "sending offsets")
 
     def commit(self, timeout: float | None = None) -> None:
         native = self._open()
         try:
-            self._insist(lambda left: native.commit_transaction(left), timeout or self._timeout)
+            self._insist("commit_transaction", lambda left: native.commit_transaction(left), timeout or self._timeout)
         except KafkaException as raised:
             error = kafka_error(raised)
             if error.txn_requires_abort() or is_fenced(error):
@@ -115,7 +120,7 @@ class ExactlyOnceProducer:
             return
         native, self._began = self._native, None
         try:
-            self._insist(lambda left: native.abort_transaction(left), timeout)
+            self._insist("abort_transaction", lambda left: native.abort_transaction(left), timeout)
         except KafkaException as raised:
             # A successor's init aborts it for us: it was never committed.
             self._discard()
@@ -142,19 +147,23 @@ class ExactlyOnceProducer:
     def _not_begun(self, *_: object) -> None:
         self._open()
 
-    def _insist(self, call: Callable[[float], object], timeout: float) -> None:
-        """Make a call, again and again while librdkafka calls its failure retriable, for at most `timeout` seconds."""
+    def _insist(self, name: str, call: Callable[[float], object], timeout: float) -> None:
+        """Make a call, again and again while librdkafka calls its failure retriable, for at most `timeout` seconds.
+
+        librdkafka may not return at all, so the watchdog knows of it under `name`.
+        """
         deadline = time.monotonic() + timeout
-        while True:
-            try:
-                call(max(0.1, deadline - time.monotonic()))
-            except KafkaException as raised:
-                error = kafka_error(raised)
-                if not error.retriable() or error.txn_requires_abort() or time.monotonic() >= deadline:
-                    raise
-                time.sleep(PAUSE)  # before it is tried again
-            else:
-                return
+        with native_call(name, self.transactional_id, timeout):
+            while True:
+                try:
+                    call(max(0.1, deadline - time.monotonic()))
+                except KafkaException as raised:
+                    error = kafka_error(raised)
+                    if not error.retriable() or error.txn_requires_abort() or time.monotonic() >= deadline:
+                        raise
+                    time.sleep(PAUSE)  # before it is tried again
+                else:
+                    return
 
     def _give_up_produce(self, raised: KafkaException, topic: str) -> None:
         self._open()

@@ -145,5 +145,5 @@ def assemble_handlers(
         from millstream.runtime.effect_worker import EffectWorker
 
         workers.append(EffectWorker(service, settings, contracts, kafka, tracer=tracer, health=health))
-    workers += [background.worker(settings, contracts, kafka) for background in service.background]
+    workers += [background.worker(settings, contracts, kafka, health=health) for background in service.background]
     return workers, late

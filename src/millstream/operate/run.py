@@ -1,6 +1,7 @@
 """One process of a service, from its start to its end."""
 
 import ctypes
+import faulthandler
 import gc
 import os
 import signal
@@ -15,17 +16,27 @@ from typing import TYPE_CHECKING, TypeVar
 
 from millstream.declare import System
 from millstream.errors import ConfigurationError, DeclarationError, IncompatibleSchema, MillstreamError, SlotTaken
+from millstream.runtime.worker import ProcessEnds
 from millstream.settings import Settings, load_settings
-from millstream.telemetry import Health, ObservabilityServer, configure_logs, get_logger, start_tracing
+from millstream.telemetry import (
+    Health,
+    ObservabilityServer,
+    Watchdog,
+    configure_logs,
+    get_logger,
+    start_tracing,
+    still_alive,
+    watched,
+)
 from millstream.telemetry.metrics import describe_build
+from millstream.timeouts import HUNG_SECONDS, LOOK_SECONDS
 
 if TYPE_CHECKING:
     from millstream.runtime.worker import Worker
 
 WORKERS_STOP_WITHIN = 3.0
 LATE_STOP_WITHIN = 1.5
-GIVE_BACK_EVERY = 2.0
-"""Seconds until memory that a burst of events needed is given back. It takes a tenth of a millisecond."""
+STDERR = 2
 M_ARENA_MAX = -8
 """From malloc.h."""
 MISCONFIGURATIONS = (ConfigurationError, DeclarationError, IncompatibleSchema)
@@ -47,6 +58,8 @@ class Exit(IntEnum):
     """Starting it again would not help."""
     SLOT_TAKEN = 3
     """Another process is this instance."""
+    HUNG = 4
+    """A worker showed no sign of life, or a native call did not return. Start it again."""
 
 
 def run(system: System, name: str, settings: Settings | None = None) -> Exit:
@@ -99,7 +112,11 @@ def _run_service(system: System, name: str, settings: Settings) -> Exit:
         assembly = assemble(service, settings, contracts, kafka, health=health, tracer=tracer)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
-        crew = Crew(assembly.workers, assembly.late, stop)
+        hung = hung_seconds(settings)
+        crew = Crew(assembly.workers, assembly.late, stop, Watchdog(health, hung=hung))
+        if alone is not None:
+            crew.must_live(alone.thread)
+        threading.excepthook = _thread_failed
         crew.start()
         # What is there now stays: the collector need not look at it again.
         gc.collect()
@@ -107,17 +124,53 @@ def _run_service(system: System, name: str, settings: Settings) -> Exit:
         health.forget("start")
         log.info("running", url=assembly.url or (alone and alone.url), workers=crew.names)
         give_back()
-        while not stop.wait(GIVE_BACK_EVERY):
+        while not stop.wait(LOOK_SECONDS):
+            # Memory that a burst of events needed; it takes a tenth of a millisecond.
             give_back()
+            crew.look()
+            # Native code that keeps the interpreter for itself silences this thread, too: only this ends it then.
+            faulthandler.dump_traceback_later(hung + 10 * LOOK_SECONDS, exit=True, file=STDERR)
         ended = crew.finish()
         dead_letter_log.flush(now=True)
         tracer.close(timeout=1.0)
-    if not ended:
+    faulthandler.cancel_dump_traceback_later()
+    if not ended or _left_behind():
         # A thread that hangs in a library must not keep the process: all that matters is in transactions.
-        log.warning("some workers did not stop in time", workers=crew.running)
+        log.warning("some workers did not stop in time", workers=crew.running or _left_behind())
         sys.stderr.flush()
         os._exit(crew.exit)
     return crew.exit
+
+
+def hung_seconds(settings: Settings) -> float:
+    """Seconds after which a worker whose loop does not turn is given up: not before its group does."""
+    return max(HUNG_SECONDS, int(settings.kafka.get("max.poll.interval.ms", 0)) / 1000)
+
+
+class WatchedStop(threading.Event):
+    """What a worker is given to know when to stop: each look at it is a sign of life of the worker's thread."""
+
+    def __init__(self, stop: threading.Event) -> None:
+        super().__init__()
+        self._shared = stop
+
+    def is_set(self) -> bool:
+        still_alive()
+        return self._shared.is_set()
+
+    def set(self) -> None:
+        self._shared.set()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            still_alive()
+            left = LOOK_SECONDS if deadline is None else min(LOOK_SECONDS, deadline - time.monotonic())
+            if self._shared.wait(max(0.0, left)):
+                return True
+            if deadline is not None and time.monotonic() >= deadline:
+                still_alive()
+                return False
 
 
 class Crew:
@@ -125,10 +178,19 @@ class Crew:
 
     - `late`: those that stop after the others.
     - `stop`: set from outside, or by a failure.
+    - `watchdog`: who notices that one hangs; `look` has to be called every `LOOK_SECONDS` then.
     """
 
-    def __init__(self, workers: Sequence["Worker"], late: Sequence["Worker"], stop: threading.Event) -> None:
+    def __init__(
+        self,
+        workers: Sequence["Worker"],
+        late: Sequence["Worker"],
+        stop: threading.Event,
+        watchdog: Watchdog | None = None,
+    ) -> None:
         self._failures: list[Exit] = []
+        self._watchdog = watchdog
+        self._helpers: list[threading.Thread] = []
         self._stop, self._stop_late = stop, threading.Event()
         self._early = [self._thread(worker, self._stop) for worker in workers]
         self._late = [self._thread(worker, self._stop_late) for worker in late]
@@ -153,6 +215,23 @@ class Crew:
         for thread in (*self._late, *self._early):
             thread.start()
 
+    def must_live(self, helper: threading.Thread) -> None:
+        """Lets the whole end when this thread does, too."""
+        self._helpers.append(helper)
+
+    def look(self) -> None:
+        """Ends the whole where a worker hangs, or a helper has ended unasked."""
+        if self._stop.is_set():
+            return
+        hang = None if self._watchdog is None else self._watchdog.look()
+        if hang is not None:
+            log.error("worker_hung", worker=hang.what, seconds=round(hang.seconds), where=hang.where)
+            self._fail(Exit.HUNG)
+        for helper in self._helpers:
+            if not helper.is_alive():
+                log.error("thread_ended", thread=helper.name)
+                self._fail(Exit.FAILED)
+
     def finish(self) -> bool:
         """Waits for the end of the workers, then of the late ones. False where some go on past the bound."""
         ended = _joined(self._early, WORKERS_STOP_WITHIN)
@@ -165,18 +244,40 @@ class Crew:
     def _work(self, worker: "Worker", stop: threading.Event) -> None:
         failure = Exit.FAILED
         try:
-            worker.run(stop)
-        except Exception as error:
+            with watched(worker.name):
+                worker.run(WatchedStop(stop))
+        except ProcessEnds:
+            raise
+        except BaseException as error:
+            # Also what is no `Exception`, such as SystemExit: Python would let the thread end without a word.
             if isinstance(error, MISCONFIGURATIONS):
                 failure = Exit.MISCONFIGURED
+            elif isinstance(error, SlotTaken):
+                failure = Exit.SLOT_TAKEN
             foreseen = isinstance(error, MillstreamError)
-            log.error("worker failed", worker=worker.name, error=str(error), exc_info=None if foreseen else error)
+            said = str(error) or type(error).__name__
+            log.error("worker failed", worker=worker.name, error=said, exc_info=None if foreseen else error)
         else:
             if stop.is_set():
                 return
             log.error("worker ended without being told to", worker=worker.name)
-        self._failures.append(failure)
+        self._fail(failure)
+
+    def _fail(self, how: Exit) -> None:
+        self._failures.append(how)
         self._stop.set()
+
+
+def _thread_failed(failed: threading.ExceptHookArgs) -> None:
+    """What ends a thread that is no worker is logged like anything else."""
+    name = "" if failed.thread is None else failed.thread.name
+    log.error("thread_failed", thread=name, error=str(failed.exc_value), exc_info=failed.exc_value)
+
+
+def _left_behind() -> list[str]:
+    """Threads that Python would wait for, such as one of a pool that hangs in a native call."""
+    main = threading.main_thread()
+    return [thread.name for thread in threading.enumerate() if thread is not main and not thread.daemon]
 
 
 def _interruptible(step: Callable[[], T]) -> T:

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from millstream.declare import Call, Contract, Handler, Need, Parameter, State, Store, Timers
 from millstream.runtime.inbound import Meta
+from millstream.runtime.worker import ProcessEnds
 
 T = TypeVar("T")
 
@@ -32,7 +33,7 @@ class Given:
 class GaveUp(Exception):
     """A handler failed for the last time; `error` is what it raised then, `attempts` how often it was called."""
 
-    def __init__(self, error: Exception, attempts: int) -> None:
+    def __init__(self, error: BaseException, attempts: int) -> None:
         super().__init__(str(error))
         self.error = error
         self.attempts = attempts
@@ -86,7 +87,7 @@ def persist(
     attempt: Callable[[], T],
     *,
     stop: threading.Event,
-    failed: Exception | None = None,
+    failed: BaseException | None = None,
     before_wait: Callable[[], None] | None = None,
 ) -> T:
     """Calls `attempt` until it succeeds or the handler's `Retry` says that it is enough.
@@ -103,7 +104,9 @@ def persist(
             if failed is None:
                 try:
                     return attempt()
-                except Exception as error:
+                except ProcessEnds:
+                    raise
+                except BaseException as error:
                     failed = error
             failures += 1
             if not handler.retry.allows(failed, failures, time.monotonic() - began):

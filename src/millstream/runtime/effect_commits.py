@@ -16,7 +16,8 @@ from millstream.runtime.effect_parking import key_of, value_of
 from millstream.runtime.lent_member import LentMember, Membership
 from millstream.runtime.tally import Tally
 from millstream.runtime.transaction import Transaction
-from millstream.telemetry import get_logger
+from millstream.telemetry import get_logger, native_call
+from millstream.timeouts import OUTAGE_SECONDS
 
 log = get_logger(__name__)
 
@@ -26,8 +27,6 @@ MOST_STEPS = 2_000
 """Steps of events in one transaction."""
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.02, 1.0
 """Seconds between tries of a transaction."""
-PATIENCE = 60.0
-"""Seconds that transactions may fail in a row, for reasons that pass, before the worker gives up."""
 
 
 @dataclass(slots=True)
@@ -106,16 +105,18 @@ class Commits:
             if self._later is not None:
                 self._later.cancel()
                 self._later = None
-            deadline, pause = time.monotonic() + PATIENCE, SHORTEST_PAUSE
+            deadline, pause = time.monotonic() + OUTAGE_SECONDS, SHORTEST_PAUSE
             while group := self._next_group():
                 began = time.monotonic()
-                committed = await asyncio.get_running_loop().run_in_executor(self._thread, self._write, group)
+                # Watched from here, too: a thread that is gone gives no answer.
+                with native_call("commit", self._parked, OUTAGE_SECONDS):
+                    committed = await asyncio.get_running_loop().run_in_executor(self._thread, self._write, group)
                 self._tally.transaction("committed" if committed else "aborted", time.monotonic() - began)
                 if committed:
                     self._settle(group)
-                    deadline, pause = time.monotonic() + PATIENCE, SHORTEST_PAUSE
+                    deadline, pause = time.monotonic() + OUTAGE_SECONDS, SHORTEST_PAUSE
                 elif time.monotonic() > deadline:
-                    raise Unavailable(f"No transaction could be committed for {PATIENCE:g} s.")
+                    raise Unavailable(f"No transaction could be committed for {OUTAGE_SECONDS:g} s.")
                 else:
                     await asyncio.sleep(pause)
                     pause = min(LONGEST_PAUSE, pause * 2)
@@ -225,7 +226,7 @@ class Commits:
 
     def _was_committed(self, group: Group) -> bool:
         """Asks, once the transaction is settled. Whatever is done adds to a position, so equal ones tell."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + OUTAGE_SECONDS
         while True:
             try:
                 self._transaction.start()

@@ -1,23 +1,16 @@
 """From a record to an event on its way: one that came, one that was parked, one that a person hands in again."""
 
 import threading
-import time
 from collections.abc import Mapping
 
-from millstream.errors import DecodeError, RegistryUnavailable
+from millstream.errors import DecodeError
 from millstream.kafka.port import Message, TopicPartition
-from millstream.runtime.calling import Stopping
 from millstream.runtime.effect_lanes import Partition, Work
 from millstream.runtime.inbound import Inbox
+from millstream.runtime.outage import Outage
 from millstream.runtime.parking import ParkedEvent
 from millstream.runtime.redrive import Action, read_redrive
 from millstream.runtime.tally import Tally
-from millstream.telemetry import get_logger
-
-log = get_logger(__name__)
-
-PATIENCE = 60.0
-"""Seconds that the registry may be silent before the worker gives up, and its process starts anew."""
 
 
 class Reader:
@@ -25,18 +18,25 @@ class Reader:
 
     - `redrives`: the topic of redrives.
     - `partitions`: those that are ours.
+    - `outage`: how it waits for the registry.
     """
 
     def __init__(
-        self, inbox: Inbox, redrives: str, partitions: Mapping[TopicPartition, Partition], tally: Tally
+        self,
+        inbox: Inbox,
+        redrives: str,
+        partitions: Mapping[TopicPartition, Partition],
+        tally: Tally,
+        outage: Outage,
     ) -> None:
         self._inbox = inbox
         self._redrives = redrives
         self._partitions = partitions
         self._tally = tally
+        self._outage = outage
 
     def read(self, message: Message, stop: threading.Event) -> Work:
-        """What came. Raises `RegistryUnavailable` where the registry is silent for a minute, and `Stopping`."""
+        """What came. Raises `RegistryUnavailable` where the registry stays silent, and `Stopping`."""
         partition = self._partitions[message.topic(), message.partition()]
         partition.received += 1
         if message.topic() == self._redrives:
@@ -67,18 +67,9 @@ class Reader:
         return work
 
     def _decode(self, work: Work, stop: threading.Event) -> None:
-        deadline, pause = time.monotonic() + PATIENCE, 0.05
-        while True:
-            try:
-                work.handler, work.event, work.meta = self._inbox.read(work.message)
-            except DecodeError as error:
-                work.unreadable = error
-            except RegistryUnavailable as error:
-                if time.monotonic() > deadline:
-                    raise
-                log.warning("the registry does not answer", topic=work.message.topic(), error=str(error))
-                if stop.wait(pause):
-                    raise Stopping from None
-                pause = min(2.0, 2 * pause)
-                continue
-            return
+        try:
+            read = self._outage.wait_out(lambda: self._inbox.read(work.message), stop)
+        except DecodeError as error:
+            work.unreadable = error
+        else:
+            work.handler, work.event, work.meta = read

@@ -25,13 +25,14 @@ from millstream.runtime.effect_parking import ParkedTopic
 from millstream.runtime.effect_reading import Reader
 from millstream.runtime.inbound import Inbox
 from millstream.runtime.lent_member import LentMember
+from millstream.runtime.outage import Outage
 from millstream.runtime.outbound import Outbound
 from millstream.runtime.signs import Signs
 from millstream.runtime.tally import Tally
 from millstream.runtime.transaction import AtLeastOnce, ExactlyOnce, Transaction
 from millstream.runtime.watermark import Watermark
 from millstream.settings import Settings
-from millstream.telemetry import Health, Tracer, get_logger
+from millstream.telemetry import Health, Tracer, get_logger, still_alive, watched
 
 log = get_logger(__name__)
 
@@ -49,9 +50,6 @@ OPEN_SECONDS = 30.0
 """How long resources may take to open."""
 TELL_EVERY = 2.0
 """Seconds between two looks at what is parked, for the metrics."""
-SIGN_OF_LIFE = 120.0
-PATIENCE = 60.0
-"""Seconds that brokers may be silent before the worker gives up, and its process starts anew."""
 
 
 class EffectWorker:
@@ -89,7 +87,13 @@ class EffectWorker:
         self._topics = [*(topic.name for topic in service.consumed(kind)), service.redrives(kind)]
         self._group = service.group(kind)
         self._tracer = tracer or Tracer()
-        self._consumer = kafka.consumer(self._group, instance=f"{self._group}-{settings.slot}", co_partitioned=True)
+        self._outage = Outage(self.name, health, self._meanwhile)
+        self._consumer = kafka.consumer(
+            self._group,
+            instance=f"{self._group}-{settings.slot}",
+            co_partitioned=True,
+            on_error=self._outage.heard,
+        )
         self._member = LentMember(self._consumer)
         self._kafka = kafka
         self._transaction: Transaction = (
@@ -100,11 +104,13 @@ class EffectWorker:
         self._parked = ParkedTopic(kafka, service.parked(kind))
         self._partitions: dict[TopicPartition, Partition] = {}
         self._tally = Tally(service.name, self._group)
-        self._reader = Reader(Inbox(service, kind, contracts), service.redrives(kind), self._partitions, self._tally)
+        self._reader = Reader(
+            Inbox(service, kind, contracts), service.redrives(kind), self._partitions, self._tally, self._outage
+        )
         self._restored: list[Work] = []
         self._bounds = Bounds(self._consumer, service.redrives(kind), service.most_parked)
         self._outbound = Outbound(service, contracts, settings.record_bytes)
-        self._signs = Signs(health, self.name, SIGN_OF_LIFE)
+        self._signs = Signs(health, self.name)
 
         self._stop = threading.Event()
         self._failure: BaseException | None = None
@@ -150,7 +156,6 @@ class EffectWorker:
             self._looping.join(SETTLE_SECONDS)
 
     def _turn(self) -> None:
-        self._signs.beat()
         if self._failure is not None:
             raise self._failure
         self._bounds.hold_back(self._partitions)
@@ -163,6 +168,12 @@ class EffectWorker:
         if batch:
             works = [self._reader.read(message, self._stop) for message in batch]
             self._tell_loop(self._calls.take, works)
+        self._tally.lag(self._consumer)
+        self._outage.probe(self._consumer, self._topics[0])
+
+    def _meanwhile(self) -> None:
+        # Calls under way go on, and commit with the membership of this thread.
+        self._member.serve()
         self._tally.lag(self._consumer)
 
     def _assigned(self, partitions: list[TopicPartition]) -> Offsets | None:
@@ -229,23 +240,14 @@ class EffectWorker:
             work.close()
 
     def _insist(self, step: Callable[[], object]) -> None:
-        deadline = time.monotonic() + PATIENCE
-        while True:
-            try:
-                step()
-                return
-            except Unavailable as error:
-                if time.monotonic() > deadline:
-                    raise
-                log.warning("brokers do not answer", worker=self.name, error=str(error))
-            if self._stop.wait(0.5):
-                raise Stopping
+        self._outage.wait_out(step, self._stop)
 
     # The event loop
 
     def _loop_forever(self) -> None:
         try:
-            asyncio.run(self._live())
+            with watched(f"{self.name}.loop"):
+                asyncio.run(self._live())
         except BaseException as error:
             self._fail(error)
 
@@ -275,14 +277,20 @@ class EffectWorker:
             )
             self._ready.set_result(None)
             telling = asyncio.create_task(self._tell())
+            telling.add_done_callback(self._told)
             try:
                 await self._commits.run()
             finally:
                 telling.cancel()
                 await self._commits.close()
 
+    def _told(self, telling: "asyncio.Task[None]") -> None:
+        if not telling.cancelled() and (error := telling.exception()) is not None:
+            self._fail(error)
+
     async def _tell(self) -> None:
         while True:
+            still_alive()
             events, retrying, held = self._calls.parked()
             self._tally.parked(Kind.EFFECT.value, events, retrying=retrying, held=held, paused=self._bounds.full)
             await asyncio.sleep(TELL_EVERY)

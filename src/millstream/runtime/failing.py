@@ -8,26 +8,23 @@ from typing import Any, NamedTuple, NoReturn, Protocol
 from millstream.declare import Handler, Kind, OnFailure, Service
 from millstream.errors import DecodeError, EncodeError, RegistryUnavailable
 from millstream.kafka.port import Message
-from millstream.runtime.calling import GaveUp, Stopping, persist
+from millstream.runtime.calling import GaveUp, persist
 from millstream.runtime.dead_letters import Record, dead_letter, reason_of
 from millstream.runtime.inbound import Inbox, Meta
+from millstream.runtime.outage import Outage
 from millstream.runtime.parking import Lanes, ParkedEvent, Verdict, lane_of, park, verdict
 from millstream.runtime.redrive import Action, Redrive, read_redrive
 from millstream.runtime.tally import Tally
+from millstream.runtime.worker import ProcessEnds
 from millstream.telemetry import get_logger
 
 log = get_logger(__name__)
 
 
-_PATIENCE = 240.0
-"""Seconds without a registry after which the worker gives up, so that its process starts anew: no longer than the group
-waits for a member that does not poll."""
-
-
 class Stop(Exception):
     """An event cannot be passed; everything before it is committed. `error` is what the worker raises."""
 
-    def __init__(self, error: Exception) -> None:
+    def __init__(self, error: BaseException) -> None:
         super().__init__(str(error))
         self.error = error
 
@@ -61,6 +58,7 @@ class Failing:
     """Deals with the events of a worker that are not done at the first call. Used by its thread alone.
 
     - `commit`: commits what earlier events did; called before every wait.
+    - `outage`: how it waits for the registry.
     - `spare`: whether an error is not the event's fault; it is raised as it is.
     """
 
@@ -72,7 +70,9 @@ class Failing:
         inbox: Inbox,
         tally: Tally,
         commit: Callable[[], None],
-        spare: Callable[[Exception], bool] = lambda error: False,
+        spare: Callable[[BaseException], bool] = lambda error: False,
+        *,
+        outage: Outage,
     ) -> None:
         self.stop = threading.Event()
         self.condemned: dict[tuple[str, int, int], EncodeError] = {}
@@ -85,9 +85,10 @@ class Failing:
         self._tally = tally
         self._commit = commit
         self._spare = spare
+        self._outage = outage
 
     def first(
-        self, message: Message, desk: Desk, *, failed: Exception | None = None, redrives: int = 0
+        self, message: Message, desk: Desk, *, failed: BaseException | None = None, redrives: int = 0
     ) -> list[Record]:
         """What comes of an event; behind its key, if that is parked. Raises `Stop` and `Stopping`.
 
@@ -150,7 +151,7 @@ class Failing:
         else:
             desk.lanes.retry(park(redrive, redrives=redrive.count))
 
-    def _judge(self, message: Message, desk: Desk, tried: Tried, failed: Exception | None) -> Outcome:
+    def _judge(self, message: Message, desk: Desk, tried: Tried, failed: BaseException | None) -> Outcome:
         if (refused := self.condemned.get(_at(message))) is not None:
             return self._set_aside(message, self._handler(message), refused, tried)
         try:
@@ -167,14 +168,21 @@ class Failing:
             return self._decide(handler, message, attempt, failed, tried)
         try:
             records = attempt()
-        except Exception as error:
+        except ProcessEnds:
+            raise
+        except BaseException as error:
             # Not beyond this clause: an error that a frame of its own traceback names keeps all of its frames, and with
             # them a whole chunk of records, until the garbage is collected.
             return self._decide(handler, message, attempt, error, tried)
         return self._handled(handler, message, records)
 
     def _decide(
-        self, handler: Handler, message: Message, attempt: Callable[[], list[Record]], failed: Exception, tried: Tried
+        self,
+        handler: Handler,
+        message: Message,
+        attempt: Callable[[], list[Record]],
+        failed: BaseException,
+        tried: Tried,
     ) -> Outcome:
         """What becomes of an event after one more failure."""
         if self._spare(failed):
@@ -200,7 +208,12 @@ class Failing:
         return self._set_aside(message, handler, failed, tried)
 
     def _persist(
-        self, handler: Handler, message: Message, attempt: Callable[[], list[Record]], failed: Exception, tried: Tried
+        self,
+        handler: Handler,
+        message: Message,
+        attempt: Callable[[], list[Record]],
+        failed: BaseException,
+        tried: Tried,
     ) -> Outcome:
         """Without a key there is no order to keep, and nothing to wait behind: the partition waits."""
         try:
@@ -218,7 +231,7 @@ class Failing:
         self._tally.handled[handler.name, message.topic()] += 1
         return Outcome(records)
 
-    def _stop_at(self, message: Message, handler: Handler, error: Exception) -> NoReturn:
+    def _stop_at(self, message: Message, handler: Handler, error: BaseException) -> NoReturn:
         self._commit()
         where = f"{message.topic()}[{message.partition()}] at offset {message.offset()}"
         error.add_note(f"{self._name} stops, as {handler.name} says, without moving past {where}.")
@@ -226,18 +239,7 @@ class Failing:
 
     def _read_patiently(self, message: Message) -> tuple[Handler | None, object, Meta]:
         """An event whose schema only the registry knows waits for it, and those behind it too: they may be like it."""
-        wait, deadline = 0.1, time.monotonic() + _PATIENCE
-        while True:
-            try:
-                return self._inbox.read(message)
-            except RegistryUnavailable as error:
-                if time.monotonic() > deadline:
-                    raise
-                log.warning("waiting for the registry", worker=self._name, error=str(error))
-                self._commit()
-            if self.stop.wait(wait):
-                raise Stopping
-            wait = min(5.0, 2 * wait)
+        return self._outage.wait_out(lambda: self._inbox.read(message), self.stop, before_wait=self._commit)
 
     def _handler(self, message: Message) -> Handler | None:
         try:
@@ -246,7 +248,7 @@ class Failing:
             return None
 
     def _set_aside(
-        self, message: Message, handler: Handler | None, error: Exception, tried: Tried, *, parked: bool = False
+        self, message: Message, handler: Handler | None, error: BaseException, tried: Tried, *, parked: bool = False
     ) -> Outcome:
         name = handler.name if handler else None
         self._tally.dead_letter(name, message.topic(), reason_of(error))

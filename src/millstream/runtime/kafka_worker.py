@@ -16,6 +16,7 @@ from millstream.runtime.failing import Failing, Stop
 from millstream.runtime.inbound import Inbox, Meta
 from millstream.runtime.kafka_calls import kafka_caller
 from millstream.runtime.kafka_place import KafkaPlace
+from millstream.runtime.outage import Outage
 from millstream.runtime.outbound import Outbound
 from millstream.runtime.parking import ParkedEvent, park
 from millstream.runtime.place import Keeping, seconds_until_due
@@ -23,6 +24,7 @@ from millstream.runtime.signs import Signs
 from millstream.runtime.tally import Tally
 from millstream.runtime.timers import FiredTimer, timer_decoder
 from millstream.runtime.transaction import AtLeastOnce, ExactlyOnce
+from millstream.runtime.worker import ProcessEnds
 from millstream.settings import Settings
 from millstream.state.partitions import Progress, StatePartitions
 from millstream.telemetry import Health, Tracer, get_logger
@@ -40,10 +42,6 @@ _MOST_DUE = 100
 
 _MOST_FORGOTTEN = 20_000
 """Ids of one partition's inbox that are forgotten with one transaction: more than come with one."""
-
-_SIGN_OF_LIFE = 120.0
-_PATIENCE = 60.0
-"""Seconds of trouble with brokers after which the worker gives up, so that its process starts anew."""
 
 
 class KafkaWorker:
@@ -89,7 +87,7 @@ class KafkaWorker:
         self._inbox = Inbox(service, Kind.KAFKA, contracts)
         self._outbound = Outbound(service, contracts, settings.record_bytes)
         self._tally = Tally(service.name, self._group)
-        self._signs = Signs(health, self.name, _SIGN_OF_LIFE)
+        self._signs = Signs(health, self.name)
         callers = {
             handler.name: kafka_caller(handler, service.name, self._group, tracer or Tracer(), self._tally)
             for handler in service.of_kind(Kind.KAFKA)
@@ -102,7 +100,16 @@ class KafkaWorker:
         }
         self._inbox.decode[service.timed(Kind.KAFKA)] = timer_decoder(service.timers(Kind.KAFKA))
         self._callers = callers
-        self._failing = Failing(service, Kind.KAFKA, self.name, self._inbox, self._tally, lambda: self._commit())
+        self._outage = Outage(self.name, health, lambda: self._tally.lag(self._consumer))
+        self._failing = Failing(
+            service,
+            Kind.KAFKA,
+            self.name,
+            self._inbox,
+            self._tally,
+            lambda: self._commit(),
+            outage=self._outage,
+        )
 
         self._stop = threading.Event()
         self._places: dict[int, KafkaPlace] = {}
@@ -131,6 +138,7 @@ class KafkaWorker:
             self._group,
             instance=f"{self._group}-{self._settings.slot}",
             co_partitioned=True,
+            on_error=self._outage.heard,
         )
         self._bounds = Bounds(Kind.KAFKA, self._consumer, self._topics, self._service.most_parked)
         try:
@@ -160,8 +168,8 @@ class KafkaWorker:
 
     def _turn(self) -> None:
         """Handles what is there, and commits when nothing more is."""
-        self._signs.beat()
         self._tally.lag(self._consumer)
+        self._outage.probe(self._consumer, self._topics[0])
         try:
             self._do_what_is_due()
             idle = 0 if self._open else seconds_until_due(self._places.values(), _IDLE_SECONDS)
@@ -206,7 +214,9 @@ class KafkaWorker:
                         meta = Meta(message, contract)
                         produced = records(name, meta, call(event, meta, place.given))
                         handled[counted] += 1
-                except Exception as error:
+                except ProcessEnds:
+                    raise
+                except BaseException as error:
                     produced = self._rescue(message, place, error)
                     deadline = self._begin_if_need_be()
             for store in place.stores:
@@ -227,11 +237,11 @@ class KafkaWorker:
         if self._events >= self._settings.commit_max_events:
             self._commit()
 
-    def _rescue(self, message: Message, place: KafkaPlace, error: Exception) -> list[Record]:
+    def _rescue(self, message: Message, place: KafkaPlace, error: BaseException) -> list[Record]:
         place.undo()
         return self._deal_with(message, place, error)
 
-    def _deal_with(self, message: Message, place: KafkaPlace, failed: Exception | None = None) -> list[Record]:
+    def _deal_with(self, message: Message, place: KafkaPlace, failed: BaseException | None = None) -> list[Record]:
         """What comes of an event that is not simply handled."""
         if message.topic() == self._redrives:
             return self._failing.redrive(message, place, lambda redrive: redrive.partition() == place.partition)
@@ -348,18 +358,7 @@ class KafkaWorker:
 
     def _insist(self, step: Callable[[], object]) -> None:
         """Try again while brokers do not answer, within bounds. Raises `Stopping` if told to stop."""
-        deadline, wait = time.monotonic() + _PATIENCE, 0.05
-        while True:
-            try:
-                step()
-                return
-            except Unavailable as error:
-                if time.monotonic() > deadline:
-                    raise
-                log.warning("brokers do not answer", worker=self.name, error=str(error))
-            if self._stop.wait(wait):
-                raise Stopping
-            wait = min(2.0, 2 * wait)
+        self._outage.wait_out(step, self._stop)
 
     # Partitions that come and go; called within poll_batch and close
 

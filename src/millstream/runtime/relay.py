@@ -18,6 +18,7 @@ from millstream.runtime.outbox import Outbox, OutboxRow, identity
 from millstream.runtime.relay_lock import relay_lock
 from millstream.telemetry import metrics
 from millstream.telemetry.logs import get_logger
+from millstream.telemetry.watchdog import still_alive
 
 log = get_logger(__name__)
 
@@ -153,6 +154,7 @@ class Turn:
         Raises a `KafkaFault`, after which the position must be read again.
         """
         while rows := self._waiting_rows():
+            still_alive()
             self._publish(rows)
 
     def tidy(self, *, now: bool = False) -> None:

@@ -10,7 +10,7 @@ from sqlalchemy.exc import DBAPIError
 
 from millstream.contracts import Contracts
 from millstream.declare import Kind, Service
-from millstream.errors import Fenced, RegistryUnavailable
+from millstream.errors import Fenced
 from millstream.kafka import BEGINNING, Kafka, Message, Offsets, TopicPartition
 from millstream.runtime.bounds import Bounds
 from millstream.runtime.calling import Stopping
@@ -18,6 +18,7 @@ from millstream.runtime.database import READ_ONLY, passing
 from millstream.runtime.dead_letters import Record
 from millstream.runtime.failing import Failing, Stop
 from millstream.runtime.inbound import Inbox
+from millstream.runtime.outage import Outage
 from millstream.runtime.outbound import Outbound
 from millstream.runtime.outbox import Outbox
 from millstream.runtime.place import seconds_until_due
@@ -37,7 +38,6 @@ log = get_logger(__name__)
 
 POLL_RECORDS = 500
 POLL_SECONDS = 0.1
-SIGN_OF_LIFE = 120.0
 MOST_TROUBLES = 8
 """Times in a row that a transaction may fail for no fault of an event; some ten seconds."""
 MOST_DUE = 100
@@ -84,10 +84,13 @@ class SqlWorker:
         self._outbox = Outbox(service.name)
         self._group = service.group(Kind.SQL)
         self._instance = f"{self._group}-{settings.slot}"
-        self._consumer = kafka.consumer(self._group, instance=self._instance, co_partitioned=True)
+        self._outage = Outage(self.name, health, lambda: self._tally.lag(self._consumer))
+        self._consumer = kafka.consumer(
+            self._group, instance=self._instance, co_partitioned=True, on_error=self._outage.heard
+        )
         self._producer = None if self._exactly_once else kafka.producer()
         self._tally = Tally(service.name, self._group)
-        self._signs = Signs(health, self.name, SIGN_OF_LIFE)
+        self._signs = Signs(health, self.name)
         self._positions: dict[TopicPartition, int] = {}
         self._redrives = service.redrives(Kind.SQL)
         self._inbox.decode[service.timed(Kind.SQL)] = timer_decoder(service.timers(Kind.SQL))
@@ -97,7 +100,14 @@ class SqlWorker:
         outbound = Outbound(service, contracts, settings.record_bytes)
         self._calls = SqlCalls(service, outbound, tracer or Tracer(), self._tally, lambda: self._unit)
         self._failing = Failing(
-            service, Kind.SQL, self.name, self._inbox, self._tally, lambda: self._commit(self._unit), passing
+            service,
+            Kind.SQL,
+            self.name,
+            self._inbox,
+            self._tally,
+            lambda: self._commit(self._unit),
+            passing,
+            outage=self._outage,
         )
         self._bounds = Bounds(Kind.SQL, self._consumer, self._topics, service.most_parked)
         self._has_inbox = any(handler.inbox for handler in service.of_kind(Kind.SQL))
@@ -120,7 +130,6 @@ class SqlWorker:
                 on_lost=self._lost,
             )
             while not stop.is_set():
-                self._signs.beat()
                 idle = seconds_until_due(self._places.values(), POLL_SECONDS)
                 messages = self._consumer.poll_batch(min(POLL_RECORDS, self._most), idle)
                 if messages:
@@ -133,6 +142,7 @@ class SqlWorker:
                 self._bounds.hold_back(self._places)
                 self._bounds.tell(self._tally, self._places)
                 self._tally.lag(self._consumer)
+                self._outage.probe(self._consumer, self._topics[0])
         except Stop as stopped:
             raise stopped.error from None
         finally:
@@ -160,9 +170,9 @@ class SqlWorker:
             except Overtaken:
                 self._catch_up()
                 return False
-            except (DBAPIError, RegistryUnavailable) as error:
+            except DBAPIError as error:
                 troubles += 1
-                if not (passing(error) or isinstance(error, RegistryUnavailable)) or troubles > MOST_TROUBLES:
+                if not passing(error) or troubles > MOST_TROUBLES:
                     raise
                 self._tally.transaction("aborted", 0)
                 log.warning("doing the transaction again", worker=self.name, error=str(error))

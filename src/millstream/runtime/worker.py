@@ -7,13 +7,23 @@ if TYPE_CHECKING:
     from millstream.contracts.catalogue import Contracts
     from millstream.kafka.port import Kafka
     from millstream.settings import Settings
+    from millstream.telemetry import Health
+
+
+class ProcessEnds(BaseException):
+    """This process ends here, at once: nobody's failure, and the only error that a worker passes on as it is.
+
+    Whatever else a handler raises is its event's failure, also what is no `Exception`: a library's `sys.exit()`, or a
+    panic of its native code. Otherwise that event would end the process again at every start.
+    """
 
 
 class Worker(Protocol):
     """One thread's work.
 
     `run` blocks until `stop` is set, then finishes what it has in hand and returns within a few seconds. It raises
-    where it cannot go on, which ends the process; whoever watches the process starts it again.
+    where it cannot go on, which ends the process; whoever watches the process starts it again. Each look at `stop` is
+    a sign of life: a worker that does not look for minutes, in a loop or in a wait, is taken for one that hangs.
     """
 
     name: str
@@ -30,6 +40,8 @@ class Background(Protocol):
     topic: str
     group: str
 
-    def worker(self, settings: "Settings", contracts: "Contracts", kafka: "Kafka") -> Worker:
+    def worker(
+        self, settings: "Settings", contracts: "Contracts", kafka: "Kafka", *, health: "Health | None" = None
+    ) -> Worker:
         """Makes the worker. Called once in each process of the service."""
         ...

@@ -4,6 +4,7 @@ from millstream.telemetry.health import Health, Heartbeat
 from millstream.telemetry.logs import configure_logs, get_logger
 from millstream.telemetry.serve import ObservabilityServer, Observed
 from millstream.telemetry.traces import Span, Tracer, start_tracing
+from millstream.telemetry.watchdog import Watchdog, native_call, still_alive, watched
 
 __all__ = [
     "Health",
@@ -12,7 +13,11 @@ __all__ = [
     "Observed",
     "Span",
     "Tracer",
+    "Watchdog",
     "configure_logs",
     "get_logger",
+    "native_call",
     "start_tracing",
+    "still_alive",
+    "watched",
 ]

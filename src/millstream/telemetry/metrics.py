@@ -136,6 +136,14 @@ PUBLISHER_SECONDS = Histogram(
     "millstream_publisher_seconds", "From joining a publishing transaction to its end.", ["service"], buckets=SECONDS
 )
 PUBLISHER_PENDING = Gauge("millstream_publisher_pending", "Requests waiting to be published.", ["service"])
+SILENT_SECONDS = Gauge(
+    "millstream_silent_seconds", "Seconds for which a worker's loop, or a native call of it, shows no life.", ["worker"]
+)
+OUTAGE = Gauge(
+    "millstream_outage",
+    "1 while a worker waits for something that does not answer: registry, brokers.",
+    ["worker", "of"],
+)
 BUILD_INFO = Gauge(
     "millstream_build_info", "Always 1; the labels tell what runs.", ["version", "python", "service", "slot"]
 )

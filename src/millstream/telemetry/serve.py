@@ -85,13 +85,13 @@ class ObservabilityServer:
         self._server.socket = bound(*address)
         self._server.server_activate()
         self.url = url_of(self._server.socket)
-        self._thread = threading.Thread(
+        self.thread = threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.2}, name="observability", daemon=True
         )
-        self._thread.start()
+        self.thread.start()
 
     def close(self) -> None:
         """Stop listening."""
         self._server.shutdown()
         self._server.server_close()
-        self._thread.join(2.0)
+        self.thread.join(2.0)

@@ -6,14 +6,18 @@ from typing import Any
 
 from millstream.contracts import Contracts
 from millstream.declare import Service, Value
-from millstream.errors import DecodeError, Fenced, RegistryUnavailable
+from millstream.errors import DecodeError, Fenced
 from millstream.kafka import BEGINNING, Kafka, Message, Offsets, TopicPartition
 from millstream.patterns.view.sink import Listener, PositionsMoved, Row, RowsRefused, Sink
+from millstream.runtime.calling import Stopping
 from millstream.runtime.dead_letter_log import dead_letter_log
 from millstream.runtime.dead_letters import dead_letter, reason_of
+from millstream.runtime.outage import Outage
+from millstream.runtime.signs import Signs
+from millstream.runtime.tally import Tally
 from millstream.runtime.telling import Telling
 from millstream.settings import Settings
-from millstream.telemetry import get_logger, metrics
+from millstream.telemetry import Health, get_logger, metrics
 
 log = get_logger(__name__)
 
@@ -33,8 +37,10 @@ class SinkBackground:
         self.sink, self.applied = sink, applied
         self.group = f"{service.name}.{view}.{sink.name}"
 
-    def worker(self, settings: Settings, contracts: Contracts, kafka: Kafka) -> "SinkWorker":
-        return SinkWorker(self, settings, contracts, kafka)
+    def worker(
+        self, settings: Settings, contracts: Contracts, kafka: Kafka, *, health: Health | None = None
+    ) -> "SinkWorker":
+        return SinkWorker(self, settings, contracts, kafka, health=health)
 
 
 class SinkWorker:
@@ -47,7 +53,15 @@ class SinkWorker:
     `run` raises what the sink raises, and `Fenced` where another process keeps writing to the same sink.
     """
 
-    def __init__(self, of: SinkBackground, settings: Settings, contracts: Contracts, kafka: Kafka) -> None:
+    def __init__(
+        self,
+        of: SinkBackground,
+        settings: Settings,
+        contracts: Contracts,
+        kafka: Kafka,
+        *,
+        health: Health | None = None,
+    ) -> None:
         self.name = of.group
         self._of = of
         self._sink = of.sink
@@ -55,14 +69,18 @@ class SinkWorker:
         self._kafka = kafka
         self._contracts = contracts
         self._telling = Telling(self.name)
+        self._tally = Tally(of.service.name, self.name)
+        self._signs = Signs(health, self.name)
+        self._outage = Outage(self.name, health, lambda: self._tally.lag(self._consumer))
         self._positions: dict[TopicPartition, int] = {}
         self._moved = 0
 
     def run(self, stop: threading.Event) -> None:
         self._decode: Callable[[bytes | None], Any] = self._contracts.values(self._of.topic, self._of.value).decode
         self._sink.open(self._of.service, self._settings, self.name, self._of.value)
-        consumer = self._kafka.consumer(self.name, instance=f"{self.name}-{self._settings.slot}")
-        self._consumer = consumer
+        consumer = self._consumer = self._kafka.consumer(
+            self.name, instance=f"{self.name}-{self._settings.slot}", on_error=self._outage.heard
+        )
         try:
             consumer.subscribe([self._of.topic], on_assigned=self._assigned, on_revoked=self._revoked)
             while not stop.is_set():
@@ -72,14 +90,16 @@ class SinkWorker:
                 if not batch or self._telling.due:
                     dead_letter_log.flush()
                     self._telling.tell(self._consumer, self._positions)
+                self._tally.lag(consumer)
+                self._outage.probe(consumer, self._of.topic)
+        except Stopping:
+            return
         finally:
             consumer.close()
             self._sink.close()
 
     def _apply(self, batch: Sequence[Message], stop: threading.Event) -> None:
         rows, letters = self._read(batch, stop)
-        if rows is None:
-            return
         if letters:
             self._set_aside(letters)
         moved = {(message.topic(), message.partition()): message.offset() + 1 for message in batch}
@@ -105,26 +125,20 @@ class SinkWorker:
 
     def _read(
         self, batch: Sequence[Message], stop: threading.Event
-    ) -> tuple[dict[str, Row] | None, list[tuple[Message, DecodeError]]]:
-        """The newest row of each key, and what is none. No rows at all where it was told to stop meanwhile."""
+    ) -> tuple[dict[str, Row], list[tuple[Message, DecodeError]]]:
+        """The newest row of each key, and what is none. Raises `RegistryUnavailable` and `Stopping`."""
         rows: dict[str, Row] = {}
         letters: list[tuple[Message, DecodeError]] = []
         for message in batch:
             value = message.value()
-            while True:
-                try:
-                    key = (message.key() or b"").decode()
-                    rows[key] = Row(key, None if value is None else self._decode(value), message.offset())
-                except UnicodeDecodeError as error:
-                    letters.append((message, DecodeError("bad_key", str(error))))
-                except DecodeError as error:
-                    letters.append((message, error))
-                except RegistryUnavailable as error:
-                    log.warning("waiting for the registry", worker=self.name, error=str(error))
-                    if stop.wait(1.0):
-                        return None, []
-                    continue
-                break
+            try:
+                key = (message.key() or b"").decode()
+                kept = None if value is None else self._outage.wait_out(lambda value=value: self._decode(value), stop)
+                rows[key] = Row(key, kept, message.offset())
+            except UnicodeDecodeError as error:
+                letters.append((message, DecodeError("bad_key", str(error))))
+            except DecodeError as error:
+                letters.append((message, error))
         return rows, letters
 
     def _set_aside(self, letters: Sequence[tuple[Message, Exception]]) -> None:
@@ -147,6 +161,7 @@ class SinkWorker:
         for partition in partitions:
             self._positions.pop(partition, None)
         self._positions |= found
+        self._signs.assigned()
         return {partition: found.get(partition, BEGINNING) for partition in partitions}
 
     def _revoked(self, partitions: list[TopicPartition]) -> None:

@@ -16,7 +16,7 @@ class Verdict(Enum):
     STOP = "stop"
 
 
-def verdict(handler: Handler, error: Exception, *, attempts: int, seconds: float, keyed: bool) -> Verdict:
+def verdict(handler: Handler, error: BaseException, *, attempts: int, seconds: float, keyed: bool) -> Verdict:
     """What to do after `attempts` failures within `seconds`, the last with `error`.
 
     Without a key nothing waits for a person: it becomes a dead letter.

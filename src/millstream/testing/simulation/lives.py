@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from millstream.runtime.worker import ProcessEnds
 from millstream.testing.simulation.tasks import Steps, Task
 from millstream.testing.simulation.virtual import inside, outside
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Crashed(BaseException):
+class Crashed(ProcessEnds):
     """The process ends here and now, as by kill -9: nothing that comes on the way out has any effect."""
 
 

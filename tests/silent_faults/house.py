@@ -1,0 +1,256 @@
+"""A service of one kind, its workers as a process runs them, and a Kafka whose calls can be made to hang."""
+
+import ctypes
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+from fastapi import FastAPI
+from prometheus_client import REGISTRY
+from sqlalchemy import BigInteger, Column, Connection, Engine, MetaData, String, Table
+from sqlalchemy import event as sqlalchemy_event
+
+from millstream.contracts import Contracts, Registry, edge_id, header_writer
+from millstream.declare import Call, Event, Service, Topic, Value
+from millstream.http import Web
+from millstream.kafka import connect
+from millstream.operate.assembly import assemble, topics_of
+from millstream.operate.run import Crew, Exit
+from millstream.patterns.view import View
+from millstream.patterns.view.sql import SqlSink
+from millstream.settings import Settings
+from millstream.telemetry import Health, Tracer, Watchdog
+from millstream.testing.child import wait_until
+from millstream.timeouts import LOOK_SECONDS
+
+SILENT, HUNG = 6 * LOOK_SECONDS, 12 * LOOK_SECONDS
+STEP = 2 * LOOK_SECONDS
+"""What the clock of the watchdog is put forward by: as much as it counts at once."""
+
+houses: dict[str, "House"] = {}
+
+
+class Gate:
+    """Lets calls through until it is closed for their name; they wait there until it is `open`."""
+
+    def __init__(self) -> None:
+        self.closed = ""
+        self.entered = threading.Event()
+        self._open = threading.Event()
+
+    def through(self, name: str) -> None:
+        if name == self.closed:
+            self.entered.set()
+            self._open.wait()
+
+    def open(self) -> None:
+        self._open.set()
+
+
+class Gated:
+    """A client of the port, or the port, whose calls pass the gate first."""
+
+    def __init__(self, inner: Any, gate: Gate) -> None:
+        self._inner, self._gate = inner, gate
+
+    def __getattr__(self, name: str) -> Any:
+        inner = getattr(self._inner, name)
+        if name in ("consumer", "producer", "transactional_producer"):
+            return lambda *given, **named: Gated(inner(*given, **named), self._gate)
+        if name not in ("poll_batch", "init", "send_offsets", "commit"):
+            return inner
+
+        def call(*given: Any, **named: Any) -> Any:
+            self._gate.through(name)
+            return inner(*given, **named)
+
+        return call
+
+
+class Row(Value, namespace="test"):
+    note: str
+
+
+def app(web: Web) -> FastAPI:
+    """What the web service serves: everything that a web factory can ask for, and a path that blocks the loop."""
+    house = houses[web.service.name]
+    web.outcomes(house.done)
+    publisher, keys, made = web.publisher, web.idempotency, FastAPI()
+
+    @made.get("/publishes")
+    async def publishes() -> str:
+        return await publisher.publish(house.Asked(id="a"))
+
+    @made.get("/reserves")
+    async def reserves() -> None:
+        await keys.reserve("a", "hash", edge_id)
+
+    @made.get("/blocks")
+    async def blocks() -> None:
+        house.gate.through("loop")
+
+    return made
+
+
+class House:
+    """A service with handlers of `kind`, or a web application, and its workers."""
+
+    def __init__(self, kind: str, bootstrap: str, registry: str, folder: Path) -> None:
+        self.name = f"s{uuid.uuid4().hex[:8]}"
+        houses[self.name] = self
+        self.gate = Gate()
+        self.seconds = 0.0
+        self._declare(kind)
+        self.settings = Settings(
+            bootstrap_servers=bootstrap,
+            registry_url=registry,
+            data_dir=folder,
+            http="127.0.0.1:0",
+            session_timeout_ms=6_000,
+            heartbeat_interval_ms=200,
+            commit_interval_ms=20,
+            relay=kind != "sql without relay",
+        )
+        self.kafka = connect(self.settings, self.name)
+        self.contracts = Contracts(Registry(registry, patience=1.0))
+        self.contracts.register([self.Asked, self.Done])
+        admin = self.kafka.admin()
+        admin.ensure_topics(topics_of(self.service))
+        admin.close()
+        self.health = Health()
+        self.stop = threading.Event()
+        gated: Any = Gated(self.kafka, self.gate)
+        self.assembly = assemble(
+            self.service, self.settings, self.contracts, gated, health=self.health, tracer=Tracer()
+        )
+        watchdog = Watchdog(
+            self.health, silent=SILENT, hung=HUNG, native_silent=SILENT, native_hung=HUNG, clock=lambda: self.seconds
+        )
+        self.crew = Crew(self.assembly.workers, self.assembly.late, self.stop, watchdog)
+
+    def _declare(self, kind: str) -> None:
+        gate = self.gate
+
+        class Asked(Event, key="id", namespace=f"test.{self.name}"):
+            id: str
+
+        class Done(Event, key="id", namespace=f"test.{self.name}"):
+            id: str
+
+        self.Asked, self.Done = Asked, Done
+        self.asked, self.done = Topic(f"{self.name}.asked", Asked), Topic(f"{self.name}.done", Done)
+        tables = MetaData()
+        self.trouble: Callable[[], None] = lambda: None
+        web = f"{__name__}:app" if kind == "web" else None
+        self.service = service = Service(self.name, tables=tables, web=web, publishes=[Asked] if web else [])
+        if kind == "kafka":
+
+            @service.on(Asked)
+            def answer(asked: Asked) -> Done:
+                self.trouble()
+                return Done(id=asked.id)
+
+        elif kind.startswith("sql"):
+
+            @service.on(Asked)
+            def write(asked: Asked, db: Connection) -> Done:
+                self.trouble()
+                return Done(id=asked.id)
+
+        elif kind == "effect":
+
+            @service.effect(Asked)
+            async def call(asked: Asked, call: Call) -> Done:
+                gate.through("loop")
+                return Done(id=asked.id)
+
+        elif kind == "view":
+            table = Table(
+                "rows",
+                tables,
+                Column("id", String, primary_key=True),
+                Column("note", String),
+                Column("version", BigInteger, nullable=False),
+            )
+            view = View("rows", Row, topic=f"{self.name}.rows", sinks=[SqlSink(table)])
+
+            @view.on(Asked)
+            def row(asked: Asked, row: Row | None) -> Row:
+                self.trouble()
+                return Row(note="here")
+
+            view.mount(service)
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """All workers at work until the block is left; whatever hangs then goes on."""
+        self.crew.start()
+        try:
+            wait_until(lambda: self.health.healthy, seconds=30, what="all workers are well")
+            yield
+        finally:
+            self.gate.open()
+            self.stop.set()
+            assert self.crew.finish() or self.crew.exit is not Exit.STOPPED, self.crew.running
+
+    def ask(self, *ids: str) -> None:
+        producer = self.kafka.producer()
+        for of in ids:
+            id = edge_id()
+            headers = header_writer(self.Asked, "test")(id, id, None, None)
+            producer.produce(self.asked.name, self.contracts.encode(self.Asked(id=of)), of.encode(), headers)
+        producer.flush()
+        producer.close()
+
+    @contextmanager
+    def gated_database(self) -> Iterator[None]:
+        """Every statement passes the gate, as `database`."""
+
+        def before(*_: Any) -> None:
+            self.gate.through("database")
+
+        sqlalchemy_event.listen(Engine, "before_cursor_execute", before)
+        try:
+            yield
+        finally:
+            sqlalchemy_event.remove(Engine, "before_cursor_execute", before)
+
+    def request(self, path: str) -> None:
+        """Ask the web application, and do not wait."""
+
+        def get() -> None:
+            with suppress(httpx.HTTPError):  # it is to hang
+                httpx.get(f"{self.assembly.url}{path}", timeout=60)
+
+        threading.Thread(target=get, daemon=True).start()
+
+    def thread(self, name: str) -> threading.Thread:
+        return next(thread for thread in threading.enumerate() if thread.name == name)
+
+    def look(self, steps: int, silent: str) -> None:
+        """Let so much time pass for the watchdog, in which everybody shows life but `silent`."""
+        others = [name for name in self.crew.names if name != silent]
+        for _ in range(steps):
+            self.seconds += STEP
+            self.crew.look()
+            if self.stop.is_set():
+                return
+            wait_until(lambda: self.turned(others), seconds=30, what=f"{others} turn")
+
+    def turned(self, names: Sequence[str]) -> bool:
+        self.crew.look()
+        return all(silent_seconds(name) == 0 for name in names)
+
+
+def silent_seconds(worker: str) -> float:
+    return REGISTRY.get_sample_value("millstream_silent_seconds", {"worker": worker}) or 0.0
+
+
+def kill(thread: threading.Thread) -> None:
+    """End a thread as an error does that nobody has foreseen: at its next step in Python."""
+    assert thread.ident is not None
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(SystemExit))
