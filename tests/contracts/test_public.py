@@ -28,6 +28,7 @@ def test_public_names() -> None:
         "protobuf_schema",
         "schema_text",
         "subject_for",
+        "with_key",
     ]
 
 

@@ -5,6 +5,7 @@
 - `Codec`, `codec_for`: one class under one schema id, generated for speed.
 - `Registry`, `subject_for`: the schema registry.
 - `header_writer`, `headers_for`, `identity`, `envelope_from`: metadata in Kafka headers.
+- `with_key`: a deletion with the key of its record.
 - `edge_id`, `derived_id`, `position_id`: ids of events.
 """
 
@@ -16,6 +17,7 @@ from millstream.contracts.json_schema import json_schema
 from millstream.contracts.protobuf import protobuf_schema
 from millstream.contracts.registry import Registry, subject_for
 from millstream.contracts.schema import avro_schema, schema_text
+from millstream.contracts.tombstones import with_key
 
 __all__ = [
     "Codec",
@@ -38,4 +40,5 @@ __all__ = [
     "protobuf_schema",
     "schema_text",
     "subject_for",
+    "with_key",
 ]

@@ -18,6 +18,7 @@ from millstream.contracts.registry import Registry, subject_for
 from millstream.contracts.resolve import plain_decoder
 from millstream.contracts.schema import schema_text
 from millstream.declare.contract import Contract, Value, full_name, home_of
+from millstream.declare.deleted import tombstone_of
 from millstream.declare.topic import Topic
 from millstream.errors import DeclarationError, DecodeError
 
@@ -73,6 +74,8 @@ class Contracts:
         `RegistryUnavailable`.
         """
         for contract in contracts:
+            if contract.__deletes__ is not None:
+                continue  # a tombstone has no value, and so no schema
             home = topic or home_of(cast("type[Contract]", contract))
             if isinstance(home, Topic) and home.format in _WITHOUT_REGISTRY:
                 self._encoders[contract] = _WITHOUT_REGISTRY[home.format](contract)
@@ -108,22 +111,27 @@ class Contracts:
     def decoder(self, topics: Iterable[Topic]) -> "Decoder":
         """The decoder of what these topics carry. Schemas are looked up when they are first met.
 
+        Of one topic that lets tombstones in, a record without a value is a `Deleted`; its key, which only the record
+        has, is for `with_key` to add.
+
         Raises `DeclarationError` where a topic without a registry is not the only one: its values do not say whose.
         """
         topics = tuple(topics)
+        deleted = tombstone_of(topics[0]) if len(topics) == 1 else None
         expected = Expected(contract for topic in topics for contract in topic.contracts)
         if any(topic.format in _WITHOUT_REGISTRY for topic in topics):
             if len(topics) != 1:
                 names = ", ".join(topic.name for topic in topics)
                 raise DeclarationError(f"one decoder for {names}: ask for a decoder of the JSON topic alone")
             whole = topics[0].format == "cloudevents"
-            return Decoder(cloudevents_decoder(expected) if whole else json_decoder(topics[0].contracts[0]))
+            decode = cloudevents_decoder(expected) if whole else json_decoder(topics[0].contracts[0])
+            return Decoder(decode if deleted is None else _or_deleted(decode, deleted))
         by_prefix = {
             codec.prefix: codec.read
             for contract in expected.contracts
             if (codec := self._codecs.get(contract)) is not None
         }
-        return Decoder(self._dispatch(by_prefix, expected))
+        return Decoder(self._dispatch(by_prefix, expected, deleted))
 
     def decode_any(self, topic: Topic | str, value: bytes | None) -> Any:
         """The value as what JSON can hold, whatever its schema: for people who look. Raises `DecodeError`."""
@@ -137,8 +145,12 @@ class Contracts:
             decode = self._plain[schema_id] = _plain(schema_id, self._schema(schema_id), Expected(contracts))
         return msgspec.to_builtins(decode(value))
 
-    def _dispatch(self, by_prefix: dict[bytes, Read], expected: Expected) -> Callable[[bytes | None], Any]:
+    def _dispatch(
+        self, by_prefix: dict[bytes, Read], expected: Expected, deleted: Contract | None = None
+    ) -> Callable[[bytes | None], Any]:
         def meet(value: bytes | None) -> Callable[[bytes], Any]:
+            if value is None and deleted is not None:
+                return lambda _: deleted
             if not value:
                 raise _empty()
             schema_id = schema_id_of(value)
@@ -219,6 +231,10 @@ def _plain(schema_id: int, written: Written, expected: Expected) -> Read:
             return decode
         case kind:
             return refusing("unreadable_schema", f"schema {schema_id} is {kind}")
+
+
+def _or_deleted(decode: Callable[[bytes | None], Any], deleted: Contract) -> Callable[[bytes | None], Any]:
+    return lambda value: deleted if value is None else decode(value)
 
 
 def _empty() -> DecodeError:

@@ -60,7 +60,8 @@ def header_writer(contract: type[Contract], source: str) -> HeaderWriter:
     kind = ("ce_type", full_name(contract).encode())
     origin = ("ce_source", source.encode())
     version = ("ce_specversion", b"1.0")
-    content = ("content-type", _CONTENT[contract.__home__.format if contract.__home__ else "avro"])
+    home = (contract.__deletes__ or contract).__home__
+    content = ("content-type", _CONTENT[home.format if home else "avro"])
 
     def write(id: str, correlation_id: str, causation_id: str | None, traceparent: bytes | None) -> Headers:
         headers = [

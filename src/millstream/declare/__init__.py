@@ -1,6 +1,7 @@
 """Declarations: pure, without I/O. What a system is made of, said once."""
 
 from millstream.declare.contract import Command, Contract, Event, Value, full_name, home_of, key_field, key_of
+from millstream.declare.deleted import Deleted, deleted_class, tombstone_of
 from millstream.declare.durations import days, hours, minutes, seconds
 from millstream.declare.envelope import Call, Envelope
 from millstream.declare.failure import Backoff, OnFailure, Retry, dead_letter, exponential, park_key, stop
@@ -23,6 +24,7 @@ __all__ = [
     "Call",
     "Command",
     "Contract",
+    "Deleted",
     "Delivery",
     "Deprecated",
     "Doc",
@@ -55,6 +57,7 @@ __all__ = [
     "Value",
     "days",
     "dead_letter",
+    "deleted_class",
     "exponential",
     "full_name",
     "home_of",
@@ -66,5 +69,6 @@ __all__ = [
     "park_key",
     "seconds",
     "stop",
+    "tombstone_of",
     "upcasts",
 ]

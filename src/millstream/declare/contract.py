@@ -71,6 +71,7 @@ class Value(msgspec.Struct, metaclass=ValueMeta):
     __aliases__: ClassVar[tuple[str, ...]] = ()
     __upcasters__: ClassVar[tuple[Any, ...]] = ()
     __home__: ClassVar[Any] = None  # the Topic; msgspec evaluates annotations, and topics import this module
+    __deletes__: ClassVar[Any] = None  # of a `Deleted` class, the class that it is the deletion of
 
 
 class Contract(Value):
@@ -108,6 +109,8 @@ def full_name(contract: type[Value]) -> str:
     >>> full_name(Shipped)
     'orders.Shipped'
     """
+    if contract.__deletes__ is not None:
+        return f"{full_name(contract.__deletes__)}.Deleted"
     namespace = contract.__namespace__ or contract.__module__.partition(".")[0].strip("_")
     return f"{namespace}.{contract.__name__}"
 
@@ -160,9 +163,35 @@ def key_of(record: Contract) -> str:
 
 
 def home_of(contract: type[Contract]) -> "Topic":
-    """The one topic that a class lives on. Raises `DeclarationError` where no topic lists it."""
+    """The one topic that a class lives on, and its deletions with it.
+
+    Raises `DeclarationError` where no topic lists it, and for a deletion that its topic cannot carry.
+    """
+    if contract.__deletes__ is not None:
+        return _home_of_deletions(contract.__deletes__)
     if contract.__home__ is None:
         raise DeclarationError(
             f'{contract.__name__} lives on no topic: list it in one, as in Topic("orders.events", {contract.__name__})'
         )
     return contract.__home__
+
+
+def _home_of_deletions(contract: type[Contract]) -> "Topic":
+    topic = home_of(contract)
+    if len(topic.contracts) != 1:
+        names = ", ".join(other.__name__ for other in topic.contracts)
+        raise DeclarationError(
+            f"Deleted[{contract.__name__}]: Topic {topic.name!r} lists {names}, and a tombstone names no class: "
+            "it would delete a key of any of them. Give the class a topic of its own"
+        )
+    if topic.tombstones != "handle":
+        remedy = (
+            'drop tombstones="skip"'
+            if topic.tombstones == "skip"
+            else 'declare it compacted=True, or, for a topic of others that carries tombstones, tombstones="handle"'
+        )
+        raise DeclarationError(
+            f"Deleted[{contract.__name__}]: Topic {topic.name!r} has tombstones={topic.tombstones!r}, so none would "
+            f"come to a handler: {remedy}"
+        )
+    return topic

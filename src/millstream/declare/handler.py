@@ -126,7 +126,9 @@ def read_handler(
         function=function,
         parameters=parameters,
         consumes=consumes,
-        produces=publishes if publishes is not None else outputs_of(name, hints.get("return", NoneType)),
+        produces=_published(name, publishes)
+        if publishes is not None
+        else outputs_of(name, hints.get("return", NoneType)),
         retry=retry,
         on_failure=on_failure,
         timeout=timeout,
@@ -195,9 +197,24 @@ def outputs_of(name: str, annotation: Any) -> tuple[type[Contract], ...]:
             raise DeclarationError(
                 f"{name} returns a bare {part.__name__}: name the classes, as in -> Shipped | Refused"
             )
-        home_of(part)
+        check_published(name, part)
         found[part] = None
     return tuple(found)
+
+
+def _published(name: str, publishes: tuple[type[Contract], ...]) -> tuple[type[Contract], ...]:
+    for contract in publishes:
+        check_published(name, contract)
+    return publishes
+
+
+def check_published(where: str, contract: type[Contract]) -> None:
+    """Raises `DeclarationError` for a class without a home, and for a deletion where nothing is ever deleted."""
+    if not home_of(contract).compacted and contract.__deletes__ is not None:
+        raise DeclarationError(
+            f"{where} publishes {contract.__name__}, and {home_of(contract).name!r} is not compacted: a tombstone "
+            "deletes nothing there. Declare the topic compacted=True, or publish an event that says what happened"
+        )
 
 
 def _alternatives(annotation: Any) -> Iterable[Any]:

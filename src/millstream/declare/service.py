@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_type_hints
 
-from millstream.declare.contract import Contract, home_of
+from millstream.declare.contract import Contract
 from millstream.declare.durations import seconds
 from millstream.declare.failure import OnFailure, Retry, dead_letter
-from millstream.declare.handler import Handler, Kind, Need, read_handler
+from millstream.declare.handler import Handler, Kind, Need, check_published, read_handler
 from millstream.declare.owning import check_owned
 from millstream.declare.store import Store
 from millstream.declare.timer import Timer
@@ -223,7 +223,7 @@ class Service:
                         f"and no @{self.name}.provides function yields one"
                     )
         for contract in self.publishes:
-            home_of(contract)
+            check_published(f"{self.name}: web handlers", contract)
 
     def _check_timers(self) -> None:
         for handler in self.handlers:

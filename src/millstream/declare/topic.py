@@ -12,6 +12,7 @@ FOREVER: Final = timedelta.max
 
 Format = Literal["avro", "protobuf", "json_schema", "json", "cloudevents"]
 Subjects = Literal["topic_record", "topic", "record"]
+Tombstones = Literal["handle", "skip", "refuse"]
 
 
 class Topic:
@@ -27,6 +28,9 @@ class Topic:
       CloudEvents' structured mode, whose `type` is a class's full name or one of its aliases).
     - `subjects`: what the registry files schemas under: `"topic_record"` (topic and class), `"topic"` (the topic, which
       then has one class) or `"record"` (the class, wherever it travels).
+    - `tombstones`: what becomes of records that have a key and no value. `"handle"`: they are deletions, which go to
+      handlers of `Deleted[TheClass]`, and are passed over where there is none; `"skip"`: they are passed over;
+      `"refuse"`: they become dead letters (`empty`). By default a compacted topic handles them, and others refuse them.
 
     Raises `DeclarationError` for a class that has a home already or no key, and where classes could not be told apart.
 
@@ -47,6 +51,7 @@ class Topic:
         compacted: bool = False,
         format: Format = "avro",
         subjects: Subjects = "topic_record",
+        tombstones: Tombstones | None = None,
     ) -> None:
         if partitions < 1:
             raise DeclarationError(f"Topic {name!r} asks for {partitions} partitions; it needs at least 1")
@@ -64,6 +69,7 @@ class Topic:
         self.compacted = compacted
         self.format: Format = format
         self.subjects: Subjects = subjects
+        self.tombstones: Tombstones = tombstones or ("handle" if compacted else "refuse")
         for contract in contracts:
             key_field(contract)
             if contract.__home__ is not None:

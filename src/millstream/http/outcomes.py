@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from millstream.contracts import Contracts, edge_id
+from millstream.contracts import Contracts, edge_id, with_key
 from millstream.declare import Contract, Topic
 from millstream.errors import DecodeError, RegistryUnavailable, Unavailable
 from millstream.kafka import END, Kafka, Message, TopicPartition, TopicSpec
@@ -160,7 +160,7 @@ class Outcomes:
             if cause is None or cause not in self._waiting:
                 continue
             try:
-                found.append((cause, self._decode[message.topic()](message.value())))
+                found.append((cause, with_key(self._decode[message.topic()](message.value()), message.key())))
             except (DecodeError, RegistryUnavailable) as error:
                 log.warning("an outcome cannot be read", command=cause, topic=message.topic(), error=str(error))
         if found:

@@ -39,7 +39,7 @@ TROUBLE_SECONDS: Final = 15.0
 """How long health tells of a transaction that failed, unless one succeeds: longer than the next one takes to fail. Not
 for ever, because whoever is told unhealthy gets no more requests, and could never show that it is well again."""
 
-Outgoing: TypeAlias = tuple[str, bytes, bytes, Headers]
+Outgoing: TypeAlias = tuple[str, bytes, bytes | None, Headers]
 """Topic, key, value, headers."""
 
 log = get_logger(__name__)
@@ -60,7 +60,7 @@ class _Request:
         self.joined = time.monotonic()
         self.most = MOST_TOGETHER
         self.had_turn = False
-        self.size = sum(len(record[2]) for record in records)
+        self.size = sum(len(record[2] or b"") for record in records)
 
 
 class Publisher:

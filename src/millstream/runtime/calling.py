@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from millstream.contracts.tombstones import with_key
 from millstream.declare import Call, Contract, Handler, Need, Parameter, State, Store, Timers
 from millstream.runtime.inbound import Meta
 from millstream.runtime.worker import ProcessEnds
@@ -75,6 +76,13 @@ def _filler(parameter: Parameter) -> Callable[[Meta, Given], Any]:
             return lambda meta, given: given.timers
         case _:
             return lambda meta, given: given.resources[of]
+
+
+def keyed(contract: type[Contract], call: Caller) -> Caller:
+    """`call`, for events of `contract` as they are decoded: those of a tombstone are still without their key."""
+    if contract.__deletes__ is None:
+        return call
+    return lambda event, meta, given: call(with_key(event, meta.message.key()), meta, given)
 
 
 def done_within(outputs: Any) -> Any:

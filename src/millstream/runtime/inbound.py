@@ -4,6 +4,7 @@ from typing import Any
 
 from millstream.contracts.catalogue import Contracts
 from millstream.contracts.headers import envelope_from, identity, metadata
+from millstream.contracts.tombstones import with_key
 from millstream.declare import Contract, Envelope, Handler, Kind, Service
 from millstream.kafka.port import Message
 
@@ -36,7 +37,8 @@ class Meta:
 class Inbox:
     """Reads the records of the topics that a service's handlers of one kind consume.
 
-    `decode` by topic and `handlers` by class are what `read` puts together; a hot loop takes them apart.
+    `decode` by topic and `handlers` by class are what `read` puts together; a hot loop takes them apart, and calls the
+    handlers of deletions by `keyed`.
     """
 
     def __init__(self, service: Service, kind: Kind, contracts: Contracts) -> None:
@@ -53,4 +55,7 @@ class Inbox:
         """
         event = self.decode[message.topic()](message.value())
         contract = type(event)
-        return self.handlers.get(contract), event, Meta(message, contract)
+        handler = self.handlers.get(contract)
+        if contract.__deletes__ is not None and handler is not None:
+            event = with_key(event, message.key())
+        return handler, event, Meta(message, contract)

@@ -10,7 +10,7 @@ from millstream.declare import Kind, Service, Timer, home_of
 from millstream.errors import CommitUnknown, EncodeError, KafkaFault, TransactionAborted, Unavailable
 from millstream.kafka.port import Consumer, Kafka, Message, Offsets, TopicPartition
 from millstream.runtime.bounds import Bounds
-from millstream.runtime.calling import Caller, Stopping
+from millstream.runtime.calling import Caller, Stopping, keyed
 from millstream.runtime.dead_letters import Record
 from millstream.runtime.failing import Failing, Stop
 from millstream.runtime.inbound import Inbox, Meta
@@ -94,7 +94,7 @@ class KafkaWorker:
         }
         # By class: the handler's name, how to call it, and what to count it as (a class has one topic).
         self._routes: dict[type, tuple[str, Caller, tuple[str, str]]] = {
-            contract: (handler.name, callers[handler.name], (handler.name, home_of(contract).name))
+            contract: (handler.name, keyed(contract, callers[handler.name]), (handler.name, home_of(contract).name))
             for contract, handler in self._inbox.handlers.items()
             if not issubclass(contract, Timer)
         }

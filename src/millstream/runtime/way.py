@@ -22,14 +22,20 @@ class Way:
         self._most_bytes = most_bytes
         self._structured = home.format == "cloudevents"
         self.key: Callable[[Any], str] = attrgetter(key_field(contract))
-        self.encode: Callable[[Any], bytes] = contracts.encoder(contract)
+        self.encode: Callable[[Any], bytes | None] = (
+            _no_value if contract.__deletes__ is not None else contracts.encoder(contract)
+        )
         self.headers: HeaderWriter = header_writer(contract, source)
 
-    def value(self, data: bytes, headers: Headers) -> bytes:
+    def value(self, data: bytes | None, headers: Headers) -> bytes | None:
         """The record's value: what `encode` made, or the whole CloudEvent where the topic carries those.
+
+        A deletion has none.
 
         Raises `EncodeError` for one that is too large.
         """
+        if data is None:
+            return None
         value = structured(data, headers) if self._structured else data
         if len(value) > self._most_bytes:
             raise EncodeError(
@@ -37,3 +43,7 @@ class Way:
                 "put large things elsewhere and say where, or raise message.max.bytes here and for the topic"
             )
         return value
+
+
+def _no_value(deleted: Any) -> None:
+    """A tombstone is a key and no more."""

@@ -66,6 +66,9 @@ def ship(event: OrderPlaced) -> OrderShipped: ...
 @parcel.on(OrderShipped, publishes=(OrderBilled, OrderTold))
 def bill(event: OrderShipped): ...
 
+@parcel.on(Deleted[OrderShipped])
+def lost(parcel: Deleted[OrderShipped]) -> None: ...
+
 system = System("tale", services=["tale:desk", "tale:order", "tale:parcel"])
 '''
 

@@ -62,6 +62,7 @@ def test_messages_have_the_schema_that_travels(document: dict[str, Any]):
         "application/vnd.apache.avro",
         "application/schema+json",
         "application/schema+json",
+        "application/schema+json",
         "application/vnd.google.protobuf",
     ]
     assert messages["tale.OrderTold"]["contentType"] == "application/cloudevents+json"
@@ -73,6 +74,17 @@ def test_messages_have_the_schema_that_travels(document: dict[str, Any]):
     because = example["payload"] | {"data": {"order_id": "1", "because": {"order_id": 2}}}
     assert not Draft202012Validator(whole).is_valid(because)
     assert messages["tale.OrderPlaced"]["bindings"]["kafka"]["key"]["description"] == "order_id of the event"
+
+
+def test_a_deletion_is_a_message_without_a_payload(document: dict[str, Any]):
+    assert list(document["channels"]["tale.parcels"]["messages"]) == ["OrderShipped", "OrderShipped.Deleted"]
+    message = document["components"]["messages"]["tale.OrderShipped.Deleted"]
+    assert message["payload"]["schema"] == {"type": "null"}
+    assert message["examples"] == [{"name": "Deleted[OrderShipped]", "payload": None}]
+    assert message["bindings"]["kafka"]["key"]["description"] == "order_id of the deletion"
+    assert "schemaIdLocation" not in message["bindings"]["kafka"]
+    received = document["operations"]["parcel.receive.tale.parcels"]
+    assert received["messages"][1:] == [{"$ref": "#/channels/tale.parcels/messages/OrderShipped.Deleted"}]
 
 
 def test_examples_have_nothing_personal(document: dict[str, Any]):
@@ -101,7 +113,8 @@ def test_the_catalogue_says_everything(docs: Docs, tale: Path, name: str):
         *("tale.commands", "tale.orders", "tale.parcels", "tale.orders.dlq", "3 partitions", "for ever"),
         *("PlaceOrder", "OrderPlaced", "OrderShipped", "Line", "Somebody wants something.", "What, and how many."),
         *("decimal(18, 4)", "list of Line", "one of web, shop", "moment or nothing", "personal"),
-        *("in the customer", "deprecated: nobody reads it", "parcel.ship", "order.place"),
+        *("in the customer", "deprecated: nobody reads it", "parcel.ship", "order.place", "parcel.lost"),
+        *("Deleted[OrderShipped]", "a record without a value"),
     ):
         assert said in text
     assert "nobody here" in text

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from millstream.contracts.cloudevents import headers_in
 from millstream.declare import Value, full_name
 from millstream.declare.contract import former_names
+from millstream.declare.deleted import deletion_of
 from millstream.kafka.port import Message, TopicPartition
 from millstream.operate.dlq.filters import Filter
 from millstream.operate.dlq.lanes import Lane, Spot, spot_of
@@ -151,9 +152,11 @@ class Followers:
 
 
 def passed_over(origins: Origins) -> Mapping[str, frozenset[bytes]]:
-    """By group, the names of the classes on its topics that none of its handlers takes."""
+    """By group, the names of the classes on its topics, and of their deletions, that none of its handlers takes."""
     return {
-        service.group(kind): _names(of for topic in service.consumed(kind) for of in topic.contracts)
+        service.group(kind): _names(
+            named for topic in service.consumed(kind) for of in topic.contracts for named in (of, deletion_of(of))
+        )
         - _names(of for handler in service.of_kind(kind) for of in handler.consumes)
         for service in origins.services.values()
         for kind in service.kinds()

@@ -82,7 +82,7 @@ def _channel(told: TopicTold) -> dict[str, Any]:
     return {
         "address": topic.name,
         "description": f"Keyed by {told.key}; kept {told.retention}.",
-        "messages": {of.__name__: {"$ref": f"#/components/messages/{full_name(of)}"} for of in names},
+        "messages": {_id(of): {"$ref": f"#/components/messages/{full_name(of)}"} for of in names},
         "bindings": {
             "kafka": {
                 "topic": topic.name,
@@ -101,7 +101,7 @@ def _operation(action: str, service: Service, told: TopicTold, classes: list[typ
         "channel": {"$ref": channel},
         "summary": f"{service.name} {action}s {', '.join(of.__name__ for of in classes)}",
         "tags": [{"name": service.name}],
-        "messages": [{"$ref": f"{channel}/messages/{of.__name__}"} for of in classes],
+        "messages": [{"$ref": f"{channel}/messages/{_id(of)}"} for of in classes],
     }
     if action == "receive":
         groups = sorted({service.group(kind) for kind in Kind if told.topic in service.consumed(kind)})
@@ -114,15 +114,14 @@ def _operation(action: str, service: Service, told: TopicTold, classes: list[typ
 def _message(told: TopicTold, message: MessageTold) -> dict[str, Any]:
     topic, contract = told.topic, message.contract
     kafka: dict[str, Any] = {
-        "key": {"type": "string", "description": f"{contract.__key_field__} of the {message.kind}"}
+        "key": {"type": "string", "description": f"{_deletes(contract).__key_field__} of the {message.kind}"}
     }
-    if topic.format in TYPES:
+    if topic.format in TYPES and contract.__deletes__ is None:
         kafka |= {
             "schemaIdLocation": "payload",
             "schemaIdPayloadEncoding": "confluent",
             "schemaLookupStrategy": _LOOKUP[topic.subjects],
         }
-    example = whole_example(contract) if topic.format == "cloudevents" else example_of(contract)
     made = {
         "name": full_name(contract),
         "title": contract.__name__,
@@ -131,21 +130,38 @@ def _message(told: TopicTold, message: MessageTold) -> dict[str, Any]:
         "tags": [{"name": message.kind}],
         "traits": [{"$ref": "#/components/messageTraits/cloudevents"}],
         "payload": {
-            "schemaFormat": _SCHEMA_FORMATS[topic.format],
+            "schemaFormat": _SCHEMA_FORMATS["json" if contract.__deletes__ is not None else topic.format],
             "schema": _schema(topic.format, contract),
         },
         "bindings": {"kafka": kafka | {"bindingVersion": "0.5.0"}},
-        "examples": [{"name": contract.__name__, "payload": example}],
+        "examples": [{"name": contract.__name__, "payload": _example(topic.format, contract)}],
     }
     return {key: value for key, value in made.items() if value != ""}
 
 
 def _schema(format: str, contract: type[Contract]) -> Any:
     """As text where it is no JSON."""
+    if contract.__deletes__ is not None:
+        return {"type": "null"}
     if format == "cloudevents":
         return whole_schema(contract)
     schema = schema_in(format if format in TYPES else "json_schema", contract)
     return schema if format == "protobuf" else json.loads(schema)
+
+
+def _example(format: str, contract: type[Contract]) -> Any:
+    if contract.__deletes__ is not None:
+        return None
+    return whole_example(contract) if format == "cloudevents" else example_of(contract)
+
+
+def _id(contract: type[Contract]) -> str:
+    """What a message is called within its channel: letters that AsyncAPI takes."""
+    return contract.__name__ if contract.__deletes__ is None else f"{contract.__deletes__.__name__}.Deleted"
+
+
+def _deletes(contract: type[Contract]) -> type[Contract]:
+    return contract if contract.__deletes__ is None else contract.__deletes__
 
 
 def _headers() -> dict[str, Any]:

@@ -36,7 +36,7 @@ def _page(told: SystemTold) -> Iterator[str]:
     rows = [
         [
             f'<a href="#{escape(topic.topic.name)}"><code>{escape(topic.topic.name)}</code></a>',
-            ", ".join(_link(message.told.name) for message in topic.messages),
+            ", ".join(_link(message.told) for message in topic.messages),
             escape(", ".join(topic.senders)),
             escape(", ".join(topic.receivers)),
             escape(topic.retention),
@@ -67,7 +67,7 @@ def _topic(told: TopicTold) -> Iterator[str]:
 
 
 def _class(told: ClassTold) -> Iterator[str]:
-    yield f'<h3 id="{escape(told.name)}">{escape(told.name.rpartition(".")[2])}</h3>'
+    yield f'<h3 id="{escape(told.name)}">{escape(told.title)}</h3>'
     if told.doc:
         yield f"<p>{escape(told.doc)}</p>"
     if told.fields:
@@ -90,8 +90,8 @@ def _table(head: list[str], rows: list[list[str]]) -> Iterator[str]:
     yield "</tbody></table></div>"
 
 
-def _link(name: str) -> str:
-    return f'<a href="#{escape(name)}">{escape(name.rpartition(".")[2])}</a>'
+def _link(told: ClassTold) -> str:
+    return f'<a href="#{escape(told.name)}">{escape(told.title)}</a>'
 
 
 def _names(names: list[str]) -> str:

@@ -18,7 +18,7 @@ def _page(told: SystemTold) -> Iterator[str]:
     yield "| topic | carries | sent by | received by | kept |"
     yield "|---|---|---|---|---|"
     for topic in told.topics:
-        carries = ", ".join(f"[{m.contract.__name__}](#{_anchor(m.told.name)})" for m in topic.messages)
+        carries = ", ".join(f"[{m.told.title}](#{_anchor(m.told.name)})" for m in topic.messages)
         cells = (f"`{topic.topic.name}`", carries, ", ".join(topic.senders), ", ".join(topic.receivers))
         yield _row(*cells, topic.retention)
     for topic in told.topics:
@@ -48,7 +48,7 @@ def _class(told: ClassTold, level: str) -> Iterator[str]:
     yield ""
     yield f'<a id="{_anchor(told.name)}"></a>'
     yield ""
-    yield f"{level} {told.name.rpartition('.')[2]}"
+    yield f"{level} {told.title}"
     if told.doc:
         yield ""
         yield told.doc

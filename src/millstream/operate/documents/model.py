@@ -41,9 +41,10 @@ class FieldTold:
 
 @dataclass(frozen=True, slots=True)
 class ClassTold:
-    """An event, a command or a value inside of them."""
+    """An event, a command or a value inside of them. `title` is its name without the namespace."""
 
     name: str
+    title: str
     doc: str
     fields: tuple[FieldTold, ...]
 
@@ -85,7 +86,7 @@ class SystemTold:
 def tell(system: System) -> SystemTold:
     """Reads the declaration. Raises `DeclarationError` for what cannot be expressed."""
     services = system.services()
-    topics = [_topic(topic) for topic in topics_of(services)]
+    topics = [_topic(topic, _deletions(topic, services)) for topic in topics_of(services)]
     messages = {message.contract: (topic, message) for topic in topics for message in topic.messages}
     for service in services:
         for contract, place in _sent(service):
@@ -145,13 +146,25 @@ _WORDS = {
 }
 
 
-def _topic(topic: Topic) -> TopicTold:
-    messages = [
-        MessageTold(of, _told(shape_of(of)), "command" if issubclass(of, Command) else "event")
-        for of in topic.contracts
-    ]
+def _topic(topic: Topic, deletions: list[type[Contract]]) -> TopicTold:
+    messages = [MessageTold(of, _told(shape_of(of)), _kind(of)) for of in (*topic.contracts, *deletions)]
     key = " or ".join(dict.fromkeys(key_field(of) for of in topic.contracts))
     return TopicTold(topic, _retention(topic), key, messages)
+
+
+def _deletions(topic: Topic, services: tuple[Service, ...]) -> list[type[Contract]]:
+    """The deletions on a topic that any of the services sends or takes."""
+    named = [
+        of for service in services for handler in service.handlers for of in (*handler.consumes, *handler.produces)
+    ]
+    named += [of for service in services for of in service.publishes]
+    return [of for of in dict.fromkeys(named) if of.__deletes__ is not None and home_of(of) is topic]
+
+
+def _kind(contract: type[Contract]) -> str:
+    if contract.__deletes__ is not None:
+        return "deletion"
+    return "command" if issubclass(contract, Command) else "event"
 
 
 def _retention(topic: Topic) -> str:
@@ -182,7 +195,7 @@ def _told(record: Record) -> ClassTold:
     doc = record.python.__doc__ or ""
     annotations = {f.name: f.type for f in msgspec.structs.fields(record.python)}
     fields = tuple(_field(inner, annotations[inner.attribute]) for inner in record.fields)
-    return ClassTold(record.name, " ".join(doc.split()), fields)
+    return ClassTold(record.name, record.python.__name__, " ".join(doc.split()), fields)
 
 
 def _field(inner: Field, annotation: object) -> FieldTold:

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 
-from millstream.contracts import Contracts, envelope_from
+from millstream.contracts import Contracts, envelope_from, with_key
 from millstream.declare import Topic
 from millstream.errors import DecodeError
 from millstream.kafka.port import Admin, Kafka, Message, TopicPartition
@@ -78,7 +78,7 @@ class LogReader:
     def _take(self, message: Message, audit: Auditor, asked: datetime) -> None:
         topic, partition, offset = message.topic(), message.partition(), message.offset()
         try:
-            event = self._decoders[topic](message.value())
+            event = with_key(self._decoders[topic](message.value()), message.key())
         except DecodeError as error:
             self.undecodable[topic] += 1
             if len(self.shown) < MOST_SHOWN:

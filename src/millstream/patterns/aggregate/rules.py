@@ -8,7 +8,19 @@ from typing import Any, Self, TypeGuard, TypeVar, get_type_hints
 
 import msgspec
 
-from millstream.declare import FOREVER, Command, Contract, Envelope, Event, Timer, Topic, home_of, key_field
+from millstream.declare import (
+    FOREVER,
+    Command,
+    Contract,
+    Deleted,
+    Envelope,
+    Event,
+    Timer,
+    Topic,
+    deleted_class,
+    home_of,
+    key_field,
+)
 from millstream.declare.handler import outputs_of
 from millstream.errors import DeclarationError
 from millstream.patterns.aggregate.conflict import Conflict, conflict_of, expected_field
@@ -124,7 +136,7 @@ def _signature(aggregate: Any, where: str, function: Callable[..., Any]) -> tupl
 
 
 def _names_class(annotation: Any, base: type[C]) -> TypeGuard[type[C]]:
-    bare = (Contract, Event, Command, Timer)
+    bare = (Contract, Event, Command, Timer, Deleted)
     return isinstance(annotation, type) and issubclass(annotation, base) and annotation not in bare
 
 
@@ -164,7 +176,7 @@ def _check_events(
 
 
 def _check_keys(name: str, contracts: Iterable[type[Contract]]) -> None:
-    keys = {contract: key_field(contract) for contract in contracts}
+    keys = {contract: key_field(deleted_class(contract) or contract) for contract in contracts}
     if len(set(keys.values())) > 1:
         told = ", ".join(f"{contract.__name__} by {key}" for contract, key in keys.items())
         raise DeclarationError(f"{name}: its commands and events have different keys ({told}); key all by its own id")
