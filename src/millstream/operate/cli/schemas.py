@@ -38,8 +38,9 @@ def check(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Find the changes of contracts that would break readers, and say what to do about each.
+    """Find the changes that would break readers or a running system, and say what to do about each.
 
+    That is schemas; and with a lock file keys of classes, names of services, groups and handlers, and stores, too.
     Compared is with --registry or --lock; else with the registry that MILLSTREAM_REGISTRY_URL names, else with
     schemas.lock.json here or further up, else with the registry of a running `millstream up`.
 
@@ -53,6 +54,8 @@ def check(
     """
     report = _compared(system, registry, lock)
     waiting = [verdict.declared.subject for verdict in report.unrecorded] if locked else []
+    if locked and report.has_new_identities:
+        waiting.append("keys, services, groups, handlers and stores")
     if as_json:
         print_json(_as_json(report))
     else:
@@ -92,6 +95,9 @@ def diff(
     if as_json:
         print_json(rows)
         return
+    for finding in report.breaking:
+        if not finding.level:
+            typer.echo(f"{finding.topic or finding.contract}  {finding.rule}, breaking\n  ~ {finding.problem}")
     for row in rows:
         place = row.get("subject") or f"{row['topic']}  {row['class']}"
         typer.echo(f"{place}  {row['state']}{', breaking' if row['breaking'] else ''}")
@@ -143,6 +149,7 @@ def lock(
         kept.add(verdict.declared)
     for subject in report.gone:
         kept.forget(subject)
+    kept.set_identities(report.identities)
     kept.write()
     if as_json:
         print_json(_as_json(report))
@@ -217,11 +224,13 @@ def show(
 def _compared(place: str | None, registry: str | None, lock: Path | None) -> "Report":
     from millstream.operate.place import load_system
     from millstream.operate.schemas.gate import compare
+    from millstream.operate.schemas.lock import Lock
 
     if registry is not None and lock is not None:
         raise typer.BadParameter("--registry and --lock are two histories; give one of them")
     found: System = load_system(place)
-    return compare(found, _history(registry, lock))
+    history, beside = _history(registry, lock), _lock_file()
+    return compare(found, history, None if beside is None else Lock.read(beside))
 
 
 def _history(registry: str | None, lock: Path | None) -> "History":
@@ -271,7 +280,13 @@ def _summary(report: "Report") -> str:
         f"{len(report.of_state('new'))} new",
         f"{len(report.of_state('same'))} unchanged",
     ]
-    return f"Compared with {report.history}: {', '.join(parts)}"
+    told = f"Compared with {report.history}: {', '.join(parts)}"
+    if report.recorded is None:
+        told += (
+            "\nKeys, services, groups, handlers and stores are recorded nowhere, so their changes were not looked for: "
+            "`millstream schemas lock` records them"
+        )
+    return told
 
 
 def _count(number: int, what: str) -> str:
@@ -286,4 +301,5 @@ def _as_json(report: "Report") -> dict[str, Any]:
         "new": report.of_state("new"),
         "same": report.of_state("same"),
         "gone": list(report.gone),
+        "identities": "unknown" if report.recorded is None else "changed" if report.has_new_identities else "same",
     }

@@ -48,7 +48,10 @@ cannot hold what the old has", detail='reader type: INT')
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A breaking change. `field` is its path, as in `lines[].quantity`, or empty for the class as a whole."""
+    """A breaking change. `field` is its path, as in `lines[].quantity`, or empty for the class as a whole.
+
+    One that no schema says, such as a handler's new name, has no level and no version, and maybe no topic.
+    """
 
     topic: str
     contract: str
@@ -71,4 +74,6 @@ class Finding:
 
     def __str__(self) -> str:
         against = f"{self.level}, against version {self.version}" if self.version is not None else self.level
-        return f"{self.topic}  {self.place}\n  {self.rule} ({against}): {self.problem}\n  → {self.remedy}"
+        place = f"{self.topic}  {self.place}" if self.topic else self.place
+        rule = f"{self.rule} ({against})" if against else self.rule
+        return f"{place}\n  {rule}: {self.problem}\n  → {self.remedy}"

@@ -8,6 +8,7 @@ from millstream.operate.schemas import remedies
 from millstream.operate.schemas.declared import Declared, declared
 from millstream.operate.schemas.finding import Finding
 from millstream.operate.schemas.history import History
+from millstream.operate.schemas.identities import Identities, changed_identities, identities_of, left_behind
 from millstream.operate.schemas.judge import Verdict, judge
 from millstream.operate.schemas.lock import Lock
 from millstream.schemas.formats import InvalidSchema
@@ -21,12 +22,27 @@ class Report:
     verdicts: tuple[Verdict, ...]
     gone: tuple[str, ...]
     """Subjects of a lock file whose class the code has no more. A registry may have subjects of others."""
+    identities: Identities
+    """What identifies the parts of the system now."""
+    recorded: Identities | None = None
+    """… and what did when it was recorded; None where nothing is."""
 
     @property
     def breaking(self) -> list[Finding]:
         """Every breaking change."""
         found = [finding for verdict in self.verdicts for finding in verdict.findings]
-        return found + [self._gone(subject) for subject in self.gone if self.history.level(subject) != "NONE"]
+        moved: set[str] = set()
+        if self.recorded is not None:
+            changed = changed_identities(self.recorded, self.identities)
+            found += changed
+            moved = left_behind(self.recorded, changed)
+        gone = [self._gone(subject) for subject in self.gone if self.history.level(subject) != "NONE"]
+        return found + [finding for finding in gone if finding.topic not in moved]
+
+    @property
+    def has_new_identities(self) -> bool:
+        """Whether something that identifies a part of the system is not recorded as it is."""
+        return self.recorded is None or self.recorded.recorded() != self.identities.recorded()
 
     @property
     def unrecorded(self) -> list[Verdict]:
@@ -45,14 +61,20 @@ class Report:
         return Finding(topic, contract, "", "CLASS_GONE", problem, remedies.CLASS_GONE, level, version)
 
 
-def compare(system: System, history: History) -> Report:
-    """Holds every class of the system against its history. Raises `DeclarationError`, and what the history raises."""
+def compare(system: System, history: History, lock: Lock | None = None) -> Report:
+    """Holds every class of the system against its history. Raises `DeclarationError`, and what the history raises.
+
+    - `lock`: has the keys, groups, handlers and stores, which a registry knows nothing of; by default the history.
+    """
     entries = declared(system)
     verdicts = tuple(_judged(entry, history) for entry in entries)
     gone: set[str] = set()
     if isinstance(history, Lock):
         gone = set(history.subjects()) - {entry.subject for entry in entries}
-    return Report(history, verdicts, tuple(sorted(gone)))
+    lock = history if isinstance(history, Lock) else lock
+    return Report(
+        history, verdicts, tuple(sorted(gone)), identities_of(system), None if lock is None else lock.identities
+    )
 
 
 def _judged(entry: Declared, history: History) -> Verdict:

@@ -1,12 +1,15 @@
-"""The lock file: all versions of all schemas of a system, in the repository beside the code that they come from."""
+"""The lock file: all versions of all schemas of a system, and what identifies its parts, beside the code itself."""
 
 import json
 from pathlib import Path
 from typing import Any
 
+from msgspec import ValidationError
+
 from millstream.errors import ConfigurationError
 from millstream.operate.schemas.declared import Declared
 from millstream.operate.schemas.history import DEFAULT_LEVEL, LEVELS, Version
+from millstream.operate.schemas.identities import Identities, read_identities
 
 LOCK_NAME = "schemas.lock.json"
 _ABOUT = "Written by `millstream schemas lock`. Review its differences; edit only `compatibility`."
@@ -51,6 +54,16 @@ class Lock:
         entry = self._subjects[subject]
         return entry["topic"], entry["class"]
 
+    @property
+    def identities(self) -> Identities | None:
+        """Keys, services, groups, handlers and stores as they were recorded; None in a file that has none yet."""
+        content = self._content.get("identities")
+        return None if content is None else read_identities(content)
+
+    def set_identities(self, identities: Identities) -> None:
+        """Takes these as recorded."""
+        self._content["identities"] = identities.recorded()
+
     def set_level(self, level: str) -> None:
         """The level for all subjects that have none of their own."""
         self._content["compatibility"] = level
@@ -73,7 +86,10 @@ class Lock:
     def text(self) -> str:
         """The file, the same for the same content."""
         subjects = {subject: self._subjects[subject] for subject in sorted(self._subjects)}
-        content = {"about": _ABOUT, "compatibility": self._content["compatibility"], "subjects": subjects}
+        content = {"about": _ABOUT, "compatibility": self._content["compatibility"]}
+        if self.identities is not None:
+            content["identities"] = self.identities.recorded()
+        content["subjects"] = subjects
         return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
     def write(self) -> None:
@@ -92,7 +108,8 @@ class Lock:
             for subject in self._subjects:
                 self.place(subject)
                 self.versions(subject)
-        except (KeyError, TypeError, AttributeError) as error:
+            _ = self.identities
+        except (KeyError, TypeError, AttributeError, ValidationError) as error:
             raise ConfigurationError(
                 f"{self.path} is no lock file of schemas ({type(error).__name__}: {error}); "
                 "restore it from the repository's history, or delete it and run `millstream schemas lock`"
