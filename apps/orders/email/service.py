@@ -1,5 +1,6 @@
 """The email service: one effect, from what is due to a mail that was handed over."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from email.headerregistry import HeaderRegistry
@@ -7,7 +8,7 @@ from email.message import EmailMessage
 from email.policy import EmailPolicy
 from email.utils import format_datetime
 
-import httpx
+import httpx2
 from aiosmtplib import SMTP, SMTPException
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -16,6 +17,10 @@ from millstream.settings import Settings
 from orders.contracts import MailDue
 
 GUEST = "guest@customers.example"
+ANSWER_WITHIN = 10.0
+"""Seconds for one answer of the server."""
+SEND_WITHIN = 20.0
+"""Seconds for one mail, connecting included: within the effect's own time-out."""
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
 email = Service("email")
@@ -59,9 +64,10 @@ class Mailer:
         """Delivers one mail. Raises `Unsettled` where the server did not take it."""
         server: SMTP | None = None
         try:
-            server = self._idle.pop() if self._idle else await self._connect()
-            await server.send_message(mail)
-        except (SMTPException, httpx.HTTPError, OSError) as error:
+            async with asyncio.timeout(SEND_WITHIN):
+                server = self._idle.pop() if self._idle else await self._connect()
+                await server.send_message(mail)
+        except (SMTPException, httpx2.HTTPError, OSError) as error:
             if server is not None:
                 server.close()
             raise Unsettled(f"mail {mail['Message-ID']}: {type(error).__name__}: {error}") from error
@@ -78,8 +84,12 @@ class Mailer:
 
     async def _connect(self) -> SMTP:
         host, port = await self._find()
-        server = SMTP(hostname=host, port=port, local_hostname="localhost", timeout=10, start_tls=False)
-        await server.connect()
+        server = SMTP(hostname=host, port=port, local_hostname="localhost", timeout=ANSWER_WITHIN, start_tls=False)
+        try:
+            await server.connect()
+        except BaseException:
+            server.close()
+            raise
         return server
 
 
@@ -91,7 +101,7 @@ async def mailer(settings: Settings) -> AsyncIterator[Mailer]:
         if "smtp" in settings.addresses:
             host, _, port = settings.address("smtp").rpartition("://")[2].rpartition(":")
             return host, int(port)
-        async with httpx.AsyncClient(base_url=settings.address("mailbox"), timeout=5) as client:
+        async with httpx2.AsyncClient(base_url=settings.address("mailbox"), timeout=5) as client:
             told = (await client.get("/smtp")).raise_for_status().json()
         return told["host"], told["port"]
 

@@ -1,18 +1,25 @@
 """The payment gateway as this system uses it: its HTTP interface behind four calls."""
 
+import asyncio
 from collections.abc import AsyncIterator
-from decimal import Decimal
-from typing import NamedTuple
+from decimal import Decimal, InvalidOperation
+from typing import Any, NamedTuple
 
-import httpx
+import httpx2
 
 from millstream import Unsettled
 from millstream.settings import Settings
 
-TIMEOUT = 5.0
-"""Seconds after which an answer is not waited for any longer."""
+ANSWER_WITHIN = 4.0
+"""Seconds for one call, from its place in the pool to the end of its answer: an effect makes two of them at most, and
+both fit into its own time-out."""
+EFFECT_WITHIN = 10.0
+"""Seconds that an effect may take."""
 
-CONNECTIONS = 64
+CONCURRENCY = 64
+"""Keys that each of the effects serves at once."""
+EFFECTS = 4
+"""Effects that share the connections: none waits for a place in the pool that another one has."""
 
 
 class Charged(NamedTuple):
@@ -48,58 +55,90 @@ class Unknown(NamedTuple):
 class Gateway:
     """Every call carries an idempotency key: made again, it finds what was done before."""
 
-    def __init__(self, client: httpx.AsyncClient) -> None:
+    def __init__(self, client: httpx2.AsyncClient) -> None:
         self._client = client
 
     async def charge(self, key: str, amount: Decimal) -> Charged | Declined | Unknown:
         """Takes `amount`, once for each key."""
         try:
-            answer = await self._client.post("/charges", json={"amount": str(amount)}, headers={"Idempotency-Key": key})
-        except httpx.TransportError as error:
-            return Unknown(f"{type(error).__name__}: {error}")
-        return _outcome(answer)
+            return _outcome(await self._ask("POST", "/charges", key, {"amount": str(amount)}))
+        except Unsettled as error:
+            return Unknown(str(error))
 
     async def outcome(self, key: str) -> Charged | Declined | Unknown | None:
         """What became of a charge; `None` where the gateway never heard of it."""
         try:
-            answer = await self._client.get(f"/charges/{key}")
-        except httpx.TransportError as error:
-            return Unknown(f"{type(error).__name__}: {error}")
-        return None if answer.status_code == httpx.codes.NOT_FOUND else _outcome(answer)
+            answer = await self._ask("GET", f"/charges/{key}")
+        except Unsettled as error:
+            return Unknown(str(error))
+        return None if answer.status_code == httpx2.codes.NOT_FOUND else _outcome(answer)
 
     async def void(self, key: str) -> Decimal:
         """Gives a charge back, or makes sure that none is ever taken under this key; returns what was given back.
 
         Raises `Unsettled` where the gateway does not say so.
         """
-        return Decimal((await self._settled("POST", f"/charges/{key}/void", None, key))["refunded"])
+        return _amount(_settled(await self._ask("POST", f"/charges/{key}/void", key)), "refunded")
 
     async def refund(self, key: str, amount: Decimal) -> Refunded | Refused:
         """Gives `amount` to a customer, once for each key. Raises `Unsettled` where the gateway says neither."""
-        answer = await self._settled("POST", "/refunds", {"amount": str(amount)}, key)
-        return Refunded(Decimal(answer["amount"])) if answer["state"] == "refunded" else Refused(answer["reason"])
+        answer = _settled(await self._ask("POST", "/refunds", key, {"amount": str(amount)}))
+        if answer.get("state") == "refunded":
+            return Refunded(_amount(answer, "amount"))
+        return Refused(str(answer.get("reason", "")))
 
-    async def _settled(self, method: str, path: str, body: dict[str, str] | None, key: str) -> dict[str, str]:
+    async def _ask(
+        self, method: str, path: str, key: str | None = None, body: dict[str, str] | None = None
+    ) -> httpx2.Response:
+        """Whatever is answered. Raises `Unsettled` where nothing is, or not in time."""
+        headers = {"Idempotency-Key": key} if key else None
         try:
-            answer = await self._client.request(method, path, json=body, headers={"Idempotency-Key": key})
-        except httpx.TransportError as error:
+            async with asyncio.timeout(ANSWER_WITHIN):
+                return await self._client.request(method, path, json=body, headers=headers)
+        except (httpx2.HTTPError, TimeoutError) as error:
             raise Unsettled(f"{method} {path}: {type(error).__name__}: {error}") from error
-        if not answer.is_success and answer.status_code != httpx.codes.PAYMENT_REQUIRED:
-            raise Unsettled(f"{method} {path}: the gateway answered {answer.status_code}")
-        return answer.json()
 
 
 async def connect(settings: Settings) -> AsyncIterator[Gateway]:
     """The gateway at the address called `gateway`."""
-    limits = httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS)
-    async with httpx.AsyncClient(base_url=settings.address("gateway"), timeout=TIMEOUT, limits=limits) as client:
+    limits = httpx2.Limits(max_connections=EFFECTS * CONCURRENCY, max_keepalive_connections=CONCURRENCY)
+    async with httpx2.AsyncClient(base_url=settings.address("gateway"), timeout=ANSWER_WITHIN, limits=limits) as client:
         yield Gateway(client)
 
 
-def _outcome(answer: httpx.Response) -> Charged | Declined | Unknown:
-    if answer.status_code not in (httpx.codes.OK, httpx.codes.CREATED, httpx.codes.PAYMENT_REQUIRED):
+def _outcome(answer: httpx2.Response) -> Charged | Declined | Unknown:
+    """What an answer about a charge says. One that makes no sense says nothing: the charge may have been made."""
+    if answer.status_code not in (httpx2.codes.OK, httpx2.codes.CREATED, httpx2.codes.PAYMENT_REQUIRED):
         return Unknown(f"the gateway answered {answer.status_code}")
-    charge = answer.json()
-    if charge["state"] == "charged":
-        return Charged(Decimal(charge["amount"]))
-    return Declined(charge["reason"])
+    try:
+        charge = _read(answer)
+        if charge.get("state") == "charged":
+            return Charged(_amount(charge, "amount"))
+    except Unsettled as error:
+        return Unknown(str(error))
+    if charge.get("state") in ("declined", "voided", "refunded"):
+        return Declined(str(charge.get("reason")))
+    return Unknown(f"the gateway answered {answer.status_code} with an unknown state")
+
+
+def _settled(answer: httpx2.Response) -> dict[str, Any]:
+    if not answer.is_success and answer.status_code != httpx2.codes.PAYMENT_REQUIRED:
+        raise Unsettled(f"{answer.request.method} {answer.url.path}: the gateway answered {answer.status_code}")
+    return _read(answer)
+
+
+def _read(answer: httpx2.Response) -> dict[str, Any]:
+    try:
+        read = answer.json()
+    except ValueError as error:
+        raise Unsettled(f"{answer.request.method} {answer.url.path}: the answer is no JSON") from error
+    if not isinstance(read, dict):
+        raise Unsettled(f"{answer.request.method} {answer.url.path}: the answer is no object")
+    return read
+
+
+def _amount(answer: dict[str, Any], name: str) -> Decimal:
+    try:
+        return Decimal(answer[name])
+    except (KeyError, TypeError, ValueError, InvalidOperation) as error:
+        raise Unsettled(f"the gateway's answer has no amount in {name!r}") from error

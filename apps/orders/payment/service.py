@@ -17,17 +17,31 @@ from orders.contracts import (
     ReturnRefundRefused,
     StockReserved,
 )
-from orders.payment.gateway import CONNECTIONS, Charged, Declined, Gateway, Refunded, Refused, Unknown, connect
+from orders.payment.gateway import (
+    CONCURRENCY,
+    EFFECT_WITHIN,
+    Charged,
+    Declined,
+    Gateway,
+    Refunded,
+    Refused,
+    Unknown,
+    connect,
+)
 
 payment = Service("payment")
 payment.provides(connect)
 
 _UNTIL_SETTLED = Retry(attempts=None, backoff=exponential(0.1, most=5), within=hours(24))
+_WITHIN = seconds(EFFECT_WITHIN)
 
 
-@payment.effect(StockReserved, timeout=seconds(10), concurrency=CONNECTIONS)
+@payment.effect(StockReserved, timeout=_WITHIN, concurrency=CONCURRENCY, retry=_UNTIL_SETTLED)
 async def charge(reserved: StockReserved, gateway: Gateway) -> PaymentCompleted | PaymentDeclined | PaymentUnresolved:
-    """Charges an order whose stock is reserved."""
+    """Charges an order whose stock is reserved.
+
+    Without an answer it is unresolved; whatever else goes wrong is tried again, for the charge may have been made.
+    """
     match await gateway.charge(reserved.order_id, reserved.total):
         case Charged(amount):
             return PaymentCompleted(order_id=reserved.order_id, amount=amount)
@@ -37,7 +51,7 @@ async def charge(reserved: StockReserved, gateway: Gateway) -> PaymentCompleted 
             return PaymentUnresolved(order_id=reserved.order_id, amount=reserved.total)
 
 
-@payment.effect(PaymentUnresolved, timeout=seconds(10), concurrency=CONNECTIONS, retry=_UNTIL_SETTLED)
+@payment.effect(PaymentUnresolved, timeout=_WITHIN, concurrency=CONCURRENCY, retry=_UNTIL_SETTLED)
 async def settle(unresolved: PaymentUnresolved, gateway: Gateway) -> PaymentCompleted | PaymentDeclined:
     """Asks what became of a charge; one that the gateway never heard of is made now, under the same key."""
     outcome = await gateway.outcome(unresolved.order_id) or await gateway.charge(unresolved.order_id, unresolved.amount)
@@ -50,14 +64,14 @@ async def settle(unresolved: PaymentUnresolved, gateway: Gateway) -> PaymentComp
             raise Unsettled(f"charge of order {unresolved.order_id}: {detail}")
 
 
-@payment.effect(OrderCancelled, timeout=seconds(10), concurrency=CONNECTIONS, retry=_UNTIL_SETTLED)
+@payment.effect(OrderCancelled, timeout=_WITHIN, concurrency=CONCURRENCY, retry=_UNTIL_SETTLED)
 async def void(cancelled: OrderCancelled, gateway: Gateway) -> PaymentRefunded | None:
     """Makes sure that a cancelled order costs nothing, whether its charge was made, is on its way or never comes."""
     refunded = await gateway.void(cancelled.order_id)
     return PaymentRefunded(order_id=cancelled.order_id, amount=refunded) if refunded else None
 
 
-@payment.effect(RefundReturn, timeout=seconds(10), concurrency=CONNECTIONS, retry=_UNTIL_SETTLED)
+@payment.effect(RefundReturn, timeout=_WITHIN, concurrency=CONCURRENCY, retry=_UNTIL_SETTLED)
 async def refund(command: RefundReturn, gateway: Gateway) -> ReturnRefunded | ReturnRefundRefused:
     """Gives the money of a return back."""
     match await gateway.refund(command.return_id, command.refund):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 from uuid import uuid4
 
-import httpx
+import httpx2
 
 from orders.replay.books import Levels, Placed, Summary, ended, open_books, summarise
 from orders.replay.invoices import Invoice, deliveries
@@ -44,8 +44,8 @@ async def replay(plan: Plan, told: Told) -> Summary:
     """
     began = time.monotonic()
     deadline = began + plan.timeout
-    limits = httpx.Limits(max_connections=IN_FLIGHT, max_keepalive_connections=IN_FLIGHT)
-    async with httpx.AsyncClient(base_url=plan.url, timeout=15, limits=limits) as client:
+    limits = httpx2.Limits(max_connections=IN_FLIGHT, max_keepalive_connections=IN_FLIGHT)
+    async with httpx2.AsyncClient(base_url=plan.url, timeout=15, limits=limits) as client:
         shop = Shop(client, uuid4().hex, deadline)
         await shop.knock()
         await shop.stock(deliveries(plan.invoices, scarce=plan.scarce))

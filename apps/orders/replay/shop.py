@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
-import httpx
+import httpx2
 
 from orders.replay.invoices import Delivery, Invoice
 
@@ -35,7 +35,7 @@ class Shop:
     - `deadline`: on the monotonic clock; nothing is repeated after it.
     """
 
-    def __init__(self, client: httpx.AsyncClient, run: str, deadline: float) -> None:
+    def __init__(self, client: httpx2.AsyncClient, run: str, deadline: float) -> None:
         self._client = client
         self._run = run
         self._deadline = deadline
@@ -47,7 +47,7 @@ class Shop:
             try:
                 await self._client.get("/health")
                 return
-            except httpx.TransportError as error:
+            except httpx2.TransportError as error:
                 if time.monotonic() > patience:
                     raise GaveUp(
                         f"Nothing answers at {self._client.base_url} ({type(error).__name__}). Start the system with "
@@ -73,7 +73,7 @@ class Shop:
                 return
             await self._pause("the deliveries are not in stock")
 
-    async def place(self, invoice: Invoice) -> httpx.Response:
+    async def place(self, invoice: Invoice) -> httpx2.Response:
         """Sends one invoice, as an order or as a return."""
         path = "/returns" if invoice.kind == "return" else "/orders"
         return await self._ask("POST", path, invoice.body(), key=f"{self._run}:{invoice.number}", may_refuse=True)
@@ -121,17 +121,17 @@ class Shop:
         key: str | None = None,
         params: Any = None,
         may_refuse: bool = False,
-    ) -> httpx.Response:
+    ) -> httpx2.Response:
         headers = {"Idempotency-Key": key} if key else None
         while True:
             try:
                 answer = await self._client.request(method, path, json=body, params=params, headers=headers)
                 trouble = f"{method} {path} was answered {answer.status_code}: {answer.text[:300]}"
-                if answer.is_success or (may_refuse and answer.status_code == httpx.codes.UNPROCESSABLE_ENTITY):
+                if answer.is_success or (may_refuse and answer.status_code == httpx2.codes.UNPROCESSABLE_ENTITY):
                     return answer
                 if answer.status_code not in (429, 502, 503, 504):
                     raise GaveUp(trouble)
-            except httpx.TransportError as error:
+            except httpx2.TransportError as error:
                 trouble = f"{method} {self._client.base_url}{path}: {type(error).__name__}: {error}"
             await self._pause(trouble)
 

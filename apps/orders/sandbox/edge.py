@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from html import escape
 from typing import Any
 
-import httpx
+import httpx2
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
 from starlette.middleware import Middleware
@@ -20,7 +20,7 @@ from millstream.settings import Settings
 from orders.sandbox.pages import docs_page, start_page
 from orders.sandbox.serving import serve
 
-TIMEOUT = httpx.Timeout(30, connect=2)
+TIMEOUT = httpx2.Timeout(30, connect=2)
 """Seconds. A progress stream says something at least every 15."""
 
 # Headers that are about one connection, not about the message; the servers on both sides write their own.
@@ -49,8 +49,8 @@ class Edge:
 
     def __init__(self, addresses: dict[str, str]) -> None:
         self._addresses = addresses
-        self._client = httpx.AsyncClient(
-            timeout=TIMEOUT, limits=httpx.Limits(max_connections=200, max_keepalive_connections=50)
+        self._client = httpx2.AsyncClient(
+            timeout=TIMEOUT, limits=httpx2.Limits(max_connections=200, max_keepalive_connections=50)
         )
 
     async def commands(self, request: Request) -> Response:
@@ -111,9 +111,9 @@ class Edge:
                 return Response(await answer.aread(), answer.status_code, back)
             finally:
                 await answer.aclose()
-        except httpx.ConnectError:
+        except httpx2.ConnectError:
             return unavailable(f"The {to} service does not answer; nothing was done. Repeat the request.").response()
-        except httpx.TransportError:
+        except httpx2.TransportError:
             return unavailable(
                 f"The {to} service broke off. Repeat the request, with the same Idempotency-Key if it has one."
             ).response()
@@ -121,7 +121,7 @@ class Edge:
     async def _document(self, of: str) -> dict[str, Any] | None:
         try:
             return (await self._client.get(f"{self._addresses[of]}/openapi.json")).raise_for_status().json()
-        except httpx.HTTPError:
+        except httpx2.HTTPError:
             return None
 
 
@@ -164,12 +164,12 @@ def main(settings: Settings) -> None:
     serve(application(settings), settings)
 
 
-async def _until_it_breaks(answer: httpx.Response) -> AsyncIterator[bytes]:
+async def _until_it_breaks(answer: httpx2.Response) -> AsyncIterator[bytes]:
     # A stream that ends early is resumed by its client, with the last id that it saw.
     try:
         async for chunk in answer.aiter_raw():
             yield chunk
-    except httpx.TransportError:
+    except httpx2.TransportError:
         return
 
 

@@ -6,7 +6,7 @@ import signal
 import time
 from typing import Any
 
-import httpx
+import httpx2
 
 from millstream.settings import Settings
 from millstream.telemetry.health import Health
@@ -34,7 +34,7 @@ _COUNTRIES = ["United Kingdom", "France", "Germany", "EIRE", "Norway", "Japan", 
 class Shoppers:
     """Customers of the shop at one public URL."""
 
-    def __init__(self, client: httpx.AsyncClient, url: str) -> None:
+    def __init__(self, client: httpx2.AsyncClient, url: str) -> None:
         self._client = client
         self._url = url
         self._dice = random.Random()  # noqa: S311 a game of dice
@@ -88,7 +88,7 @@ class Shoppers:
                 answer = await self._client.request(method, path, json=body)
                 if answer.status_code < 500:
                     return answer.json()
-            except httpx.TransportError:
+            except httpx2.TransportError:
                 pass
             await asyncio.sleep(pause)
             pause = min(2 * pause, 1.0)
@@ -104,7 +104,7 @@ def main(settings: Settings) -> None:
 
 
 async def _until_stopped(url: str) -> None:
-    async with httpx.AsyncClient(base_url=url, timeout=10) as client:
+    async with httpx2.AsyncClient(base_url=url, timeout=10) as client:
         shopping = asyncio.create_task(Shoppers(client, url).shop())
         for sign in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(sign, shopping.cancel)

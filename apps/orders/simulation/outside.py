@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeVar
 from millstream import Unsettled
 from millstream.settings import Settings
 from millstream.testing.simulation import Crashed, World
-from orders.payment.gateway import TIMEOUT, Charged, Declined, Refunded, Refused, Unknown
+from orders.payment.gateway import ANSWER_WITHIN, Charged, Declined, Refunded, Refused, Unknown
 from orders.sandbox.ledger import Charge
 
 T = TypeVar("T")
@@ -75,7 +75,7 @@ class Outside:
         if fate == "twice":
             world.after(world.random.uniform(0, LATEST), lambda: arrive(answered=False), world.network)
         try:
-            async with asyncio.timeout(TIMEOUT):
+            async with asyncio.timeout(ANSWER_WITHIN):
                 return await answer
         except TimeoutError:
             raise NoAnswer("no answer in time") from None

@@ -6,6 +6,7 @@ from datetime import timedelta
 from enum import Enum
 
 from millstream.declare.durations import minutes
+from millstream.declare.transient import is_transient
 from millstream.errors import DeclarationError, MillstreamError, Rejected
 
 Backoff = Callable[[int], float]
@@ -30,8 +31,8 @@ class Retry:
     - `attempts`: calls in all, the first included; `None` for as many as `within` allows.
     - `backoff`: seconds between them.
     - `within`: no new attempt after this long.
-    - `on`: error classes that are worth it; by default those that say so themselves (`retriable`), and what databases
-      and sockets raise in passing (`OSError`, `TimeoutError`).
+    - `on`: error classes that are worth it; by default those that say so themselves (`retriable`), and what sockets,
+      HTTP clients, databases, mail servers and Kafka raise in passing: `docs/dead-letters.md` has the table.
     """
 
     attempts: int | None = 3
@@ -53,7 +54,8 @@ class Retry:
             return isinstance(error, self.on)
         if isinstance(error, MillstreamError):
             return error.retriable
-        return isinstance(error, (OSError, TimeoutError)) or getattr(error, "retriable", False) is True
+        said = getattr(error, "retriable", None)
+        return said if isinstance(said, bool) else is_transient(error)
 
 
 class OnFailure(Enum):

@@ -10,9 +10,10 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, MetaData, create_engine, event, inspect, text
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, PendingRollbackError
+from sqlalchemy.exc import ArgumentError, DBAPIError, PendingRollbackError
 
 from millstream.declare import Service
+from millstream.declare.transient import SQLITE_CODES, is_transient
 from millstream.errors import ConfigurationError
 from millstream.runtime.tables import outbox_table, own_tables
 from millstream.settings import Settings, without_credentials
@@ -31,11 +32,6 @@ statement sees what was committed when it began, as on PostgreSQL."""
 
 SETUP_LOCK = 0x6D696C6C_00000001
 """PostgreSQL advisory lock under which tables are created."""
-
-_PASSING_STATES = ("08", "40", "53", "57P", "55P03")
-"""SQLSTATEs of trouble that is not the statement's: connection, conflict, resources, shutdown, a lock not had."""
-
-_PASSING_CODES = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_PROTOCOL}
 
 
 def open_database(service: Service, settings: Settings) -> Engine:
@@ -101,18 +97,7 @@ def passing(error: BaseException) -> bool:
 
     Busy databases, deadlocks, serialization failures and lost connections are; a violated constraint is not.
     """
-    if isinstance(error, PendingRollbackError):
-        return True
-    if not isinstance(error, DBAPIError):
-        return False
-    if error.connection_invalidated:
-        return True
-    code = getattr(error.orig, "sqlite_errorcode", None)
-    if code is not None:
-        return code & 0xFF in _PASSING_CODES
-    state = getattr(error.orig, "sqlstate", None)
-    # A server that cannot be reached gives no state.
-    return state.startswith(_PASSING_STATES) if state else isinstance(error, OperationalError)
+    return isinstance(error, (DBAPIError, PendingRollbackError)) and is_transient(error)
 
 
 def is_sqlite(engine: Engine | Connection) -> bool:
@@ -177,6 +162,6 @@ def _go_over_to_wal(cursor: Any) -> None:
             cursor.execute("PRAGMA journal_mode=WAL")
             return
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF not in _PASSING_CODES or time.monotonic() > deadline:
+            if error.sqlite_errorcode & 0xFF not in SQLITE_CODES or time.monotonic() > deadline:
                 raise
         time.sleep(0.01)

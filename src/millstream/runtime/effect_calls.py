@@ -2,21 +2,24 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
-from millstream.contracts.ids import derived_id
-from millstream.declare import Call, Handler, Kind, Service
-from millstream.runtime.calling import Given, caller
+from millstream.declare import Handler, Kind, Service
+from millstream.errors import Rejected
 from millstream.runtime.dead_letters import Record, dead_letter
+from millstream.runtime.effect_attempts import AttemptFailed, Attempts
+from millstream.runtime.effect_health import EffectHealth
 from millstream.runtime.effect_lanes import Lane, Partition, Step, Work
+from millstream.runtime.effect_pauses import Pauses
 from millstream.runtime.inbound import Meta
-from millstream.runtime.outbound import Outbound
 from millstream.runtime.parking import LaneKey, Verdict, lane_of, verdict
 from millstream.runtime.redrive import Action
 from millstream.telemetry import Span, Tracer, get_logger
 
 log = get_logger(__name__)
+
+PAUSES_FORGIVEN = 10
+"""Attempts of one event in a row that count for nothing, because the process was stopped in the midst of them."""
 
 
 class Calls:
@@ -24,34 +27,39 @@ class Calls:
 
     - `finished`: told of each step that an event has come, in order for each event.
     - `failed`: told of an error after which the worker must stop.
-    - `resources`: what handlers may ask for; filled before the first event is taken.
     """
 
     def __init__(
         self,
         service: Service,
         handlers: tuple[Handler, ...],
-        outbound: Outbound,
+        attempts: Attempts,
+        pauses: Pauses,
+        health: EffectHealth,
         tracer: Tracer,
         *,
-        resources: Mapping[type, Any],
         finished: Callable[[Step], None],
         failed: Callable[[BaseException], None],
     ) -> None:
         self._service = service.name
         self._group = service.group(Kind.EFFECT)
-        self._outbound = outbound
+        self._attempts = attempts
+        self._pauses = pauses
+        self._health = health
         self._tracer = tracer
-        self._resources = resources
         self._finished = finished
         self._failed = failed
-        self._callers = {handler.name: caller(handler) for handler in handlers}
+        self._leaving = False
         self._room = {handler.name: asyncio.Semaphore(handler.concurrency) for handler in handlers}
         self._lanes: dict[LaneKey, Lane] = {}
 
     def restore(self, works: list[Work]) -> None:
         """Go on with what is parked already, given in the order of each key."""
         for work in works:
+            if work.due_at:
+                # Nobody was there to try it when it was due.
+                work.slept += max(0.0, time.time() - work.due_at)
+            work.slept_until = self._pauses.seconds
             lane = self._lane(work)
             lane.park()
             lane.waiting.append(work)
@@ -89,6 +97,10 @@ class Calls:
                 task.cancel()
             # A handler that will not be cancelled is left behind; its partition is not ours when it ends.
             await asyncio.wait(late, timeout=1.0)
+
+    def leave(self) -> None:
+        """The event loop ends: tasks that are cancelled from now on have not failed."""
+        self._leaving = True
 
     def parked(self) -> tuple[int, int, int]:
         """How many events are parked, how many keys wait for their next attempt, and how many for a person."""
@@ -148,6 +160,10 @@ class Calls:
                     await lane.rest(pause)
                 else:
                     await self._carry_out(lane, lane.waiting[0])
+        except asyncio.CancelledError:
+            if self._leaving or lane.partition.closing:
+                raise
+            self._failed(RuntimeError(f"The task of the key {lane.name} was cancelled, and not by its worker."))
         except Exception as error:
             # The lane stays where it is: what comes for its key must not overtake the event that stops the worker.
             self._failed(error)
@@ -188,38 +204,40 @@ class Calls:
                 meta.traceparent = span.traceparent
                 work.attempts += 1
                 try:
-                    records = await self._attempt(handler, work, meta)
-                except Exception as error:
-                    span.fail(error)
-                    return not self._must_wait(lane, handler, work, error)
+                    records = await self._attempts.make(handler, work, meta)
+                except AttemptFailed as failure:
+                    span.fail(failure.error)
+                    return not self._must_wait(lane, handler, work, failure)
+                self._health.succeeded(handler.name)
                 self._done(work, records)
                 return True
 
-    async def _attempt(self, handler: Handler, work: Work, meta: Meta) -> list[Record]:
-        timeout = handler.timeout.total_seconds()
-        call = Call(
-            key=call_key(meta.id, self._service, handler.name),
-            attempt=work.attempts,
-            timeout=timeout,
-            envelope=meta.envelope(),
-        )
-        async with asyncio.timeout(timeout):
-            outputs = await self._callers[handler.name](work.event, meta, Given(call=call, resources=self._resources))
-        return self._outbound.records(handler.name, meta, outputs)
-
-    def _must_wait(self, lane: Lane, handler: Handler, work: Work, error: Exception) -> bool:
+    def _must_wait(self, lane: Lane, handler: Handler, work: Work, failure: AttemptFailed) -> bool:
         """Whether a failed event stays the first of its lane; if not, it is set aside."""
-        now = time.time()
-        work.first_failed_at = work.first_failed_at or now
-        seconds, keyed = now - work.first_failed_at, lane.name is not None
-        match verdict(handler, error, attempts=work.attempts, seconds=seconds, keyed=keyed):
+        error = failure.error
+        if failure.paused and work.pauses < PAUSES_FORGIVEN and not isinstance(error, Rejected):
+            # It is made again at once: what the process slept through says nothing of the other side.
+            work.pauses += 1
+            work.attempts -= 1
+            return True
+        work.pauses = 0
+        now, slept = time.time(), self._pauses.seconds
+        if work.first_failed_at:
+            work.slept += slept - work.slept_until
+        work.first_failed_at, work.slept_until = work.first_failed_at or now, slept
+        seconds = now - work.first_failed_at - work.slept
+        keyed = lane.name is not None
+        decided = verdict(handler, error, attempts=work.attempts, seconds=seconds, keyed=keyed)
+        wait = handler.retry.backoff(work.attempts) if decided is Verdict.RETRY else 0.0
+        self._health.failed(handler, failure, again_in=wait)
+        match decided:
             case Verdict.STOP:
-                raise error
+                raise self._stop_at(handler, work, error)
             case Verdict.DEAD_LETTER:
                 self._set_aside(work, error)
                 return False
             case Verdict.RETRY:
-                work.due_at = now + handler.retry.backoff(work.attempts)
+                work.due_at = now + wait
                 if keyed:
                     self._park_all(lane)
             case Verdict.PARK_KEY:
@@ -227,7 +245,19 @@ class Calls:
                 self._park_all(lane, error)
         return True
 
-    def _park_all(self, lane: Lane, error: Exception | None = None) -> None:
+    def _stop_at(self, handler: Handler, work: Work, error: BaseException) -> Exception:
+        topic, partition, offset = work.at
+        # A SystemExit is the event's failure, and the worker that stops for it says so as any other.
+        reason = (
+            error if isinstance(error, Exception) else RuntimeError(f"{handler.name}: {type(error).__name__}: {error}")
+        )
+        where = f"{topic}[{partition}] at offset {offset}"
+        reason.add_note(f"{self._group} stops, as {handler.name} says, without moving past {where}.")
+        if reason is not error:
+            reason.__cause__ = error
+        return reason
+
+    def _park_all(self, lane: Lane, error: BaseException | None = None) -> None:
         """Keep the first of the lane as it is now, and all that wait behind it."""
         lane.park()
         self._park(lane.waiting[0], error)
@@ -235,7 +265,7 @@ class Calls:
             if not work.parked:
                 self._park(work)
 
-    def _park(self, work: Work, error: Exception | None = None) -> None:
+    def _park(self, work: Work, error: BaseException | None = None) -> None:
         """Keep it as it is now; with an `error`, tell of it."""
         letters = [self._dead_letter(work, error, parked=True)] if error is not None else []
         self._finished(Step(work, not work.parked, letters, kept=work.to_park(), error=error))
@@ -243,10 +273,10 @@ class Calls:
             work.parked = True
             work.home.parked += 1
 
-    def _set_aside(self, work: Work, error: Exception) -> None:
+    def _set_aside(self, work: Work, error: BaseException) -> None:
         self._done(work, [self._dead_letter(work, error)], error)
 
-    def _done(self, work: Work, records: list[Record] | None = None, error: Exception | None = None) -> None:
+    def _done(self, work: Work, records: list[Record] | None = None, error: BaseException | None = None) -> None:
         """These come of it, and nothing more."""
         if work.parked:
             work.home.parked -= 1
@@ -258,7 +288,7 @@ class Calls:
         step.error = error
         step.records = [self._dead_letter(step.work, error)]
 
-    def _dead_letter(self, work: Work, error: Exception, *, parked: bool = False) -> Record:
+    def _dead_letter(self, work: Work, error: BaseException, *, parked: bool = False) -> Record:
         return dead_letter(
             work.message,
             service=self._service,
@@ -282,12 +312,3 @@ class Calls:
             handler=work.handler.name if work.handler else None,
             key=message.key(),
         )
-
-
-def call_key(event_id: str, service: str, handler: str) -> str:
-    """The idempotency key of what `handler` does for an event: the same for every attempt, also after a crash.
-
-    >>> call_key("0190a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b", "payment", "charge")
-    'c5fc15a5-073a-528e-befc-9795e20a21a7'
-    """
-    return derived_id(event_id, f"{service}.{handler}.call", 0)

@@ -66,6 +66,12 @@ class Work:
     unreadable: Exception | None = None
     attempts: int = 0
     first_failed_at: float = 0.0
+    slept: float = 0.0
+    """Seconds since then in which the process did not run: they are no part of its retries."""
+    slept_until: float = 0.0
+    """As many seconds of the process's pauses are in `slept`, or were over before it failed."""
+    pauses: int = 0
+    """Attempts in a row that a pause of the process was in the midst of."""
     due_at: float | None = 0.0
     """When it is to be tried, in seconds since 1970; `None` while it waits for a person."""
     parked: bool = False
@@ -89,6 +95,7 @@ class Work:
             first_failed_at=self.first_failed_at,
             due_at=self.due_at if tried else None,
             redrives=self.redrives,
+            slept=self.slept,
         )
 
 
@@ -106,7 +113,7 @@ class Step:
     records: list[Record] = field(default_factory=list)
     kept: ParkedEvent | None = None
     dropped: tuple[str, int, int] | None = None
-    error: Exception | None = None
+    error: BaseException | None = None
 
     @property
     def partition(self) -> Partition:

@@ -49,7 +49,7 @@ class Reader:
         """What was parked by a predecessor. Raises as `read` does."""
         partition = self._partitions[event.at[:2]]
         work = Work(partition, partition, event.offset(), event, redrives=event.redrives, parked=True)
-        work.attempts, work.first_failed_at = event.attempts, event.first_failed_at
+        work.attempts, work.first_failed_at, work.slept = event.attempts, event.first_failed_at, event.slept
         work.due_at = None if event.held else event.due_at or 0.0
         self._decode(work, stop)
         return work

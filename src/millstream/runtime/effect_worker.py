@@ -9,20 +9,24 @@ import threading
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import CancelledError, Future, wait
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import suppress
 from typing import Any
 
 from millstream.contracts.catalogue import Contracts
-from millstream.declare import Kind, Need, Service
+from millstream.declare import Kind, Service
 from millstream.errors import KafkaFault, Unavailable
 from millstream.kafka.port import BEGINNING, Committed, Kafka, Offsets, TopicPartition
 from millstream.runtime.calling import Stopping
+from millstream.runtime.effect_attempts import Attempts
 from millstream.runtime.effect_bounds import Bounds
 from millstream.runtime.effect_calls import Calls
 from millstream.runtime.effect_commits import Commits
+from millstream.runtime.effect_health import EffectHealth
 from millstream.runtime.effect_lanes import Partition, Work
 from millstream.runtime.effect_parking import ParkedTopic
+from millstream.runtime.effect_pauses import Pauses
 from millstream.runtime.effect_reading import Reader
+from millstream.runtime.effect_resources import OPEN_SECONDS, Resources
 from millstream.runtime.inbound import Inbox
 from millstream.runtime.lent_member import LentMember
 from millstream.runtime.outage import Outage
@@ -46,10 +50,8 @@ SETTLE_SECONDS = 5.0
 """How long their outcomes may take to commit then."""
 SERVE_SECONDS = 0.005
 """How often this thread helps those it waits for."""
-OPEN_SECONDS = 30.0
-"""How long resources may take to open."""
-TELL_EVERY = 2.0
-"""Seconds between two looks at what is parked, for the metrics."""
+TELL_EVERY = 0.5
+"""Seconds between two looks at what is parked and what fails, for metrics and health, and to notice pauses."""
 
 
 class EffectWorker:
@@ -103,7 +105,7 @@ class EffectWorker:
         )
         self._parked = ParkedTopic(kafka, service.parked(kind))
         self._partitions: dict[TopicPartition, Partition] = {}
-        self._tally = Tally(service.name, self._group)
+        self._tally = Tally(service.name, self._group, timed=False)
         self._reader = Reader(
             Inbox(service, kind, contracts), service.redrives(kind), self._partitions, self._tally, self._outage
         )
@@ -111,6 +113,8 @@ class EffectWorker:
         self._bounds = Bounds(self._consumer, service.redrives(kind), service.most_parked)
         self._outbound = Outbound(service, contracts, settings.record_bytes)
         self._signs = Signs(health, self.name)
+        self._health = health
+        self._pauses = Pauses()
 
         self._stop = threading.Event()
         self._failure: BaseException | None = None
@@ -156,6 +160,7 @@ class EffectWorker:
             self._looping.join(SETTLE_SECONDS)
 
     def _turn(self) -> None:
+        self._pauses.beat()
         if self._failure is not None:
             raise self._failure
         self._bounds.hold_back(self._partitions)
@@ -230,6 +235,7 @@ class EffectWorker:
             while not wait([future], timeout=SERVE_SECONDS).done:
                 # What is to be committed meanwhile needs this thread.
                 self._member.serve()
+                self._pauses.beat()
                 if time.monotonic() > deadline:
                     log.warning("going on without what is not finished", worker=self.name, seconds=seconds)
                     return
@@ -253,46 +259,61 @@ class EffectWorker:
 
     async def _live(self) -> None:
         self._loop = asyncio.get_running_loop()
-        resources: dict[type, Any] = {}
-        async with AsyncExitStack() as opened:
-            for wanted in self._wanted_resources():
-                factory = asynccontextmanager(self._service.providers[wanted])
-                resources[wanted] = await opened.enter_async_context(factory(self._settings))
-            self._calls = Calls(
-                self._service,
-                self._handlers,
-                self._outbound,
-                self._tracer,
-                resources=resources,
-                finished=lambda step: self._commits.add(step),
-                failed=self._fail,
-            )
-            self._commits = Commits(
-                self._transaction,
-                self._member,
-                self._parked.topic,
-                self._committed,
-                self._tally,
-                self._calls.refused,
-            )
-            self._ready.set_result(None)
-            telling = asyncio.create_task(self._tell())
-            telling.add_done_callback(self._told)
-            try:
-                await self._commits.run()
-            finally:
-                telling.cancel()
-                await self._commits.close()
+        resources = Resources(self._service, self._handlers, self._settings, self._fail)
+        try:
+            await resources.open()
+            await self._serve(resources)
+        except GeneratorExit:
+            # The loop is gone, and nothing can be awaited any more.
+            raise
+        except BaseException:
+            await resources.close()
+            raise
+        await resources.close()
+
+    async def _serve(self, resources: Resources) -> None:
+        attempts = Attempts(self._service.name, self._handlers, self._outbound, resources, self._pauses)
+        health = EffectHealth(self._service.name, self.name, self._handlers, resources, self._health)
+        self._calls = Calls(
+            self._service,
+            self._handlers,
+            attempts,
+            self._pauses,
+            health,
+            self._tracer,
+            finished=lambda step: self._commits.add(step),
+            failed=self._fail,
+        )
+        self._commits = Commits(
+            self._transaction,
+            self._member,
+            self._parked.topic,
+            self._committed,
+            self._tally,
+            self._calls.refused,
+        )
+        self._ready.set_result(None)
+        telling = asyncio.create_task(self._tell(health))
+        telling.add_done_callback(self._told)
+        try:
+            await self._commits.run()
+        finally:
+            self._calls.leave()
+            telling.cancel()
+            await health.close()
+            await self._commits.close()
 
     def _told(self, telling: "asyncio.Task[None]") -> None:
         if not telling.cancelled() and (error := telling.exception()) is not None:
             self._fail(error)
 
-    async def _tell(self) -> None:
+    async def _tell(self, health: EffectHealth) -> None:
         while True:
             still_alive()
+            self._pauses.beat()
             events, retrying, held = self._calls.parked()
             self._tally.parked(Kind.EFFECT.value, events, retrying=retrying, held=held, paused=self._bounds.full)
+            health.tell()
             await asyncio.sleep(TELL_EVERY)
 
     def _committed(self) -> Mapping[TopicPartition, Committed]:
@@ -301,10 +322,6 @@ class EffectWorker:
             return admin.group_offsets(self._group)
         finally:
             admin.close()
-
-    def _wanted_resources(self) -> list[type]:
-        parameters = [parameter for handler in self._handlers for parameter in handler.parameters]
-        return list(dict.fromkeys(parameter.of for parameter in parameters if parameter.need is Need.RESOURCE))
 
     async def _finish(self, partitions: list[Partition]) -> None:
         await self._calls.close(partitions, FINISH_SECONDS)

@@ -14,11 +14,15 @@ _LAG_EVERY = 2.0
 
 
 class Tally:
-    """The metrics of one worker. Used by its thread alone."""
+    """The metrics of one worker. Used by its thread alone.
 
-    def __init__(self, service: str, group: str) -> None:
+    - `timed`: whether it is told how long chunks took; where handlers run side by side, each call is timed itself.
+    """
+
+    def __init__(self, service: str, group: str, *, timed: bool = True) -> None:
         self._service = service
         self._group = group
+        self._timed = timed
         self.handled: Counter[tuple[str, str]] = Counter()
         """Events by handler and topic: the hot loop counts here."""
         self._seconds = 0.0
@@ -58,7 +62,8 @@ class Tally:
         if outcome == "committed" and (events := self.handled.total()):
             for (handler, topic), count in self.handled.items():
                 metrics.EVENTS.labels(self._service, handler, topic, "handled").inc(count)
-                metrics.HANDLER_SECONDS.labels(self._service, handler).observe_many(self._seconds / events, count)
+                if self._timed:
+                    metrics.HANDLER_SECONDS.labels(self._service, handler).observe_many(self._seconds / events, count)
         self.handled.clear()
         self._seconds = 0.0
 

@@ -58,7 +58,8 @@ def configure_logs(
     root.addHandler(handler)
     root.setLevel(_LEVELS[level])
     # One line for every request is the access log's business, and there is a metric for it.
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    for client in ("httpx", "httpx2"):
+        logging.getLogger(client).setLevel(logging.WARNING)
 
 
 def _shared() -> list[Any]:

@@ -83,7 +83,18 @@ class WeightedChild:
 
 EVENTS = Counter("millstream_events", "Events that a handler is done with.", ["service", "handler", "topic", "outcome"])
 HANDLER_SECONDS = WeightedHistogram(
-    "millstream_handler_seconds", "Time in a handler per event.", ["service", "handler"], SECONDS
+    "millstream_handler_seconds",
+    "Time in a handler per event; for effects, per attempt.",
+    ["service", "handler"],
+    SECONDS,
+)
+EFFECT_FAILING_SECONDS = Gauge(
+    "millstream_effect_failing_seconds",
+    "For how long an effect has failed without a success; 0 while it succeeds or has nothing to do.",
+    ["service", "handler"],
+)
+RESOURCES_RENEWED = Counter(
+    "millstream_resources_renewed", "Resources of effects that were made again.", ["service", "resource"]
 )
 BATCH_SIZE = Histogram("millstream_batch_size", "Events polled at once.", ["service"], buckets=COUNTS)
 TRANSACTION_SECONDS = Histogram(

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
+import httpx2
 import pytest
 
 from millstream import Unsettled
+from millstream.declare import Kind
 from orders.contracts import (
     OrderCancelled,
     PaymentCompleted,
@@ -21,8 +23,9 @@ from orders.contracts import (
     ReturnRefundRefused,
     StockReserved,
 )
-from orders.payment.gateway import Gateway
-from orders.payment.service import charge, refund, settle, void
+from orders.email.service import SEND_WITHIN, email
+from orders.payment.gateway import ANSWER_WITHIN, Charged, Gateway
+from orders.payment.service import charge, payment, refund, settle, void
 from orders.sandbox.gateway import Behaviour, application
 
 T = TypeVar("T")
@@ -34,7 +37,7 @@ CANCELLED = OrderCancelled(order_id="o-1", reason="cancelled by customer")
 
 def ask(url: str, what: Callable[[Gateway], Coroutine[Any, Any, T]], timeout: float = 5.0) -> T:
     async def asked() -> T:
-        async with httpx.AsyncClient(base_url=url, timeout=timeout) as client:
+        async with httpx2.AsyncClient(base_url=url, timeout=timeout) as client:
             return await what(Gateway(client))
 
     return asyncio.run(asked())
@@ -42,6 +45,12 @@ def ask(url: str, what: Callable[[Gateway], Coroutine[Any, Any, T]], timeout: fl
 
 def payments(url: str) -> dict[str, list[dict[str, str]]]:
     return httpx.get(f"{url}/payments").json()
+
+
+async def babble(scope: Any, receive: Any, send: Any) -> None:
+    """A server whose answers make no sense."""
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"application/json")]})
+    await send({"type": "http.response.body", "body": {"/refunds": b"no JSON"}.get(scope["path"], b'{"state": "odd"}')})
 
 
 @pytest.fixture
@@ -90,6 +99,46 @@ def test_a_gateway_that_is_gone_leaves_payments_unresolved():
     ):
         with pytest.raises(Unsettled):
             ask(nowhere, effect)
+
+
+def test_an_answer_that_makes_no_sense_leaves_payments_unresolved_and_is_asked_for_again(serve: Serve):
+    url = serve(babble)
+    unresolved = ask(url, lambda gateway: charge(RESERVED, gateway))
+    assert unresolved == PaymentUnresolved(order_id="o-1", amount=MONEY)
+    for effect in (
+        lambda gateway: settle(unresolved, gateway),
+        lambda gateway: void(CANCELLED, gateway),
+        lambda gateway: refund(RefundReturn(return_id="r-1", refund=MONEY), gateway),
+    ):
+        with pytest.raises(Unsettled):
+            ask(url, effect)
+
+
+def test_calls_that_are_cancelled_leave_no_place_in_the_pool_taken(url: str):
+    """What effects that time out do to their client, under load and after a pause."""
+
+    async def cancel_many() -> list[object]:
+        limits = httpx2.Limits(max_connections=4)
+        async with httpx2.AsyncClient(base_url=url, timeout=5, limits=limits) as client:
+            gateway = Gateway(client)
+            for cancelled in range(6):
+                calls = [asyncio.create_task(gateway.charge(f"{cancelled}-{n}", MONEY)) for n in range(40)]
+                for _ in range(cancelled):
+                    await asyncio.sleep(0)
+                for call in calls:
+                    call.cancel()
+                await asyncio.gather(*calls, return_exceptions=True)
+            return [await gateway.charge("after", MONEY)]
+
+    assert asyncio.run(cancel_many()) == [Charged(MONEY)]
+
+
+@pytest.mark.parametrize("handler", [*payment.of_kind(Kind.EFFECT), *email.of_kind(Kind.EFFECT)], ids=lambda h: h.name)
+def test_clients_give_up_before_their_effects_and_effects_are_tried_for_a_day(handler: Any):
+    longest = SEND_WITHIN if handler.name == "send" else 2 * ANSWER_WITHIN
+    assert longest < handler.timeout.total_seconds()
+    assert handler.retry.attempts is None
+    assert handler.retry.within.total_seconds() >= 24 * 3600
 
 
 def test_a_cancel_gives_a_charge_back_and_says_so_each_time(url: str):

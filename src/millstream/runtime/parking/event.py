@@ -12,6 +12,7 @@ class ParkedEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     - `attempts`: how often its handler failed; 0 for one that only waits behind another.
     - `first_failed_at`, `due_at`: seconds since 1970. A failed event that is not `due_at` any time waits for a person.
     - `redrives`: how often it was handed in again by a person.
+    - `slept`: seconds since the first failure in which it could not be tried, because its process did not run.
     """
 
     at: tuple[str, int, int]
@@ -23,6 +24,7 @@ class ParkedEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     first_failed_at: float = 0.0
     due_at: float | None = None
     redrives: int = 0
+    slept: float = 0.0
 
     @property
     def held(self) -> bool:
@@ -58,6 +60,7 @@ def park(
     first_failed_at: float = 0.0,
     due_at: float | None = None,
     redrives: int = 0,
+    slept: float = 0.0,
 ) -> ParkedEvent:
     """What to keep of `message`, which has a key. One that was parked before keeps only its record."""
     key = message.key()
@@ -73,4 +76,5 @@ def park(
         first_failed_at=first_failed_at,
         due_at=due_at,
         redrives=redrives,
+        slept=slept,
     )

@@ -199,6 +199,8 @@ class Membership:
             if world.now - heard_at > self._settings.session_timeout_ms * 1000:
                 # Others may have been given the work long ago.
                 self._say(UNKNOWN_MEMBER)
+                # It may be a member again before the next heartbeat, and is not to be silent for having been so once.
+                heard_at = world.now
             elif not answer.error_code:
                 heard_at = world.now
             elif answer.error_code in LOST or answer.error_code == REBALANCING:
