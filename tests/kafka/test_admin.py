@@ -56,6 +56,37 @@ def test_lag_counts_records_and_no_markers(broker, kafka):
     assert group in admin.groups()
 
 
+def test_the_lag_of_many_groups_is_told_at_once_and_to_each_its_own(broker, kafka):
+    topics = [broker.topic(3), broker.topic(2)]
+    groups = [broker.name("group") for _ in range(3)]
+    producer = broker.closing(kafka.transactional_producer(broker.name("writer")))
+    for n in range(4):
+        producer.begin()
+        for topic, partitions in zip(topics, (3, 2), strict=True):
+            for partition in range(partitions):
+                producer.produce(topic, b"%d" % n, partition=partition)
+        producer.commit()
+    for group, offset in zip(groups, (0, 4, 8), strict=True):
+        consumer = broker.closing(kafka.consumer(group))
+        consumer.subscribe([topics[0]])
+        broker.take(consumer, 12)
+        consumer.commit({(topics[0], partition): offset for partition in range(3)})
+    admin = kafka.admin()
+    lags = admin.group_lags(dict(zip(groups, ([topics[0]], topics, []), strict=True)))
+    assert [
+        [(found.partition, found.lag) for found in lags[group] if found.topic == topics[0]] for group in groups
+    ] == [
+        [(0, 4), (1, 4), (2, 4)],
+        [(0, 2), (1, 2), (2, 2)],
+        [(0, 0), (1, 0), (2, 0)],
+    ]
+    assert [found.lag for found in lags[groups[1]] if found.topic == topics[1]] == [4, 4]
+    assert all(admin.group_lag(group)[0] == lags[group][0] for group in (groups[0], groups[2]))
+    with pytest.raises(TopicMissing):
+        admin.group_lags({groups[0]: [], groups[1]: ["nobody.made.this"]})
+    assert admin.group_lags({}) == {}
+
+
 def test_a_deleted_topic_is_gone(broker, kafka):
     topic = broker.topic()
     admin = kafka.admin()

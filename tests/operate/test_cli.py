@@ -90,7 +90,7 @@ def test_without_a_system_the_remedy_is_told(millstream: Millstream, shop: Path)
     assert "[tool.millstream]" in result.stderr
 
 
-def test_topics_and_lag(millstream: Millstream, told: dict[str, str], records: None):
+def test_topics_and_lag(millstream: Millstream, told: dict[str, str], records: None, shop: Path):
     listed = {row["topic"]: row for row in json.loads(millstream("topics", "--json", **told).stdout)}
     assert listed["shop.orders"]["exists"]
     assert (listed["shop.orders"]["written_by"], listed["shop.orders"]["read_by"]) == (["desk"], ["packing"])
@@ -100,6 +100,11 @@ def test_topics_and_lag(millstream: Millstream, told: dict[str, str], records: N
     behind = json.loads(millstream("lag", "--json", **told).stdout)
     assert [(row["group"], row["topic"], row["lag"]) for row in behind] == [("packing.kafka", "shop.orders", 2)]
     assert "packing.kafka" in millstream("lag", "--partitions", **told).stdout
+    text = (shop / "shop.py").read_text()
+    (shop / "other.py").write_text(text.replace("shop.orders", "other.orders").replace('"shop:', '"other:'))
+    other = millstream("lag", "--system", "other:whole", **told)
+    assert other.returncode == 2
+    assert "None of the topics that whole reads is on" in other.stderr
 
 
 def test_tail_decodes_and_shows_what_nobody_can_read(millstream: Millstream, told: dict[str, str], records: None):

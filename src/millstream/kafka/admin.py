@@ -17,7 +17,7 @@ from confluent_kafka.cimpl import TopicPartition as Native
 from millstream.errors import ConfigurationError, TopicMissing, Unavailable
 from millstream.kafka import properties
 from millstream.kafka.faults import fault, kafka_error, made
-from millstream.kafka.lag import lag_of
+from millstream.kafka.lag import lags_of
 from millstream.kafka.port import (
     Committed,
     Isolation,
@@ -26,7 +26,7 @@ from millstream.kafka.port import (
     TopicPartition,
     TopicSpec,
 )
-from millstream.kafka.read import read_to_end
+from millstream.kafka.read import read_to_ends
 from millstream.kafka.settling import once_settled
 from millstream.settings import Settings
 
@@ -142,14 +142,30 @@ class ClusterAdmin:
         futures = self._native.list_consumer_group_offsets(
             [ConsumerGroupTopicPartitions(group)], require_stable=True, request_timeout=timeout
         )
-        found = self._answer(futures[group], f"asking what group {group!r} has committed", timeout)
+        return self._committed(group, futures[group], timeout)
+
+    def _committed(
+        self, group: str, future: "Future[ConsumerGroupTopicPartitions]", timeout: float
+    ) -> dict[TopicPartition, Committed]:
+        found = self._answer(future, f"asking what group {group!r} has committed", timeout)
         return {
             (entry.topic, entry.partition): Committed(entry.offset if entry.offset >= 0 else None, entry.metadata or "")
             for entry in found.topic_partitions or ()
         }
 
     def group_lag(self, group: str, topics: Sequence[str] = (), timeout: float = 10.0) -> list[PartitionLag]:
-        return lag_of(self, partial(read_to_end, self._reading), group, topics, timeout)
+        return self.group_lags({group: topics}, timeout)[group]
+
+    def group_lags(self, groups: Mapping[str, Sequence[str]], timeout: float = 10.0) -> dict[str, list[PartitionLag]]:
+        # All are asked before the first answer is waited for: librdkafka takes one group a call.
+        asked = {
+            group: self._native.list_consumer_group_offsets(
+                [ConsumerGroupTopicPartitions(group)], require_stable=True, request_timeout=timeout
+            )[group]
+            for group in groups
+        }
+        committed = {group: self._committed(group, future, timeout) for group, future in asked.items()}
+        return lags_of(self, partial(read_to_ends, self._reading), committed, groups, timeout)
 
     def end_offsets(
         self, partitions: Sequence[TopicPartition], isolation: Isolation = "read_committed", timeout: float = 10.0

@@ -255,6 +255,10 @@ class Admin(Protocol):
         """For every partition that the group has committed, and every one of `topics`."""
         ...
 
+    def group_lags(self, groups: Mapping[str, Sequence[str]], timeout: float = 10.0) -> dict[str, list[PartitionLag]]:
+        """`group_lag` of many groups, each with its topics, in a handful of requests for all of them."""
+        ...
+
     def end_offsets(
         self, partitions: Sequence[TopicPartition], isolation: Isolation = "read_committed", timeout: float = 10.0
     ) -> dict[TopicPartition, int]: ...

@@ -33,20 +33,31 @@ def lag(
 
       millstream lag --json
     """
+    from millstream.errors import ConfigurationError
     from millstream.operate.place import load_system
 
-    services = load_system(system).services()
+    found = load_system(system)
     settings, _ = tool_settings()
-    rows: list[dict[str, Any]] = []
+    named = {group: service.name for service in found.services() for group in _groups(service)}
+    declared = {group: topics for service in found.services() for group, topics in _groups(service).items()}
     with cluster(settings, "millstream-lag") as (_, admin, there):
-        for service in services:
-            rows += [
-                {"service": service.name, "group": group, **found._asdict()}
-                for group, topics in _groups(service).items()
-                for found in admin.group_lag(group, [topic for topic in topics if topic in there])
-            ]
+        groups = {group: [topic for topic in topics if topic in there] for group, topics in declared.items()}
+        if declared and not any(groups.values()):
+            raise ConfigurationError(
+                f"None of the topics that {found.name} reads is on {settings.bootstrap_servers}: is it the system that "
+                "runs there (--system, or pyproject.toml here), and did it run yet?"
+            )
+        lags = admin.group_lags(groups)
+    rows = [
+        {"service": named[group], "group": group, **behind._asdict()}
+        for group, all_of in lags.items()
+        for behind in all_of
+    ]
     if as_json:
         print_json(rows)
+        return
+    if not rows:
+        typer.echo(f"{found.name} has no service that reads a topic.", err=True)
         return
     table = plain_table("group", "topic", *(["partition#", "committed#", "end#"] if partitions else []), "behind#")
     for row in rows if partitions else _summed(rows):

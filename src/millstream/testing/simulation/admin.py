@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from millstream.errors import ConfigurationError, TopicMissing
-from millstream.kafka.lag import lag_of
+from millstream.kafka.lag import lags_of
 from millstream.kafka.port import Committed, Isolation, Offsets, PartitionLag, TopicInfo, TopicPartition, TopicSpec
 from millstream.settings import Settings
 from millstream.testing.simulation.client import AFTER_EVERYTHING, AGAIN, PASSING, Client, failure_of
@@ -69,7 +69,11 @@ class SimulatedAdmin(Client):
         return {key: Committed(offset if offset >= 0 else None, note) for key, (offset, note) in found.items()}
 
     def group_lag(self, group: str, topics: Sequence[str] = (), timeout: float = 10.0) -> list[PartitionLag]:
-        return lag_of(self, self._read, group, topics, timeout)
+        return self.group_lags({group: topics}, timeout)[group]
+
+    def group_lags(self, groups: Mapping[str, Sequence[str]], timeout: float = 10.0) -> dict[str, list[PartitionLag]]:
+        committed = {group: self.group_offsets(group, timeout) for group in groups}
+        return lags_of(self, self._read, committed, groups, timeout)
 
     def end_offsets(
         self, partitions: Sequence[TopicPartition], isolation: Isolation = "read_committed", timeout: float = 10.0
@@ -80,7 +84,8 @@ class SimulatedAdmin(Client):
     def close(self) -> None:
         self.connection.close()
 
-    def _read(self, starts: Offsets, timeout: float) -> Any:
+    def _read(self, starts: Offsets, ends: Offsets, timeout: float) -> Any:
+        del ends  # a reader here asks for all of them at once
         return read_to_end(self.world, self.client_id, starts, "read_committed", timeout)
 
     def _metadata(self, topics: Sequence[str] | None, timeout: float) -> Any:
