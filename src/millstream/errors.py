@@ -15,7 +15,8 @@
     │   ├── TransactionAborted  nothing of the transaction was written  (retriable)
     │   ├── CommitUnknown       the commit's outcome is not known
     │   ├── Fenced              a newer holder of this slot took over
-    │   └── TopicMissing        a topic that nobody created
+    │   ├── TopicMissing        a topic that nobody created
+    │   └── TopicReplaced       a topic was deleted and made again
     ├── SlotTaken               another process holds this slot
     └── AggregateMissing        no event of an aggregate has this key
 
@@ -118,6 +119,10 @@ class Fenced(KafkaFault):
 
 class TopicMissing(KafkaFault):
     """A topic that nobody created."""
+
+
+class TopicReplaced(KafkaFault):
+    """A topic was deleted and made again while a process worked with it: its positions are of the old one."""
 
 
 class SlotTaken(MillstreamError):

@@ -177,13 +177,15 @@ def test_attributes_make_the_envelope():
 @pytest.mark.parametrize("headers", [(CONTENT_TYPE,), (), None, (("ce_type", b"of another"), CONTENT_TYPE)])
 def test_the_value_says_it_whatever_the_headers(headers: Sequence[tuple[str, bytes | None]] | None):
     assert envelope_from(Record(whole(), headers), Weighed).type == "com.example.weighed"
-    assert identity(metadata(Record(whole(), headers), Weighed), "t", 0, 0)[:2] == ("1234-1234-1234",) * 2
+    record = Record(whole(), headers)
+    id, _, _, apart = identity(metadata(record, Weighed), record)
+    assert (id, apart) == ("1234-1234-1234", "/mycontext/subcontext\n1234-1234-1234")
 
 
 def test_attributes_that_make_no_sense_are_left_out():
     value = whole(time="yesterday", correlationid=7, traceparent="x", source="s" * 300, id="a\nb")
     envelope = envelope_from(Record(value), Weighed)
-    assert envelope.id == envelope.correlation_id == position_id("scales.events", 3, 42)
+    assert envelope.id == envelope.correlation_id == position_id("scales.events", 3, 42, 1_700_000_000_123)
     assert (envelope.source, envelope.traceparent) == ("scales.events", None)
     assert envelope.time == datetime(2023, 11, 14, 22, 13, 20, 123_000, UTC)
 

@@ -55,7 +55,7 @@ class Record(NamedTuple):
 def test_what_is_written_is_read() -> None:
     before = datetime.now(UTC)
     headers = header_writer(ParcelSent, "shipping")("id-3", "id-1", "id-2", TRACE)
-    assert identity(headers, "t", 0, 0) == ("id-3", "id-1", TRACE)
+    assert identity(headers, Record(headers)) == ("id-3", "id-1", TRACE, "id-3")
     envelope = envelope_from(Record(headers))
     assert before - timedelta(milliseconds=1) <= envelope.time <= datetime.now(UTC)
     assert (envelope.id, envelope.correlation_id, envelope.causation_id) == ("id-3", "id-1", "id-2")
@@ -75,14 +75,22 @@ def test_they_are_cloudevents() -> None:
 
 def test_any_order_of_others() -> None:
     headers = header_writer(ParcelSent, "shipping")("id-3", "id-1", None, TRACE)
-    assert identity(headers[::-1], "t", 0, 0) == ("id-3", "id-1", TRACE)
-    assert identity([("ce_id", b"x")], "t", 0, 0) == ("x", "x", None)
+    backwards = headers[::-1]
+    assert identity(backwards, Record(backwards)) == ("id-3", "id-1", TRACE, "shipping\nid-3")
+    assert identity([("ce_id", b"x")], Record(None)) == ("x", "x", None, "x")
+
+
+def test_source_and_id_together_tell_events_of_others_apart() -> None:
+    events = [("/shops/north", "1"), ("/shops/south", "1"), ("/shops/south", "2")]
+    found = [[("ce_id", id.encode()), ("ce_source", source.encode())] for source, id in events]
+    assert len({identity(headers, Record(headers))[3] for headers in found}) == 3
+    assert {identity(headers, Record(headers))[0] for headers in found} == {"1", "2"}
 
 
 def test_foreign_records() -> None:
     for headers in (None, [], [("other", b"x")]):
         envelope = envelope_from(Record(headers), ReadingTaken)
-        assert envelope.id == envelope.correlation_id == position_id("shipping.events", 3, 42)
+        assert envelope.id == envelope.correlation_id == position_id("shipping.events", 3, 42, 1_700_000_000_123)
         assert envelope.type == "sensors.ReadingTaken"
         assert envelope.source == "shipping.events"
         assert envelope.time == datetime(2023, 11, 14, 22, 13, 20, 123_000, UTC)
@@ -103,4 +111,4 @@ def test_hostile_headers(headers: list[tuple[str, bytes | None]] | None, moment:
         assert text.isprintable() and 0 < len(text) <= 255
     assert envelope.time.tzinfo is not None
     assert envelope.traceparent in (None, TRACE.decode())
-    assert identity(headers, "shipping.events", 3, 42)[0] == envelope.id
+    assert identity(headers, Record(headers, moment))[0] == envelope.id

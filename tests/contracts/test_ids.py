@@ -32,5 +32,6 @@ def test_edge_ids_are_ordered_in_time() -> None:
 
 
 def test_positions() -> None:
-    assert position_id("t", 1, 2) == position_id("t", 1, 2)
-    assert len({position_id("t", 1, 2), position_id("t", 2, 1), position_id("u", 1, 2)}) == 3
+    assert position_id("t", 1, 2, 3) == position_id("t", 1, 2, 3)
+    others = [("t", 2, 1, 3), ("u", 1, 2, 3), ("t", 1, 2, 4)]
+    assert len({position_id("t", 1, 2, 3), *(position_id(*other) for other in others)}) == 4

@@ -115,7 +115,7 @@ async def test_old_keys_beyond_one_sweep_are_forgotten_at_once_and_in_short_tran
     monkeypatch.setattr(idempotency, "SWEEP_EVERY", 0.0)
     keys = IdempotencyKeys(engine)
     monkeypatch.setattr(idempotency, "SWEEP_EVERY", 3_600.0)
-    old = {"body_hash": "h", "resource_id": "o", "state": "done", "created_at": 0}
+    old = {"body_hash": "h", "resource_id": "o", "state": "done", "published_to": "", "created_at": 0}
     with engine.begin() as connection:
         connection.execute(insert(idempotency_keys), [old | {"key": f"old-{n}"} for n in range(25)])
     swept: list[int] = []
@@ -141,3 +141,16 @@ def stored(engine: Engine) -> list[str]:
 async def test_a_key_of_no_use_is_refused(engine: Engine, key: str):
     with pytest.raises(ValueError, match="1 to 255"):
         await IdempotencyKeys(engine).reserve(key, "h", make_id)
+
+
+async def test_what_was_published_to_topics_that_are_no_more_is_published_again_under_its_id(engine: Engine):
+    with running(IdempotencyKeys(engine, published_to="topics-1")) as keys:
+        first = await keys.reserve("k", body_hash(b"a"), make_id)
+        assert isinstance(first, Fresh)
+        keys.done("k")
+        assert await keys.reserve("k", body_hash(b"a"), make_id) == Repeat(first.id, done=True)
+    with running(IdempotencyKeys(engine, published_to="topics-2")) as keys:
+        assert await keys.reserve("k", body_hash(b"a"), make_id) == Repeat(first.id, done=False)
+        assert await keys.reserve("k", body_hash(b"b"), make_id) == Conflict()
+        keys.done("k")
+        assert await keys.reserve("k", body_hash(b"a"), make_id) == Repeat(first.id, done=True)

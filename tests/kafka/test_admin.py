@@ -4,7 +4,7 @@ import time
 import pytest
 
 from millstream.errors import ConfigurationError, KafkaFault, TopicMissing, Unavailable
-from millstream.kafka import TopicSpec, connect
+from millstream.kafka import BEGINNING, END, TopicSpec, connect
 from millstream.settings import Settings
 from millstream.testing.apache import ApacheKafka
 
@@ -35,6 +35,68 @@ def test_another_partition_count_is_an_error_that_names_both(broker, kafka):
     topic = broker.topic(2)
     with pytest.raises(ConfigurationError, match=r"has 2 partitions but is declared with 4"):
         kafka.admin().ensure_topics([TopicSpec(topic, 4)])
+    assert kafka.admin().ensure_topics([TopicSpec(topic, 1)]) == [], "more than are wanted are nobody's trouble"
+
+
+def test_a_topic_made_again_has_another_id(broker, kafka):
+    topic, other, missing = broker.topic(), broker.topic(), broker.name("missing")
+    admin = kafka.admin()
+    before = admin.topic_ids([topic, other, missing, topic])
+    assert before.keys() == {topic, other}
+    assert [len(id) for id in before.values()] == [22, 22]
+    assert before == admin.topic_ids([topic, other]), "it stays"
+    admin.delete_topics([topic])
+    broker.until(lambda: topic not in admin.topic_ids([topic]), "it to be gone")
+    admin.ensure_topics([TopicSpec(topic, 1)])
+    after = admin.topic_ids([topic, other])
+    assert after[other] == before[other]
+    assert after[topic] not in before.values()
+    assert admin.topic_ids([]) == {}
+
+
+def test_partitions_are_added_and_can_be_written(broker, kafka):
+    topic, missing = broker.topic(2), broker.name("missing")
+    admin = kafka.admin()
+    id = admin.topic_ids([topic])
+    admin.grow_topics({topic: 5})
+    assert admin.topics()[topic].partitions == 5
+    assert admin.topic_ids([topic]) == id
+    broker.write(topic, b"new", partition=4)
+    assert broker.values(topic) == [b"new"]
+    with pytest.raises(ConfigurationError, match=f"{topic}.* cannot have 3 partitions"):
+        admin.grow_topics({topic: 3})
+    with pytest.raises(TopicMissing, match=missing):
+        admin.grow_topics({missing: 3})
+    admin.grow_topics({})
+
+
+def test_offsets_are_set_for_a_group_that_nobody_is_in(broker, kafka):
+    topic, group = broker.topic(2), broker.name("group")
+    broker.write(topic, b"0", b"1", b"2", partition=0)
+    admin = kafka.admin()
+    admin.set_group_offsets(group, {(topic, 0): 2, (topic, 1): 0})
+    assert admin.group_offsets(group) == {(topic, 0): (2, ""), (topic, 1): (0, "")}
+    consumer = broker.closing(kafka.consumer(group))
+    consumer.subscribe([topic])
+    assert [message.value() for message in broker.take(consumer, 1)] == [b"2"]
+    with pytest.raises(ConfigurationError, match=f"{group}.*has members"):
+        admin.set_group_offsets(group, {(topic, 0): 0})
+    admin.set_group_offsets(group, {})
+    assert admin.group_offsets(group)[topic, 0].offset == 2
+
+
+def test_offsets_by_time(broker, kafka):
+    topic = broker.topic(2)
+    producer = broker.closing(kafka.producer())
+    now = 1_700_000_000_000
+    for second in range(3):
+        producer.produce(topic, b"%d" % second, partition=0, timestamp=now + 1000 * second)
+    producer.flush()
+    admin, partitions = kafka.admin(), [(topic, 0), (topic, 1)]
+    assert admin.offsets_at(partitions, now + 500) == {(topic, 0): 1, (topic, 1): 0}
+    assert admin.offsets_at(partitions, now + 5_000) == {(topic, 0): 3, (topic, 1): 0}
+    assert admin.offsets_at(partitions, BEGINNING) == {(topic, 0): 0, (topic, 1): 0}
+    assert admin.offsets_at(partitions, END) == {(topic, 0): 3, (topic, 1): 0}
 
 
 def test_lag_counts_records_and_no_markers(broker, kafka):

@@ -3,7 +3,7 @@ import itertools
 import pytest
 
 from millstream.errors import Fenced, TopicMissing
-from millstream.kafka import TopicSpec
+from millstream.kafka import HOLD, Offsets, TopicPartition, TopicSpec
 
 
 def test_a_batch_comes_at_once_though_it_could_be_larger(broker, kafka):
@@ -409,3 +409,23 @@ def test_a_topic_that_is_made_later_is_read(broker, kafka):
     kafka.admin().ensure_topics([TopicSpec(topic, 1)])
     broker.write(topic, b"there")
     assert [m.value() for m in broker.take(consumer, 1, 30)] == [b"there"]
+
+
+def test_a_partition_that_is_held_is_kept_unread(broker, kafka):
+    topic, group = broker.topic(2), broker.name("group")
+    broker.write(topic, b"held", partition=1)
+    broker.write(topic, b"read", partition=0)
+    consumer = broker.closing(kafka.consumer(group, instance=f"{group}-0"))
+    given: list[list[TopicPartition]] = []
+
+    def assigned(partitions: list[TopicPartition]) -> Offsets:
+        given.append(partitions)
+        return {(topic, 1): HOLD}
+
+    consumer.subscribe([topic], on_assigned=assigned)
+    assert [message.value() for message in broker.take(consumer, 1)] == [b"read"]
+    assert consumer.assignment() == [(topic, 0)]
+    assert given == [[(topic, 0), (topic, 1)]]
+    broker.write(topic, b"held, too", partition=1)
+    broker.write(topic, b"read, too", partition=0)
+    assert [message.value() for message in broker.take(consumer, 1)] == [b"read, too"]

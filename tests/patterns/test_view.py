@@ -24,7 +24,7 @@ from sqlalchemy import (
 
 from millstream.contracts import Contracts, Registry, edge_id, header_writer
 from millstream.declare import Envelope, Event, Service, Topic, Value
-from millstream.errors import DeclarationError
+from millstream.errors import ConfigurationError, DeclarationError
 from millstream.kafka import connect
 from millstream.operate.assembly import topics_of
 from millstream.patterns.view import View
@@ -245,11 +245,11 @@ class Shelf:
             self.start(name)
         self.engine = open_engine(self.settings.database(self.of.service.name))
 
-    def start(self, name: str) -> int | None:
+    def start(self, name: str, topic_id: str = "topic-1") -> int | None:
         if name in self.sinks:
             self.sinks[name].close()
         self.sinks[name] = SqlSink(self.of.table)
-        self.sinks[name].open(self.of.service, self.settings, "view.sink", OrderRow)
+        self.sinks[name].open(self.of.service, self.settings, "view.sink", OrderRow, topic_id)
         return self.position(name)
 
     def position(self, name: str) -> int | None:
@@ -394,7 +394,7 @@ def test_a_stale_projection_writes_nothing(tmp_path: Path):
     at, (sink,) = (of.view.topic, 0), of.view.sinks
     stale = SqlSink(of.table)
     for each in (sink, stale):
-        each.open(of.service, settings, "view.sink", OrderRow)
+        each.open(of.service, settings, "view.sink", OrderRow, "topic-1")
         each.positions([at])
     sink.apply([Row("o-1", OrderRow(status="paid", steps=2), 7)], {at: 8})
     with pytest.raises(PositionsMoved):
@@ -406,3 +406,16 @@ def test_a_stale_projection_writes_nothing(tmp_path: Path):
     for each in (sink, stale):
         each.close()
     engine.dispose()
+
+
+def test_a_table_with_rows_of_a_topic_that_was_made_again_is_refused_until_it_is_empty(tmp_path: Path):
+    shelf = Shelf(tmp_path, "a")
+    shelf.apply("a", *(Row(f"o-{n}", OrderRow(status="open", steps=1), n) for n in range(3)))
+    assert shelf.start("a") == 3
+    with pytest.raises(ConfigurationError, match=r"made again.*Empty it \(TRUNCATE"):
+        shelf.start("a", "topic-2")
+    with shelf.engine.begin() as connection:
+        connection.execute(shelf.of.table.delete())
+    assert shelf.start("a", "topic-2") is None
+    shelf.apply("a", Row("o-0", OrderRow(status="new", steps=1), 0))
+    assert shelf.start("a", "topic-2") == 1

@@ -146,6 +146,7 @@ class DiaryRig:
         *sayings: tuple[str, int],
         key: bool = True,
         id: str | None = None,
+        source: bytes | None = None,
         wake_in: float | None = None,
         wake: str | None = None,
     ) -> None:
@@ -153,6 +154,8 @@ class DiaryRig:
             said = self.diary.Said(who=who, number=number, wake_in=wake_in, wake=wake)
             own = id or edge_id()
             headers = header_writer(type(said), "test")(own, own, None, None)
+            if source is not None:
+                headers = [("ce_id", own.encode()), ("ce_source", source)]  # as others write them
             name = who.encode() if key else None
             self._producer.produce(self.diary.sayings.name, self.contracts.encode(said), name, headers)
         self._producer.flush()

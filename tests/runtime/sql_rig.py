@@ -62,6 +62,7 @@ class Stock:
         on_failure: OnFailure = dead_letter,
         retry: Retry | None = None,
         inbox: timedelta | None = None,
+        identity: Any = None,
         **options: Any,
     ) -> None:
         class Ordered(Event, key="product"):
@@ -79,7 +80,7 @@ class Stock:
             quantity: int
 
         self.Ordered, self.Reserved, self.Remind = Ordered, Reserved, Remind
-        self.orders = Topic(f"{name}.orders", Ordered, partitions=PARTITIONS, format="json")
+        self.orders = Topic(f"{name}.orders", Ordered, partitions=PARTITIONS, format="json", identity=identity)
         self.reserved = Topic(f"{name}.reserved", Reserved, partitions=PARTITIONS, format="json")
         tables = MetaData()
         self.products = products = Table(
@@ -141,6 +142,23 @@ class SqlRig:
         admin.ensure_topics(topics_of(self.service))
         admin.close()
 
+    def ids(self) -> dict[str, str]:
+        """The id of the topic of orders."""
+        admin = self.kafka.admin()
+        try:
+            return admin.topic_ids([self.stock.orders.name])
+        finally:
+            admin.close()
+
+    def remake(self, topic: str) -> None:
+        """Delete a topic and make it again."""
+        before = (admin := self.kafka.admin()).topic_ids([topic])
+        admin.delete_topics([topic])
+        wait_until(lambda: topic not in admin.topic_ids([topic]), seconds=20, what="the topic to be gone", every=0.02)
+        self.make_topics()
+        assert admin.topic_ids([topic]) != before
+        admin.close()
+
     def worker(self, slot: int = 0) -> SqlWorker:
         return SqlWorker(self.service, self.settings(slot), self.contracts, self.kafka, self.engine, self.wake)
 
@@ -153,9 +171,17 @@ class SqlRig:
         arguments = json.dumps([self.bootstrap, str(self.folder), self.name, self.database, slot])
         return spawn([sys.executable, "-c", script, arguments], output=output)
 
-    def order(self, *orders: tuple[str, int], id: str | None = None, key: bool = True, **fields: Any) -> None:
+    def order(
+        self,
+        *orders: tuple[str, int],
+        id: str | None = None,
+        key: bool = True,
+        source: bytes | None = None,
+        **fields: Any,
+    ) -> None:
         made = [(product, {"product": product, "quantity": n, **fields}) for product, n in orders]
         headers = [] if id is None else [("ce_id", id.encode())]
+        headers += [] if source is None else [("ce_source", source)]
         self.send(*[(product if key else None, msgspec.json.encode(order)) for product, order in made], headers=headers)
 
     def send(self, *records: tuple[str | None, bytes], headers: list[tuple[str, bytes]] | None = None) -> None:

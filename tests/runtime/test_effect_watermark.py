@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from millstream.runtime.watermark import MOST_METADATA, Watermark
+from millstream.runtime.watermark import MOST_DONE, Watermark
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -46,7 +46,7 @@ def test_gaps_between_unfinished_events_cost_nothing():
     for offset in range(0, 100, 2):
         partition.take(offset)
     assert partition.progress(set()) == (0, "")
-    assert partition.progress({50}) == (0, "done:49,3")
+    assert partition.progress({50}) == (0, "49,3")
 
 
 def test_what_a_broker_would_not_keep_waits():
@@ -55,23 +55,21 @@ def test_what_a_broker_would_not_keep_waits():
     for offset in offsets:
         partition.take(offset)
     every_second = set(offsets[1::2])
-    assert len(partition.progress(every_second)[1]) > MOST_METADATA
+    assert len(partition.progress(every_second)[1]) > MOST_DONE
     fitting = partition.fitting(every_second)
     assert fitting < every_second
     assert max(fitting) < min(every_second - fitting)
-    assert len(partition.progress(fitting)[1]) <= MOST_METADATA
+    assert len(partition.progress(fitting)[1]) <= MOST_DONE
     assert partition.fitting(set(offsets)) == set(offsets)
 
 
-def test_a_mark_tells_positions_apart_and_says_nothing_else():
-    partition = Watermark(0, "done:1,2")
+def test_what_is_done_beyond_the_offset_is_passed_on():
+    partition = Watermark(0, "1,2")
     partition.take(0)
-    position, marked = partition.progress(set(), "life.1")
-    assert marked != partition.progress(set(), "life.2")[1]
-    assert [offset for offset in range(5) if Watermark(position, marked).take(offset)] == [0, 3, 4]
-    assert Watermark(5, Watermark(5).progress(set(), "life.1")[1]).take(5)
+    assert partition.progress(set()) == (0, "1,2")
+    assert [offset for offset in range(5) if Watermark(0, "1,2").take(offset)] == [0, 3, 4]
 
 
-@pytest.mark.parametrize("foreign", ["", "host-1", "done:", "done:x,1", "done:1,2,x", "{}"])
-def test_metadata_of_other_tools_says_nothing(foreign: str):
+@pytest.mark.parametrize("foreign", ["", "host-1", "x,1", "1,2,x", "{}"])
+def test_what_is_no_run_of_numbers_says_nothing(foreign: str):
     assert Watermark(5, foreign).take(6)

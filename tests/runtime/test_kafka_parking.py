@@ -276,6 +276,19 @@ def test_an_id_that_was_handled_is_passed_over_within_its_window(make: Make):
         rig.wait_for_notes({"a": [1, 5]})
 
 
+@pytest.mark.scenario(15)
+def test_one_id_of_two_sources_is_two_events(make: Make, caplog: pytest.LogCaptureFixture):
+    rig = make(inbox=days(1))
+    for number, source in ((1, b"/shops/north"), (2, b"/shops/south"), (3, b"/shops/north")):
+        rig.say(("a", number), id="1", source=source)
+    rig.say(("a", 4), id="2", source=b"/shops/south")
+    with rig.running():
+        rig.wait_for_notes({"a": [1, 2, 4]})
+    assert "inbox_unlike_duplicate" in caplog.text, "the third has the identity of the first and other bytes"
+    ids = [dict(message.headers() or ())["ce_id"] for message in rig.records(rig.diary.notes.name)]
+    assert len(set(ids)) == 3
+
+
 def test_ids_whose_window_has_passed_are_forgotten(make: Make):
     rig = make(inbox=seconds(0.5))
 
@@ -283,7 +296,7 @@ def test_ids_whose_window_has_passed_are_forgotten(make: Make):
         found: dict[bytes | None, bytes | None] = {
             message.key(): message.value() for message in rig.records(rig.service.seen(Kind.KAFKA))
         }
-        return {(key or b"").decode().rpartition("/")[2] for key, value in found.items() if value is not None}
+        return {(key or b"").decode().rpartition("\n")[2] for key, value in found.items() if value is not None}
 
     with rig.running():
         for number in range(1, 6):

@@ -14,7 +14,7 @@ from tests.runtime.sql_rig import PATIENCE, ROOT, SqlRig, running
 
 from millstream.errors import ConfigurationError, KafkaFault
 from millstream.runtime.outbox import Outbox
-from millstream.runtime.relay import Turn
+from millstream.runtime.relay import Turn, read_position, write_position
 from millstream.runtime.relay_lock import relay_lock
 from millstream.testing.child import end, spawn, wait_until
 from millstream.testing.plugin import Cluster
@@ -156,6 +156,27 @@ def test_a_database_restored_from_a_backup_is_refused_with_the_remedy(rig: SqlRi
     statement = str(refused.error).split("backup? ")[1].split(" there")[0]
     with rig.engine.begin() as connection:
         connection.execute(text(statement))
+    with running(rig.relay()):
+        wait_for(rig, 4)
+    assert published(rig) == [1, 2, 3, 4]
+
+
+def test_a_copy_of_its_position_in_another_cluster_skips_no_row(rig: SqlRig):
+    append(rig, 1, 2, 3)
+    with running(rig.relay()):
+        wait_for(rig, 3)
+        wait_until(lambda: rows(rig) == 0, seconds=10, what="rows deleted")
+    append(rig, 4)
+    group, admin = f"{rig.service.name}.relay", rig.kafka.admin()
+    ((home, (offset, metadata)),) = admin.group_offsets(group).items()
+    identity, row = read_position(metadata) or ("", 0)
+    assert (offset, row) == (0, 4), "no tool can translate the number of a row"
+    # As MirrorMaker 2 leaves it there: another offset, the metadata word for word, and a cluster of another id.
+    elsewhere = write_position(f"{identity.partition('@')[0]}@another", 1_000)
+    consumer = rig.kafka.consumer(group)
+    consumer.commit({home: 7}, {home: elsewhere})
+    consumer.close()
+    admin.close()
     with running(rig.relay()):
         wait_for(rig, 4)
     assert published(rig) == [1, 2, 3, 4]

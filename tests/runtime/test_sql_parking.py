@@ -317,7 +317,8 @@ def test_an_id_that_was_handled_is_passed_over_within_its_window(make: Make):
 def test_ids_whose_window_has_passed_are_forgotten_as_fast_as_they_come(make: Make):
     rig = make(inbox=minutes(1))
     group = rig.service.group(Kind.SQL)
-    old = [{"group_id": group, "handler": "reserve", "id": str(number), "until": 1.0} for number in range(20_000)]
+    kept = {"group_id": group, "handler": "reserve", "digest": b"", "until": 1.0}
+    old = [{**kept, "identity": str(number)} for number in range(20_000)]
     with rig.engine.begin() as connection:
         connection.execute(inbox_table.insert(), old)
 
@@ -352,13 +353,14 @@ def test_of_two_transactions_with_one_id_at_once_one_handles_it(
     tally, handled = Tally(rig.service.name, "group"), []
     call = once(lambda event, meta, given: handled.append(event), "group", handler.name, 60.0, tally)
     both_there = threading.Barrier(2, timeout=10)
+    message = SimpleNamespace(topic=lambda: "t", value=lambda: b"the same")
 
     def handle(name: str) -> None:
         with rig.engine.begin() as connection:
             both_there.wait()
             call(
                 name,
-                SimpleNamespace(id="e-1", message=SimpleNamespace(topic=lambda: "t")),
+                SimpleNamespace(inbox_key=lambda: "shop\ne-1", message=message),
                 Given(connection=connection),
             )
 
@@ -395,3 +397,31 @@ def test_an_error_that_was_dealt_with_keeps_no_frames_and_their_records(make: Ma
         wait_for_letter(rig)
         errors.wait_until_gone()
     assert errors.count == 3
+
+
+@pytest.mark.scenario(15)
+def test_one_id_of_two_sources_is_two_events(make: Make, caplog: pytest.LogCaptureFixture):
+    rig = make(inbox=minutes(1))
+    for id, source, quantity in (("1", "/shops/north", 1), ("1", "/shops/south", 2), ("2", "/shops/south", 3)):
+        headers = [("ce_id", id.encode()), ("ce_source", source.encode())]
+        rig.send(*[("a", msgspec.json.encode({"product": "a", "quantity": quantity}))] * 2, headers=headers)
+    with running(rig.worker(), rig.relay()):
+        wait_for(rig, {"a": [1, 2, 3]})
+        assert "inbox_unlike_duplicate" not in caplog.text
+        rig.order(("a", 4), id="1", source=b"/shops/north")
+        rig.order(("a", 5))
+        wait_for(rig, {"a": [1, 2, 3, 5]})
+    ids = [dict(message.headers() or ())["ce_id"] for message in rig.records(rig.stock.reserved.name)]
+    assert len(set(ids)) == 4, "nor do the events that come of them share an id"
+    assert "inbox_unlike_duplicate" in caplog.text
+
+
+def test_a_declared_identity_tells_rows_of_a_snapshot_apart(make: Make):
+    rig = make(inbox=minutes(1), identity=("product", "quantity"))
+    snapshot = [("ce_id", b"name:shop;lsn:1;txId:1"), ("ce_source", b"/debezium/postgresql/shop")]
+    rows = [("a", msgspec.json.encode({"product": "a", "quantity": quantity})) for quantity in (1, 2, 3)]
+    rig.send(*rows, *rows, headers=snapshot)
+    with running(rig.worker(), rig.relay()):
+        wait_for(rig, {"a": [1, 2, 3]})
+    ids = [dict(message.headers() or ())["ce_id"] for message in rig.records(rig.stock.reserved.name)]
+    assert len(set(ids)) == 3

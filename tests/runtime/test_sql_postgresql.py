@@ -111,13 +111,13 @@ def test_a_row_with_a_lower_id_never_appears_after_one_with_a_higher(engine: Eng
 def test_positions_move_by_compare_and_set(engine: Engine):
     def read() -> dict[tuple[str, int], int]:
         with engine.connect() as connection:
-            return read_positions(connection, "g", [A, B])
+            return read_positions(connection, "g", [A, B], {})
 
     with engine.begin() as connection:
-        assert move_positions(connection, "g", {}, {A: 5, B: 1})
+        assert move_positions(connection, "g", {}, {A: 5, B: 1}, {})
     for expected in ({}, {A: 4}, {A: 6}):
         with engine.connect() as connection:
-            assert not move_positions(connection, "g", expected, {A: 9})
+            assert not move_positions(connection, "g", expected, {A: 9}, {})
     assert read() == {A: 5, B: 1}
 
 
@@ -126,10 +126,10 @@ def test_of_two_that_move_a_position_at_once_one_loses(engine: Engine):
 
     def move() -> None:
         with engine.begin() as connection:
-            results.append(move_positions(connection, "g", {}, {A: 7}))
+            results.append(move_positions(connection, "g", {}, {A: 7}, {}))
 
     with engine.begin() as connection:
-        assert move_positions(connection, "g", {}, {A: 5})
+        assert move_positions(connection, "g", {}, {A: 5}, {})
         other = threading.Thread(target=move)
         other.start()
         other.join(0.3)

@@ -62,7 +62,7 @@ def engine(tmp_path: Path):
 
 
 def begun(engine: Engine) -> SqlUnit:
-    return SqlUnit(engine, {}, None, None, SqlKept(Service("units")))
+    return SqlUnit(engine, {}, None, None, SqlKept(Service("units")), {})
 
 
 def add(unit: SqlUnit, handler: Handler, number: int) -> None:

@@ -15,7 +15,7 @@ from tests.runtime.running import Running
 from tests.runtime.sql_rig import PATIENCE, SqlRig, running
 
 from millstream.declare import Kind, stop
-from millstream.errors import Fenced, Rejected, Unsettled
+from millstream.errors import Fenced, Rejected, TopicReplaced, Unsettled
 from millstream.runtime.positions import move_positions, read_positions
 from millstream.testing.child import end, wait_until
 from millstream.testing.local import LocalKafka
@@ -142,12 +142,13 @@ def test_the_database_says_where_to_start_whatever_kafka_says(rig: SqlRig):
 def test_who_works_from_an_old_position_writes_nothing(rig: SqlRig):
     rig.order(("tea", 1))
     group, partitions = rig.service.group(Kind.SQL), [(rig.stock.orders.name, number) for number in range(2)]
+    ids = rig.ids()
     with running(rig.worker(), rig.relay()):
         rig.wait_until_published(1)
         with rig.engine.begin() as connection:
             # As another instance would that has done the next order already.
-            ((partition, at),) = read_positions(connection, group, partitions).items()
-            assert move_positions(connection, group, {partition: at}, {partition: at + 1})
+            ((partition, at),) = read_positions(connection, group, partitions, ids).items()
+            assert move_positions(connection, group, {partition: at}, {partition: at + 1}, ids)
         rig.order(("tea", 1), ("tea", 1))
         rig.wait_until_published(2)
         rig.wait_until_caught_up()
@@ -225,3 +226,35 @@ def test_a_broker_that_dies_again_and_again_costs_nothing(kafka: LocalKafka, tmp
     assert rig.table() == {f"product-{number}": 160 for number in range(5)}
     assert rig.published() == {f"product-{number}": list(range(1, 161)) for number in range(5)}
     rig.engine.dispose()
+
+
+@pytest.mark.parametrize("orders", [1, 5], ids=["fewer", "more"])
+def test_a_topic_made_again_while_nobody_looks_is_handled_from_its_start(rig: SqlRig, orders: int):
+    rig.order(("tea", 1), ("tea", 1), ("tea", 1))
+    with running(rig.worker(), rig.relay()):
+        rig.wait_until_published(3)
+        rig.wait_until_caught_up()
+    rig.remake(rig.stock.orders.name)
+    rig.order(*[("tea", 1)] * orders)
+    with running(rig.worker(), rig.relay()):
+        rig.wait_until_published(3 + orders)
+        rig.wait_until_caught_up()
+    assert rig.published() == {"tea": list(range(1, 4 + orders))}
+    assert rig.table() == {"tea": 3 + orders}
+
+
+def test_a_topic_made_again_under_a_worker_ends_it_and_the_next_handles_all(rig: SqlRig):
+    rig.order(("tea", 1), ("tea", 1), ("tea", 1))
+    with running(rig.relay()):
+        worker = Running(rig.worker(), PATIENCE)
+        rig.wait_until_published(3)
+        rig.remake(rig.stock.orders.name)
+        rig.order(("tea", 1))
+        worker.wait()
+        assert isinstance(worker.error, TopicReplaced)
+        assert rig.stock.orders.name in str(worker.error)
+        with running(rig.worker()):
+            rig.wait_until_published(4)
+            rig.wait_until_caught_up()
+    assert rig.published() == {"tea": [1, 2, 3, 4]}
+    assert rig.dead_letters() == []

@@ -32,16 +32,21 @@ _CONTENT = {
 _TRACEPARENT = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
-class Received(Protocol):
+class Lying(Protocol):
+    """Where and since when a record lies in its topic."""
+
+    def topic(self) -> str: ...
+    def partition(self) -> int: ...
+    def offset(self) -> int: ...
+    def timestamp(self) -> tuple[int, int]: ...
+
+
+class Received(Lying, Protocol):
     """A message as librdkafka hands it over."""
 
     def headers(self) -> "Sequence[tuple[str, bytes | None]] | None": ...
     def key(self) -> bytes | None: ...
     def value(self) -> bytes | None: ...
-    def topic(self) -> str: ...
-    def partition(self) -> int: ...
-    def offset(self) -> int: ...
-    def timestamp(self) -> tuple[int, int]: ...
 
 
 @cache
@@ -96,26 +101,47 @@ def headers_for(
 
 
 def identity(
-    headers: "Sequence[tuple[str, bytes | None]] | None", topic: str, partition: int, offset: int
-) -> tuple[str, str, bytes | None]:
-    """What a hot loop needs of an event: its id, its correlation id, and its traceparent or None.
+    headers: "Sequence[tuple[str, bytes | None]] | None", message: "Lying"
+) -> tuple[str, str, bytes | None, str]:
+    """What a hot loop needs of an event: its id, its correlation id, its traceparent or None, and what tells it apart.
+
+    The last is the id alone where Millstream wrote the headers; else the source and the id, for CloudEvents asks of
+    producers only that both together are unique.
+
+    - `message`: where the record lies; asked only where it has no id.
 
     Never raises: what a record lacks or makes no sense of is derived from its position, or left out.
     """
     if not headers:
-        id = position_id(topic, partition, offset)
-        return id, id, None
+        id = _position(message)
+        return id, id, None, id
     name, first = headers[0]
     if name == "ce_id" and len(headers) > 2 and headers[1][0] == "correlationid":
         second = headers[1][1]
         name, trace = headers[-1]
-        if name != "traceparent":
-            trace = None
+        id = _text(first)
+        if id is not None:
+            return id, _text(second) or id, _trace(trace) if name == "traceparent" else None, id
+    found = dict(headers)
+    id, source = _text(found.get("ce_id")), _text(found.get("ce_source"))
+    if id is None:
+        apart = id = _position(message)
     else:
-        found = dict(headers)
-        first, second, trace = found.get("ce_id"), found.get("correlationid"), found.get("traceparent")
-    id = _text(first) or position_id(topic, partition, offset)
-    return id, _text(second) or id, _trace(trace)
+        apart = id if source is None else told_apart(source, id)
+    return id, _text(found.get("correlationid")) or id, _trace(found.get("traceparent")), apart
+
+
+def told_apart(source: str, id: str) -> str:
+    """What tells an event of CloudEvents from all others: its source and its id. Neither has a line break.
+
+    >>> told_apart("/shops/north", "1") == told_apart("/shops/south", "1")
+    False
+    """
+    return f"{source}\n{id}"
+
+
+def _position(message: "Lying") -> str:
+    return position_id(message.topic(), message.partition(), message.offset(), message.timestamp()[1])
 
 
 def metadata(message: Received, contract: type[Contract] | None) -> "Sequence[tuple[str, bytes | None]] | None":
@@ -137,9 +163,9 @@ def envelope_from(message: Received, contract: type[Contract] | None = None) -> 
     type, their topic as the source, and the broker's time. Never raises for what headers hold.
     """
     headers = metadata(message, contract)
-    topic, partition, offset = message.topic(), message.partition(), message.offset()
+    topic = message.topic()
     found = dict(headers or ())
-    id, correlation_id, traceparent = identity(headers, topic, partition, offset)
+    id, correlation_id, traceparent, _ = identity(headers, message)
     return Envelope(
         id=id,
         type=_text(found.get("ce_type")) or (topic if contract is None else full_name(contract)),
@@ -147,8 +173,8 @@ def envelope_from(message: Received, contract: type[Contract] | None = None) -> 
         time=_moment(_text(found.get("ce_time"))) or _timestamp(message.timestamp()),
         key=_key(message.key()),
         topic=topic,
-        partition=partition,
-        offset=offset,
+        partition=message.partition(),
+        offset=message.offset(),
         correlation_id=correlation_id,
         causation_id=_text(found.get("causationid")),
         traceparent=None if traceparent is None else traceparent.decode(),

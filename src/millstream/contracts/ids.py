@@ -33,9 +33,13 @@ def derived_id(input_id: str, handler: str, ordinal: int) -> str:
     return f"{h[:8]}-{h[8:12]}-5{h[13:16]}-{_VARIANT[h[16]]}{h[17:20]}-{h[20:32]}"
 
 
-def position_id(topic: str, partition: int, offset: int) -> str:
-    """The id of a record that brings none: derived from where it lies, so that reading it again gives the same."""
-    return str(uuid5(NAMESPACE_URL, f"kafka:{topic}/{partition}/{offset}"))
+def position_id(topic: str, partition: int, offset: int, milliseconds: int) -> str:
+    """The id of a record that brings none: derived from where it lies, so that reading it again gives the same.
+
+    - `milliseconds`: its timestamp. A topic that is deleted and made again counts offsets from 0 again, and a record
+      that lies where an old one lay is another event.
+    """
+    return str(uuid5(NAMESPACE_URL, f"kafka:{topic}/{partition}/{offset}/{milliseconds}"))
 
 
 @cache

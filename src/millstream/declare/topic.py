@@ -1,7 +1,11 @@
 """Topics: one per business concept, declared once with the classes that live on it."""
 
+from collections.abc import Callable, Sequence
 from datetime import timedelta
-from typing import Final, Literal
+from typing import Any, Final, Literal
+
+import msgspec
+from msgspec import json
 
 from millstream.declare.contract import Contract, key_field
 from millstream.declare.durations import days
@@ -31,6 +35,9 @@ class Topic:
     - `tombstones`: what becomes of records that have a key and no value. `"handle"`: they are deletions, which go to
       handlers of `Deleted[TheClass]`, and are passed over where there is none; `"skip"`: they are passed over;
       `"refuse"`: they become dead letters (`empty`). By default a compacted topic handles them, and others refuse them.
+    - `identity`: what tells an event from all others, for topics of producers that give several events one id, as
+      Debezium does to all rows of a snapshot: the names of fields, or a function of the event. Inboxes, ids of derived
+      events and idempotency keys go by it. Default: the source and the id that the event brings.
 
     Raises `DeclarationError` for a class that has a home already or no key, and where classes could not be told apart.
 
@@ -52,6 +59,7 @@ class Topic:
         format: Format = "avro",
         subjects: Subjects = "topic_record",
         tombstones: Tombstones | None = None,
+        identity: Sequence[str] | Callable[[Any], str] | None = None,
     ) -> None:
         if partitions < 1:
             raise DeclarationError(f"Topic {name!r} asks for {partitions} partitions; it needs at least 1")
@@ -70,6 +78,7 @@ class Topic:
         self.format: Format = format
         self.subjects: Subjects = subjects
         self.tombstones: Tombstones = tombstones or ("handle" if compacted else "refuse")
+        self.identity = identified_by(name, contracts, identity)
         for contract in contracts:
             key_field(contract)
             if contract.__home__ is not None:
@@ -92,3 +101,22 @@ class Topic:
 
     def __repr__(self) -> str:
         return f"Topic({self.name!r})"
+
+
+def identified_by(
+    topic: str, contracts: Sequence[type[Contract]], identity: Sequence[str] | Callable[[Any], str] | None
+) -> Callable[[Any], str] | None:
+    """How the events of a topic are told apart, as a function of the event."""
+    if identity is None or callable(identity):
+        return identity
+    if isinstance(identity, str) or not identity:
+        raise DeclarationError(f"Topic {topic!r}: identity= takes names of fields, such as identity=('id', 'version')")
+    for contract in contracts:
+        missing = set(identity) - {field.name for field in msgspec.structs.fields(contract)}
+        if missing:
+            raise DeclarationError(
+                f"Topic {topic!r}: {contract.__name__} has no {', '.join(sorted(missing))}, which identity= names"
+            )
+    names = tuple(identity)
+    # With the class's name: two classes may have equal fields. In JSON, so that no value runs into the next.
+    return lambda event: json.encode([type(event).__name__, *(getattr(event, name) for name in names)]).decode()

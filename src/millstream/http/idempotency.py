@@ -39,6 +39,8 @@ idempotency_keys = Table(
     Column("body_hash", String(64), nullable=False),
     Column("resource_id", String(64), nullable=False),
     Column("state", String(8), nullable=False),
+    # What its events were published to, where that is done: a topic that was made again does not have them.
+    Column("published_to", String(64), nullable=False),
     Column("created_at", BigInteger, nullable=False, index=True),  # seconds since 1970: the same on both databases
 )
 
@@ -53,10 +55,10 @@ the next comes after the next write: else the table would grow for ever above 83
 log = get_logger(__name__)
 
 _COLUMNS = idempotency_keys.c
-_FIND = select(_COLUMNS.key, _COLUMNS.body_hash, _COLUMNS.resource_id, _COLUMNS.state).where(
+_FIND = select(_COLUMNS.key, _COLUMNS.body_hash, _COLUMNS.resource_id, _COLUMNS.state, _COLUMNS.published_to).where(
     _COLUMNS.key.in_(bindparam("keys", expanding=True))
 )
-_MARK = update(idempotency_keys).where(_COLUMNS.key.in_(bindparam("keys", expanding=True))).values(state="done")
+_MARK = update(idempotency_keys).where(_COLUMNS.key.in_(bindparam("keys", expanding=True)))
 _SWEEP = delete(idempotency_keys).where(
     _COLUMNS.key.in_(select(_COLUMNS.key).where(_COLUMNS.created_at < bindparam("before")).limit(bindparam("most")))
 )
@@ -71,6 +73,8 @@ class IdempotencyKeys:
     """The keys of one service, in a table of its database. A worker: its thread writes many requests' keys at once.
 
     - `retention`: how long a key is remembered. A request repeated later is a new one.
+    - `published_to`: names the topics that requests publish to, as they are: a request that was done when they were
+      others is carried out again, with its id.
 
         match await keys.reserve(key, body_hash(request.url.path, body), new_order_id):
             case Conflict(): raise Problem(409, "this key was used with another body")
@@ -80,8 +84,9 @@ class IdempotencyKeys:
 
     name = "idempotency"
 
-    def __init__(self, engine: Engine, *, retention: timedelta = RETENTION) -> None:
+    def __init__(self, engine: Engine, *, retention: timedelta = RETENTION, published_to: str = "") -> None:
         self._engine = engine
+        self._published_to = published_to
         self._retention = retention.total_seconds()
         self._waiting: queue.SimpleQueue[_Asked | str] = queue.SimpleQueue()
         self._accepting = True
@@ -105,6 +110,7 @@ class IdempotencyKeys:
             "body_hash": body_hash,
             "resource_id": make_id(),
             "state": "reserved",
+            "published_to": "",
             "created_at": int(time.time()),
         }
         self._waiting.put(_Asked(row, answer))
@@ -145,7 +151,8 @@ class IdempotencyKeys:
             with self._engine.begin() as connection:
                 # First, because a request is done before it can be repeated.
                 if finished:
-                    connection.execute(_MARK, {"keys": sorted(set(finished))})
+                    mark = _MARK.values(state="done", published_to=self._published_to)
+                    connection.execute(mark, {"keys": sorted(set(finished))})
                 answers = self._reserve(connection, [entry.row for entry in asked]) if asked else []
         except SQLAlchemyError as error:
             log.warning("idempotency keys not written", error=str(error.__cause__ or error), requests=len(asked))
@@ -160,7 +167,10 @@ class IdempotencyKeys:
         # In one order everywhere, or two replicas with the same keys would wait for each other.
         connection.execute(self._add, sorted(rows, key=lambda row: row["key"]))
         found = connection.execute(_FIND, {"keys": list({row["key"] for row in rows})})
-        known = {key: (hashed, resource, state) for key, hashed, resource, state in found}
+        known = {
+            key: (hashed, resource, state == "done" and to == self._published_to)
+            for key, hashed, resource, state, to in found
+        }
         return [_judge(row, *known[row["key"]]) for row in rows]
 
     def _sweep(self) -> None:
@@ -178,7 +188,7 @@ class IdempotencyKeys:
             log.warning("old idempotency keys not deleted", error=str(error.__cause__ or error))
 
 
-def _judge(row: dict[str, Any], hashed: str, resource: str, state: str) -> Reservation:
+def _judge(row: dict[str, Any], hashed: str, resource: str, done: bool) -> Reservation:
     if resource == row["resource_id"]:
         return Fresh(resource)
-    return Repeat(resource, state == "done") if hashed == row["body_hash"] else Conflict()
+    return Repeat(resource, done) if hashed == row["body_hash"] else Conflict()

@@ -53,7 +53,8 @@ class Outcomes:
         most: int = MOST_WAITING,
     ) -> None:
         self._group = f"{service}.outcomes.{settings.slot}"
-        self._topics = [TopicSpec(topic.name, topic.partitions, topic.config()) for topic in topics]
+        self.specs = tuple(TopicSpec(topic.name, topic.partitions, topic.config()) for topic in topics)
+        """The topics, as they are made where they are missing."""
         self._decode = {topic.name: contracts.decoder([topic]).decode for topic in topics}
         self._publisher = publisher
         self._kafka = kafka
@@ -114,7 +115,7 @@ class Outcomes:
         # By the same name in the next life, so that it does not wait for the session of the last to run out.
         consumer = self._consumer = self._kafka.consumer(self._group, instance=self._group)
         try:
-            topics = [spec.name for spec in self._topics]
+            topics = [spec.name for spec in self.specs]
             consumer.subscribe(topics, on_assigned=self._assigned, on_revoked=lambda partitions: None)
             while not stop.is_set():
                 batch = consumer.poll_batch(_CHUNK, _IDLE_SECONDS)
@@ -133,7 +134,7 @@ class Outcomes:
         # service declares: nobody else makes them.
         admin = self._kafka.admin()
         try:
-            admin.ensure_topics(self._topics)
+            admin.ensure_topics(self.specs)
         finally:
             admin.close()
 

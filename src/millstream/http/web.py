@@ -1,5 +1,6 @@
 """What a service's web factory is given, and how its application is served."""
 
+import hashlib
 import logging
 import socket
 import threading
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
-from millstream.declare import Service, Topic
+from millstream.declare import Service, Topic, home_of
 from millstream.errors import DeclarationError
 from millstream.http.progress import Progress
 from millstream.http.tracing import Traced
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from millstream.http.idempotency import IdempotencyKeys
     from millstream.http.outcomes import Outcomes
     from millstream.http.publisher import Publisher
-    from millstream.kafka import Kafka
+    from millstream.kafka import Kafka, TopicSpec
     from millstream.runtime.worker import Worker
     from millstream.settings import Settings
 
@@ -63,6 +64,8 @@ class Web:
         self.progress = Progress()
         self.workers: list[Worker] = []
         """What was asked for and needs a thread. They outlive the last request."""
+        self.followed: tuple[TopicSpec, ...] = ()
+        """The topics that are followed for outcomes."""
         self._kafka = kafka
         self.tracer = tracer
         self._engine = engine
@@ -94,6 +97,7 @@ class Web:
         outcomes = Outcomes(self.service.name, topics, self.publisher, self.contracts, self._kafka, self.settings)
         self.health.check(outcomes.name, outcomes.probe)
         self.workers.append(outcomes)
+        self.followed = outcomes.specs
         return outcomes
 
     @cached_property
@@ -101,9 +105,19 @@ class Web:
         """The idempotency keys of this service's requests, in its database; ask for it in the factory."""
         from millstream.http.idempotency import IdempotencyKeys
 
-        keys = IdempotencyKeys(self.engine)
+        keys = IdempotencyKeys(self.engine, published_to=self._published_to())
         self.workers.append(keys)
         return keys
+
+    def _published_to(self) -> str:
+        """A digest of the ids of the topics that the service's web handlers publish to."""
+        homes = {home_of(contract).name for contract in self.service.publishes or self.service.produced()}
+        admin = self._kafka.admin()
+        try:
+            ids = admin.topic_ids(sorted(homes))
+        finally:
+            admin.close()
+        return hashlib.sha256(repr(sorted(ids.items())).encode()).hexdigest()[:16]
 
     @cached_property
     def engine(self) -> "Engine":

@@ -6,6 +6,7 @@ from millstream.kafka.partitioner import partition_of
 from millstream.kafka.port import (
     BEGINNING,
     END,
+    HOLD,
     Admin,
     Committed,
     Consumer,
@@ -39,6 +40,7 @@ def connect(settings: "Settings", client_id: str = "millstream") -> Kafka:
 __all__ = [
     "BEGINNING",
     "END",
+    "HOLD",
     "Admin",
     "Committed",
     "Consumer",

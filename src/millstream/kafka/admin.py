@@ -6,21 +6,24 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Any, TypeVar
 
-from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel
+from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel, TopicCollection
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._config import ConfigResource
 from confluent_kafka.admin._listoffsets import OffsetSpec
 from confluent_kafka.admin._metadata import ClusterMetadata
-from confluent_kafka.cimpl import KafkaError, KafkaException, NewTopic
+from confluent_kafka.cimpl import KafkaError, KafkaException, NewPartitions, NewTopic
 from confluent_kafka.cimpl import TopicPartition as Native
 
 from millstream.errors import ConfigurationError, TopicMissing, Unavailable
 from millstream.kafka import properties
-from millstream.kafka.faults import fault, kafka_error, made
+from millstream.kafka.faults import MISSING, fault, in_use, kafka_error, made, too_few
 from millstream.kafka.lag import lags_of
 from millstream.kafka.port import (
+    BEGINNING,
+    END,
     Committed,
     Isolation,
+    Offsets,
     PartitionLag,
     TopicInfo,
     TopicPartition,
@@ -31,6 +34,10 @@ from millstream.kafka.settling import once_settled
 from millstream.settings import Settings
 
 T = TypeVar("T")
+
+NO_ID = "AAAAAAAAAAAAAAAAAAAAAA"
+"""The id that librdkafka gives to a topic of brokers that know none."""
+GROUP_IN_USE = frozenset({KafkaError.UNKNOWN_MEMBER_ID, KafkaError.NON_EMPTY_GROUP, KafkaError.FENCED_INSTANCE_ID})
 
 
 class ClusterAdmin:
@@ -116,12 +123,8 @@ class ClusterAdmin:
             if topic is None or topic.error is not None or not topic.partitions:
                 waiting.append(name)
                 continue
-            if len(topic.partitions) != spec.partitions:
-                raise ConfigurationError(
-                    f"Topic {name!r} has {len(topic.partitions)} partitions but is declared with {spec.partitions}. "
-                    "Partitions are not changed by themselves, because keys would move: "
-                    "declare the number there is, or migrate to a new topic."
-                )
+            if len(topic.partitions) < spec.partitions:
+                raise ConfigurationError(too_few(name, len(topic.partitions), spec.partitions))
             if any(partition.leader < 0 for partition in topic.partitions.values()):
                 waiting.append(name)
         return waiting
@@ -132,6 +135,49 @@ class ClusterAdmin:
         futures = self._native.delete_topics(list(names), operation_timeout=timeout, request_timeout=timeout)
         for name, future in futures.items():
             self._answer(future, f"deleting topic {name!r}", timeout)
+
+    def topic_ids(self, topics: Sequence[str], timeout: float = 10.0) -> dict[str, str]:
+        if not topics:
+            return {}
+        futures = self._native.describe_topics(TopicCollection(list(dict.fromkeys(topics))), request_timeout=timeout)
+        found: dict[str, str] = {}
+        for name, future in futures.items():
+            try:
+                id = str(future.result(timeout + 5.0).topic_id)
+            except (KafkaException, TimeoutError) as raised:
+                if kafka_error(raised).code() not in MISSING:
+                    raise fault(raised, f"asking for the id of topic {name!r}") from raised
+            else:
+                found[name] = "" if id == NO_ID else id
+        return found
+
+    def grow_topics(self, partitions: Mapping[str, int], timeout: float = 30.0) -> None:
+        if not partitions:
+            return
+        new = [NewPartitions(name, count) for name, count in partitions.items()]
+        deadline = time.monotonic() + timeout
+        for name, future in self._native.create_partitions(
+            new, operation_timeout=timeout, request_timeout=timeout
+        ).items():
+            error = _error_of(future, timeout)
+            if error is not None and error.code() == KafkaError.INVALID_PARTITIONS:
+                raise ConfigurationError(f"Topic {name!r} cannot have {partitions[name]} partitions: {error.str()}")
+            if error is not None:
+                raise fault(error, f"adding partitions to topic {name!r}")
+        while waiting := self._without_leaders(partitions):
+            if time.monotonic() > deadline:
+                raise Unavailable(f"New partitions without a leader after {timeout:g} s: {', '.join(waiting)}.")
+            time.sleep(0.05)  # between two looks
+
+    def _without_leaders(self, partitions: Mapping[str, int]) -> list[str]:
+        found = self._metadata(5.0).topics
+        return [
+            name
+            for name, count in partitions.items()
+            if name not in found
+            or len(found[name].partitions) < count
+            or any(partition.leader < 0 for partition in found[name].partitions.values())
+        ]
 
     def groups(self, timeout: float = 10.0) -> list[str]:
         future = self._native.list_consumer_groups(request_timeout=timeout)
@@ -153,6 +199,21 @@ class ClusterAdmin:
             for entry in found.topic_partitions or ()
         }
 
+    def set_group_offsets(self, group: str, offsets: Offsets, timeout: float = 10.0) -> None:
+        if not offsets:
+            return
+        wanted = ConsumerGroupTopicPartitions(group, [Native(*at, offset) for at, offset in offsets.items()])
+        doing = f"setting the offsets of group {group!r}"
+        future = self._native.alter_consumer_group_offsets([wanted], request_timeout=timeout)[group]
+        error = _error_of(future, timeout)
+        if error is None:
+            answered = future.result().topic_partitions or ()
+            error = next((entry.error for entry in answered if entry.error is not None), None)
+        if error is not None and error.code() in GROUP_IN_USE:
+            raise ConfigurationError(in_use(group))
+        if error is not None:
+            raise fault(error, doing)
+
     def group_lag(self, group: str, topics: Sequence[str] = (), timeout: float = 10.0) -> list[PartitionLag]:
         return self.group_lags({group: topics}, timeout)[group]
 
@@ -170,9 +231,23 @@ class ClusterAdmin:
     def end_offsets(
         self, partitions: Sequence[TopicPartition], isolation: Isolation = "read_committed", timeout: float = 10.0
     ) -> dict[TopicPartition, int]:
+        return self._offsets(partitions, OffsetSpec.latest(), isolation, timeout)
+
+    def offsets_at(
+        self, partitions: Sequence[TopicPartition], milliseconds: int, timeout: float = 10.0
+    ) -> dict[TopicPartition, int]:
+        if milliseconds == END:
+            return self.end_offsets(partitions, timeout=timeout)
+        spec = OffsetSpec.earliest() if milliseconds == BEGINNING else OffsetSpec.for_timestamp(milliseconds)
+        found = self._offsets(partitions, spec, "read_committed", timeout)
+        nothing_later = [at for at, offset in found.items() if offset < 0]
+        return found | self.end_offsets(nothing_later, timeout=timeout)
+
+    def _offsets(
+        self, partitions: Sequence[TopicPartition], spec: Any, isolation: Isolation, timeout: float
+    ) -> dict[TopicPartition, int]:
         level = IsolationLevel.READ_COMMITTED if isolation == "read_committed" else IsolationLevel.READ_UNCOMMITTED
-        latest: Any = OffsetSpec.latest()
-        wanted = {Native(*key): latest for key in partitions}
+        wanted = {Native(*key): spec for key in partitions}
         if not wanted:
             return {}
 

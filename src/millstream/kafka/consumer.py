@@ -12,7 +12,7 @@ from confluent_kafka.cimpl import TopicPartition as Native
 
 from millstream.errors import KafkaFault, TopicMissing, Unavailable
 from millstream.kafka.faults import MISSING, REBALANCING, REFUSED, fault, is_fatal, kafka_error, made
-from millstream.kafka.port import Committed, Message, Offsets, OnAssigned, OnTaken, TopicPartition
+from millstream.kafka.port import HOLD, Committed, Message, Offsets, OnAssigned, OnTaken, TopicPartition
 from millstream.kafka.seldom import Seldom
 from millstream.kafka.settling import once_settled
 from millstream.telemetry import metrics
@@ -197,6 +197,7 @@ class GroupConsumer:
         for entry in partitions:
             if starts is not None and (offset := starts.get((entry.topic, entry.partition))) is not None:
                 entry.offset = offset
+        partitions = [entry for entry in partitions if entry.offset != HOLD]
         self._gone.difference_update(new)
         if self._incremental:
             native.incremental_assign(partitions)

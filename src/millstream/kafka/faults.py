@@ -127,3 +127,17 @@ def fault(error: KafkaError | BaseException, doing: str) -> KafkaFault | EncodeE
 def fault_of(code: int, doing: str) -> KafkaFault | EncodeError:
     """The same for an error code of the protocol."""
     return fault(KafkaError(code), doing)
+
+
+def too_few(topic: str, there: int, declared: int) -> str:
+    """Say that a topic has fewer partitions than its declaration."""
+    return (
+        f"Topic {topic!r} has {there} partitions but is declared with {declared}. Partitions are not added by "
+        "themselves, because keys would move: `millstream topics grow` adds them, to all topics that must agree, or "
+        "says what stands against it. Or declare the number there is."
+    )
+
+
+def in_use(group: str) -> str:
+    """Say that a group has members."""
+    return f"Group {group!r} has members: its offsets are theirs. Stop the service, and do it again."

@@ -20,6 +20,8 @@ BEGINNING = -2
 """As a start offset: the first record there is."""
 END = -1
 """As a start offset: only what comes from now on."""
+HOLD = -3
+"""As a start offset: read nothing of this partition while it is assigned."""
 
 
 class Message(Protocol):
@@ -56,7 +58,8 @@ class Consumer(Protocol):
     ) -> None:
         """Take part in reading `topics`.
 
-        - `on_assigned(partitions)`: new ones only; may answer start offsets; they win over committed ones.
+        - `on_assigned(partitions)`: new ones only; may answer start offsets; they win over committed ones. One that
+          is answered `HOLD` stays with this member, unread: `assignment` leaves it out.
         - `on_revoked(partitions)`: still ours while it runs: commit what is finished.
         - `on_lost(partitions)`: somebody else's already: drop what is unfinished. Default: as `on_revoked`.
         """
@@ -242,14 +245,31 @@ class Admin(Protocol):
     def ensure_topics(self, specs: Sequence[TopicSpec], timeout: float = 30.0) -> list[str]:
         """Make those that are missing, wait until all have leaders, and name the ones made.
 
-        Several processes may do so at once. Raises `ConfigurationError` if one is there with another partition count
-        (which is never changed: keys would move), `Unavailable` if it takes too long.
+        Several processes may do so at once. A topic with more partitions than are wanted is left as it is. Raises
+        `ConfigurationError` if one has fewer (they are never added here: keys would move), `Unavailable` if it takes
+        too long.
+        """
+        ...
+
+    def topic_ids(self, topics: Sequence[str], timeout: float = 10.0) -> dict[str, str]:
+        """The id of each of `topics` that is there: 22 characters, other ones for a topic that was deleted and made
+        again. Empty where brokers give topics no ids (before Apache Kafka 2.8)."""
+        ...
+
+    def grow_topics(self, partitions: Mapping[str, int], timeout: float = 30.0) -> None:
+        """Give each topic so many partitions, and wait until all have leaders.
+
+        Raises `ConfigurationError` for a topic that has as many already, `TopicMissing`.
         """
         ...
 
     def delete_topics(self, names: Sequence[str], timeout: float = 30.0) -> None: ...
     def groups(self, timeout: float = 10.0) -> list[str]: ...
     def group_offsets(self, group: str, timeout: float = 10.0) -> dict[TopicPartition, Committed]: ...
+
+    def set_group_offsets(self, group: str, offsets: Offsets, timeout: float = 10.0) -> None:
+        """Commit for a group without members, with no metadata. Raises `ConfigurationError` while it has any."""
+        ...
 
     def group_lag(self, group: str, topics: Sequence[str] = (), timeout: float = 10.0) -> list[PartitionLag]:
         """For every partition that the group has committed, and every one of `topics`."""
@@ -262,6 +282,14 @@ class Admin(Protocol):
     def end_offsets(
         self, partitions: Sequence[TopicPartition], isolation: Isolation = "read_committed", timeout: float = 10.0
     ) -> dict[TopicPartition, int]: ...
+
+    def offsets_at(
+        self, partitions: Sequence[TopicPartition], milliseconds: int, timeout: float = 10.0
+    ) -> dict[TopicPartition, int]:
+        """The first offset of each with a timestamp from `milliseconds` since 1970 on, or its end; `BEGINNING` and
+        `END` are moments, too."""
+        ...
+
     def close(self) -> None: ...
 
 

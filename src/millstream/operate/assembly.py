@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from millstream.contracts import Contracts, Registry
 from millstream.declare import FOREVER, Kind, Service, Topic, days, home_of, load
 from millstream.kafka import Kafka, TopicSpec
+from millstream.runtime.topic_watch import TopicWatch
 from millstream.runtime.worker import Worker
 from millstream.settings import Settings
 from millstream.telemetry import Health, Tracer
@@ -102,7 +103,7 @@ def assemble(
 
     workers, late = assemble_handlers(service, settings, contracts, kafka, engine, health=health, tracer=tracer)
     if service.web is None:
-        return Assembly(workers, late, None)
+        return Assembly([*workers, TopicWatch(service, kafka, topics_of(service), health)], late, None)
     from millstream.http.web import Web, WebServer
 
     web = Web(service, settings, contracts, kafka, engine=engine, health=health, tracer=tracer)
@@ -111,7 +112,8 @@ def assemble(
     with without("pydantic.v1"):
         app = factory(web)
     server = WebServer(app, web)
-    return Assembly([*workers, server], [*late, *web.workers], server.url)
+    watch = TopicWatch(service, kafka, [*topics_of(service), *web.followed], health)
+    return Assembly([*workers, watch, server], [*late, *web.workers], server.url)
 
 
 def assemble_handlers(

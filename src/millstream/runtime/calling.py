@@ -1,5 +1,6 @@
 """Calling handlers: filling their parameters, and trying again."""
 
+import hashlib
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -7,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from millstream.contracts.tombstones import with_key
-from millstream.declare import Call, Contract, Handler, Need, Parameter, State, Store, Timers
+from millstream.declare import Call, Contract, Handler, Need, Parameter, State, Store, Timers, deleted_class
 from millstream.runtime.inbound import Meta
 from millstream.runtime.worker import ProcessEnds
 
@@ -57,6 +58,31 @@ def caller(handler: Handler) -> Caller:
         fill = fillers[0]
         return lambda event, meta, given: function(event, fill(meta, given))
     return lambda event, meta, given: function(event, *[fill(meta, given) for fill in fillers])
+
+
+def digest_of(value: bytes | None) -> bytes:
+    """What an inbox keeps of a record beside its identity: whether one that comes under the same one is the same."""
+    return hashlib.blake2b(value or b"", digest_size=8).digest()
+
+
+def declared_identities(handler: Handler) -> dict[type[Contract], Callable[[Any], str]]:
+    """What the topics of `handler` declare, by class. A deletion has no fields: it is known by its record."""
+    homes = {contract: contract.__home__ for contract in handler.consumes if deleted_class(contract) is None}
+    return {contract: home.identity for contract, home in homes.items() if home is not None and home.identity}
+
+
+def identified(call: Caller, handler: Handler) -> Caller:
+    """`call`, with the identity that the topics of `handler` declare for their events; as it is where none does."""
+    ways = declared_identities(handler)
+    if not ways:
+        return call
+
+    def known(event: Any, meta: Meta, given: Given) -> Any:
+        if (identify := ways.get(type(event))) is not None:
+            meta.declared = meta.identity = identify(event)
+        return call(event, meta, given)
+
+    return known
 
 
 def _filler(parameter: Parameter) -> Callable[[Meta, Given], Any]:

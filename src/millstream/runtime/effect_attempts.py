@@ -6,7 +6,7 @@ from typing import Any
 
 from millstream.contracts.ids import derived_id
 from millstream.declare import Call, Handler
-from millstream.runtime.calling import Given, caller
+from millstream.runtime.calling import Given, caller, declared_identities
 from millstream.runtime.dead_letters import Record
 from millstream.runtime.effect_lanes import Work
 from millstream.runtime.effect_pauses import Pauses
@@ -48,12 +48,18 @@ class Attempts:
         self._resources = resources
         self._pauses = pauses
         self._callers = {handler.name: caller(handler) for handler in handlers}
+        self._identities = {
+            contract: identify for handler in handlers for contract, identify in declared_identities(handler).items()
+        }
         self._seconds = {handler.name: metrics.HANDLER_SECONDS.labels(service, handler.name) for handler in handlers}
 
     async def make(self, handler: Handler, work: Work, meta: Meta) -> list[Record]:
         """The records that come of it. Raises `AttemptFailed`, and `asyncio.CancelledError` at the worker's own end."""
+        identify = self._identities.get(type(work.event))
+        if identify is not None:
+            meta.declared = meta.identity = identify(work.event)
         call = Call(
-            key=call_key(meta.id, self._service, handler.name),
+            key=call_key(meta.identity, self._service, handler.name),
             attempt=work.attempts,
             timeout=handler.timeout.total_seconds(),
             envelope=meta.envelope(),

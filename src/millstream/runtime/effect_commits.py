@@ -15,6 +15,7 @@ from millstream.runtime.effect_lanes import Partition, Step, Work
 from millstream.runtime.effect_parking import key_of, value_of
 from millstream.runtime.lent_member import LentMember, Membership
 from millstream.runtime.tally import Tally
+from millstream.runtime.topic_ids import TopicIds
 from millstream.runtime.transaction import Transaction
 from millstream.telemetry import get_logger, native_call
 from millstream.timeouts import OUTAGE_SECONDS
@@ -52,6 +53,7 @@ class Commits:
     - `member`: the consumer's membership, for the offsets.
     - `parked`: the topic of what is parked.
     - `committed`: asks what the group has committed.
+    - `ids`: of the topics that offsets are of.
     - `refused`: turns an event whose outcome Kafka cannot take into one that is set aside.
     """
 
@@ -63,6 +65,7 @@ class Commits:
         committed: Callable[[], Mapping[TopicPartition, Committed]],
         tally: Tally,
         refused: Callable[[Step, Exception], None],
+        ids: TopicIds,
     ) -> None:
         self._member = member
         self._parked = parked
@@ -70,6 +73,7 @@ class Commits:
         self._transaction = transaction
         self._tally = tally
         self._refused = refused
+        self._ids = ids
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="effect-commit")
         self._done: list[Step] = []
         self._life = f"{int(time.time() * 1_000):x}"
@@ -155,7 +159,9 @@ class Commits:
         if not passed:
             self._marks += 1
             mark = f"{self._life}.{self._marks:x}"
-        group.offsets[partition.at], group.metadata[partition.at] = partition.watermark.progress(passed, mark)
+        offset, done = partition.watermark.progress(passed)
+        group.offsets[partition.at] = offset
+        group.metadata[partition.at] = self._ids.note(partition.at[0], offset, done=done, mark=mark)
 
     def _settle(self, group: Group) -> None:
         settled = set(group.steps)
@@ -214,7 +220,8 @@ class Commits:
             at, value = step.dropped, None
         else:
             return
-        self._transaction.produce(self._parked, value, key_of(at), partition=at[1])
+        milliseconds = step.work.message.timestamp()[1]
+        self._transaction.produce(self._parked, value, key_of(at, milliseconds), partition=at[1])
 
     def _too_large(self, work: Work, error: EncodeError) -> EncodeError:
         topic, partition, offset = work.at

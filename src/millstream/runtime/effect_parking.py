@@ -54,13 +54,15 @@ class ParkedTopic:
             return None
 
 
-def key_of(at: tuple[str, int, int]) -> bytes:
+def key_of(at: tuple[str, int, int], milliseconds: int) -> bytes:
     """The key of what is parked of the event with this topic, partition and offset.
 
-    >>> key_of(("orders.events", 3, 42))
-    b'orders.events/3/42'
+    - `milliseconds`: its timestamp. Where the topic was made again, another event lies at the same place.
+
+    >>> key_of(("orders.events", 3, 42), 1_700_000_000_123)
+    b'orders.events/3/42/1700000000123'
     """
-    return "/".join(map(str, at)).encode()
+    return "/".join(map(str, (*at, milliseconds))).encode()
 
 
 def value_of(event: ParkedEvent) -> bytes:

@@ -15,7 +15,7 @@ from typing import Any
 from millstream.contracts.catalogue import Contracts
 from millstream.declare import Kind, Service
 from millstream.errors import KafkaFault, Unavailable
-from millstream.kafka.port import BEGINNING, Committed, Kafka, Offsets, TopicPartition
+from millstream.kafka.port import BEGINNING, HOLD, Committed, Kafka, Offsets, TopicPartition
 from millstream.runtime.calling import Stopping
 from millstream.runtime.effect_attempts import Attempts
 from millstream.runtime.effect_bounds import Bounds
@@ -27,12 +27,14 @@ from millstream.runtime.effect_parking import ParkedTopic
 from millstream.runtime.effect_pauses import Pauses
 from millstream.runtime.effect_reading import Reader
 from millstream.runtime.effect_resources import OPEN_SECONDS, Resources
+from millstream.runtime.holding import Holding
 from millstream.runtime.inbound import Inbox
 from millstream.runtime.lent_member import LentMember
 from millstream.runtime.outage import Outage
 from millstream.runtime.outbound import Outbound
 from millstream.runtime.signs import Signs
 from millstream.runtime.tally import Tally
+from millstream.runtime.topic_ids import TopicIds
 from millstream.runtime.transaction import AtLeastOnce, ExactlyOnce, Transaction
 from millstream.runtime.watermark import Watermark
 from millstream.settings import Settings
@@ -104,6 +106,8 @@ class EffectWorker:
             else AtLeastOnce(kafka)
         )
         self._parked = ParkedTopic(kafka, service.parked(kind))
+        self._ids = TopicIds(kafka, self._group, self._topics, [self._parked.topic])
+        self._holding = Holding(service, kind)
         self._partitions: dict[TopicPartition, Partition] = {}
         self._tally = Tally(service.name, self._group, timed=False)
         self._reader = Reader(
@@ -171,6 +175,12 @@ class EffectWorker:
             self._tell_loop(self._calls.restore, self._restored)
             self._restored = []
         if batch:
+            if any(
+                message.offset() < self._partitions[message.topic(), message.partition()].watermark.end
+                for message in batch
+            ):
+                # Offsets that are past: of a topic that was made again, they are new.
+                self._insist(self._ids.check)
             works = [self._reader.read(message, self._stop) for message in batch]
             self._tell_loop(self._calls.take, works)
         self._tally.lag(self._consumer)
@@ -182,13 +192,16 @@ class EffectWorker:
         self._tally.lag(self._consumer)
 
     def _assigned(self, partitions: list[TopicPartition]) -> Offsets | None:
-        committed = self._consumer.committed(partitions)
-        for at, (offset, metadata) in committed.items():
-            self._partitions[at] = Partition(at, Watermark(offset, metadata))
+        mine = self._holding.mine(partitions)
+        self._ids.refresh()
+        committed = self._ids.standing(self._consumer.committed(mine))
+        for at, (offset, done) in committed.items():
+            self._partitions[at] = Partition(at, Watermark(offset, done))
         # Read after the positions: what they have moved past is parked by then.
-        self._restore(partitions)
+        self._restore(mine)
         self._signs.assigned()
-        return {at: BEGINNING if found.offset is None else found.offset for at, found in committed.items()}
+        starts = {at: BEGINNING if found.offset is None else found.offset for at, found in committed.items()}
+        return starts | dict.fromkeys(set(partitions) - set(mine), HOLD)
 
     def _restore(self, partitions: list[TopicPartition]) -> None:
         works = [self._reader.parked(event, self._stop) for event in self._parked.restore(partitions)]
@@ -291,6 +304,7 @@ class EffectWorker:
             self._committed,
             self._tally,
             self._calls.refused,
+            self._ids,
         )
         self._ready.set_result(None)
         telling = asyncio.create_task(self._tell(health))

@@ -3,7 +3,7 @@
 from typing import Any
 
 from millstream.contracts.catalogue import Contracts
-from millstream.contracts.headers import envelope_from, identity, metadata
+from millstream.contracts.headers import envelope_from, identity, metadata, told_apart
 from millstream.contracts.tombstones import with_key
 from millstream.declare import Contract, Envelope, Handler, Kind, Service
 from millstream.kafka.port import Message
@@ -14,24 +14,33 @@ class Meta:
 
     - `id`: a foreign record, which has none, gets one made of where it lies.
     - `correlation_id`: the id of the first event of the story.
+    - `identity`: what tells it from every other event: what its topic declares; else its id, and the source with it
+      where another system gave the id. Ids of what comes of the event are made of it.
     - `traceparent`: may be replaced, by that of the span in which the event is handled.
     """
 
-    __slots__ = ("_contract", "_envelope", "correlation_id", "id", "message", "traceparent")
+    __slots__ = ("_contract", "_envelope", "correlation_id", "declared", "id", "identity", "message", "traceparent")
 
     def __init__(self, message: Message, contract: type[Contract]) -> None:
         self.message = message
         self._contract = contract
         self._envelope: Envelope | None = None
-        self.id, self.correlation_id, self.traceparent = identity(
-            metadata(message, contract), message.topic(), message.partition(), message.offset()
-        )
+        self.declared: str | None = None
+        """The identity that the event's topic declares."""
+        self.id, self.correlation_id, self.traceparent, self.identity = identity(metadata(message, contract), message)
 
     def envelope(self) -> Envelope:
         """All of the metadata, as handlers see it."""
         if self._envelope is None:
             self._envelope = envelope_from(self.message, self._contract)
         return self._envelope
+
+    def inbox_key(self) -> str:
+        """What two events have in common that are the same: the declared identity, or source and id."""
+        if self.declared is not None:
+            return self.declared
+        envelope = self.envelope()
+        return told_apart(envelope.source, envelope.id)
 
 
 class Inbox:

@@ -8,11 +8,12 @@ from typing import Any
 from millstream.contracts.catalogue import Contracts
 from millstream.declare import Kind, Service, Timer, home_of
 from millstream.errors import CommitUnknown, EncodeError, KafkaFault, TransactionAborted, Unavailable
-from millstream.kafka.port import Consumer, Kafka, Message, Offsets, TopicPartition
+from millstream.kafka.port import BEGINNING, HOLD, Consumer, Kafka, Message, Offsets, TopicPartition
 from millstream.runtime.bounds import Bounds
 from millstream.runtime.calling import Caller, Stopping, keyed
 from millstream.runtime.dead_letters import Record
 from millstream.runtime.failing import Failing, Stop
+from millstream.runtime.holding import Holding
 from millstream.runtime.inbound import Inbox, Meta
 from millstream.runtime.kafka_calls import kafka_caller
 from millstream.runtime.kafka_place import KafkaPlace
@@ -23,6 +24,7 @@ from millstream.runtime.place import Keeping, seconds_until_due
 from millstream.runtime.signs import Signs
 from millstream.runtime.tally import Tally
 from millstream.runtime.timers import FiredTimer, timer_decoder
+from millstream.runtime.topic_ids import TopicIds
 from millstream.runtime.transaction import AtLeastOnce, ExactlyOnce
 from millstream.runtime.worker import ProcessEnds
 from millstream.settings import Settings
@@ -84,6 +86,8 @@ class KafkaWorker:
         self._states = StatePartitions(
             service, contracts, kafka, self._keeping.all, record_bytes=settings.record_bytes, progress=progress
         )
+        self._ids = TopicIds(kafka, self._group, [*self._topics, self._redrives], self._states.topics)
+        self._holding = Holding(service, Kind.KAFKA)
         self._inbox = Inbox(service, Kind.KAFKA, contracts)
         self._outbound = Outbound(service, contracts, settings.record_bytes)
         self._tally = Tally(service.name, self._group)
@@ -177,6 +181,8 @@ class KafkaWorker:
             if self._torn is not None:
                 raise self._torn
             if batch:
+                if not self._open:
+                    self._check_order(batch)
                 self._handle(batch)
             elif self._open:
                 self._commit()
@@ -189,6 +195,12 @@ class KafkaWorker:
             self._torn = None
         self._bounds.hold_back(self._places)
         self._bounds.tell(self._tally, self._places)
+
+    def _check_order(self, batch: list[Message]) -> None:
+        """Offsets that are past are those of a topic that was made again: then raises `TopicReplaced`."""
+        standing = self._standing
+        if any(message.offset() < standing.get((message.topic(), message.partition()), 0) for message in batch):
+            self._insist(self._ids.check)
 
     def _handle(self, batch: list[Message]) -> None:
         # The hot loop: names are local, and nothing is done for an event that can be done for a chunk or at the start.
@@ -304,7 +316,7 @@ class KafkaWorker:
             for topic, partition, key, value in self._states.changes():
                 produce(topic, value, key, None, partition)
             self._serial += 1
-            self._transaction.commit(self._consumer, self._positions, dict.fromkeys(self._positions, self._mark()))
+            self._transaction.commit(self._consumer, self._positions, self._notes())
             self._states.commit()
             self._standing |= self._positions
             self._failing.condemned.clear()
@@ -332,15 +344,19 @@ class KafkaWorker:
             self._insist(self._settle)
         else:
             self._give_up()
-        self._insist(self._consumer.rewind)
+        self._insist(self._rewind)
+
+    def _rewind(self) -> None:
+        """Read on from what is committed."""
+        self._consumer.seek(self._ids.starts(self._consumer.committed(self._consumer.assignment()), BEGINNING))
 
     def _settle(self) -> None:
         """Whether a transaction of unknown outcome was committed: then its mark is beside all of its offsets.
 
         Offsets alone do not tell: a transaction of timers moves none.
         """
-        committed = self._consumer.committed(list(self._positions))
-        if all(committed[at] == (position, self._mark()) for at, position in self._positions.items()):
+        committed, notes = self._consumer.committed(list(self._positions)), self._notes()
+        if all(committed[at] == (position, notes[at]) for at, position in self._positions.items()):
             self._states.commit()
             self._standing |= self._positions
         else:
@@ -348,8 +364,10 @@ class KafkaWorker:
         self._tally.transaction("unknown", time.monotonic() - self._began)
         self._finish()
 
-    def _mark(self) -> str:
-        return f"{self._transactional_id}/{self._life}/{self._serial}"
+    def _notes(self) -> dict[TopicPartition, str]:
+        """What is committed beside the positions; the mark tells this transaction from all others."""
+        mark = f"{self._transactional_id}/{self._life}/{self._serial}"
+        return {at: self._ids.note(at[0], offset, mark=mark) for at, offset in self._positions.items()}
 
     def _roll_back(self) -> None:
         self._states.rollback()
@@ -363,13 +381,15 @@ class KafkaWorker:
     # Partitions that come and go; called within poll_batch and close
 
     def _assigned(self, partitions: list[TopicPartition]) -> Offsets | None:
+        mine = self._holding.mine(partitions)
         try:
-            self._take(partitions)
+            self._take(mine)
         except BaseException as error:
             self._unready = error
             raise
         self._signs.assigned()
-        return None
+        starts = {at: self._standing.get(at, BEGINNING) for at in mine}
+        return starts | dict.fromkeys(set(partitions) - set(mine), HOLD)
 
     def _take(self, partitions: list[TopicPartition]) -> None:
         numbers = {partition for _, partition in partitions}
@@ -384,7 +404,10 @@ class KafkaWorker:
             )
 
     def _remember_standing(self, partitions: list[TopicPartition]) -> None:
-        committed = self._consumer.committed(partitions)
+        self._ids.refresh()
+        committed = self._ids.standing(self._consumer.committed(partitions))
+        for at in partitions:
+            self._standing.pop(at, None)
         self._standing |= {at: found.offset for at, found in committed.items() if found.offset is not None}
 
     def _revoked(self, partitions: list[TopicPartition]) -> None:

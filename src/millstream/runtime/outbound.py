@@ -62,5 +62,5 @@ class Outbound:
 
 
 def _record(way: Way, output: Any, ordinal: int, maker: str, meta: Meta) -> Record:
-    headers = way.headers(derived_id(meta.id, maker, ordinal), meta.correlation_id, meta.id, meta.traceparent)
+    headers = way.headers(derived_id(meta.identity, maker, ordinal), meta.correlation_id, meta.id, meta.traceparent)
     return way.topic, way.key(output).encode(), way.value(way.encode(output), headers), headers

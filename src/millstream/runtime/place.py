@@ -17,9 +17,10 @@ LOOK_AGAIN_SECONDS = 1.0
 
 
 class SeenId(msgspec.Struct, frozen=True):
-    """An id that was handled, and until when (seconds since 1970) it counts."""
+    """An identity that was handled, until when (seconds since 1970) it counts, and the digest of the record."""
 
     due: float
+    digest: bytes
 
 
 class Keeping(NamedTuple):
@@ -134,4 +135,5 @@ class StoreShelf:
 
 
 def _key(event: ParkedEvent) -> str:
-    return "/".join(map(str, event.at))
+    # With its timestamp: where the topic was made again, another event lies at the same place.
+    return "/".join(map(str, (*event.at, event.stamp[1])))

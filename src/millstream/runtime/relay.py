@@ -1,7 +1,9 @@
 """The relay: publishes a service's outbox, in the order of commits, each row once.
 
-Its position, the id of the next row, is committed as an offset in the same Kafka transaction as the records. So whether
-a transaction happened is always known afterwards, and published rows can be deleted later, many at a time.
+Its position, the number of the next row, is committed in the same Kafka transaction as the records. So whether a
+transaction happened is always known afterwards, and published rows can be deleted later, many at a time. It is kept in
+the metadata beside an offset that means nothing: a tool that copies a group to another cluster translates offsets, and
+a row number that was translated is another row.
 """
 
 import threading
@@ -13,6 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from millstream.declare import Kind, Service
 from millstream.errors import CommitUnknown, ConfigurationError, Fenced, MillstreamError
 from millstream.kafka import Kafka, TopicPartition
+from millstream.runtime.commit_note import cluster_token
 from millstream.runtime.database import READ_ONLY, passing
 from millstream.runtime.outbox import Outbox, OutboxRow, identity
 from millstream.runtime.relay_lock import relay_lock
@@ -29,6 +32,9 @@ STANDBY_SECONDS = 1.0
 """How often an instance that does not relay looks whether it should."""
 TIDY_SECONDS, TIDY_ROWS = 1.0, 1_000
 """Published rows are deleted this often, or when there are this many."""
+FORM = "ms-relay1"
+NO_OFFSET = 0
+"""The offset that carries the position in its metadata."""
 BEGIN_ANEW = "DELETE FROM millstream_identity"
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.05, 2.0
 """Seconds between tries while Kafka or the database does not answer."""
@@ -111,7 +117,7 @@ class Turn:
         self._engine = engine
         self._reading = engine.execution_options(**READ_ONLY)
         self._outbox = Outbox(service.name)
-        self._identity = identity(engine)
+        self._identity = ""
         # Any partition that is sure to exist can carry the position; this one the service has the right to read.
         self._home: TopicPartition = (service.consumed(Kind.SQL)[0].name, 0)
         self._next = self._kept = 0
@@ -130,13 +136,15 @@ class Turn:
         admin = kafka.admin()
         try:
             committed = admin.group_offsets(self._group)
+            self._identity = f"{identity(self._engine)}@{cluster_token(admin.cluster_id())}"
         finally:
             admin.close()
         # An earlier declaration may have put it on another partition; the highest is the last, since ids only grow.
         # Positions in a database that is no more say nothing about this one.
-        self._next = max(
-            (found.offset or 0 for found in committed.values() if found.metadata == self._identity), default=0
-        )
+        # Nor does one in another cluster: which of its records were copied, nobody knows. What it has published there
+        # and not deleted yet is published again here, with the ids that it had.
+        positions = [read_position(found.metadata) for found in committed.values()]
+        self._next = max((row for of, row in filter(None, positions) if of == self._identity), default=0)
         with self._reading.connect() as connection:
             newest = self._outbox.newest(connection)
         if self._next > newest + 1:
@@ -184,9 +192,28 @@ class Turn:
         for row in rows:
             producer.produce(row.topic, row.value, row.key, row.headers)
         home = self._home
-        producer.send_offsets({home: after}, self._member.group_metadata(), {home: self._identity})
+        position = write_position(self._identity, after)
+        producer.send_offsets({home: NO_OFFSET}, self._member.group_metadata(), {home: position})
         producer.commit()
         self._next = after
+
+
+def write_position(identity: str, row: int) -> str:
+    """What is committed: the database and cluster that it counts for, and the number of the next row.
+
+    >>> read_position(write_position("0f3c@c1", 7))
+    ('0f3c@c1', 7)
+    """
+    return f"{FORM} {identity} {row}"
+
+
+def read_position(metadata: str) -> tuple[str, int] | None:
+    """The other way; None for what a relay did not write."""
+    match metadata.split(" "):
+        case [form, identity, row] if form == FORM and row.isdecimal():
+            return identity, int(row)
+        case _:
+            return None
 
 
 def _will_pass(error: MillstreamError | DBAPIError) -> bool:

@@ -3,9 +3,9 @@
 import time
 from typing import Any
 
-from sqlalchemy import Connection, and_, select, tuple_
+from sqlalchemy import Connection, and_, bindparam, select, tuple_
 
-from millstream.runtime.calling import Caller, Given, done_within
+from millstream.runtime.calling import Caller, Given, digest_of, done_within
 from millstream.runtime.inbound import Meta
 from millstream.runtime.tables import inbox_table
 from millstream.runtime.tally import Tally
@@ -14,21 +14,30 @@ from millstream.runtime.upsert import insert_into
 TIDY_ROWS = 1_000
 """How many ids are forgotten at once."""
 
+_KEPT = select(inbox_table.c.digest).where(
+    inbox_table.c.group_id == bindparam("of_group"),
+    inbox_table.c.handler == bindparam("of_handler"),
+    inbox_table.c.identity == bindparam("of_identity"),
+)
+
 
 def once(call: Caller, group: str, handler: str, window: float, tally: Tally) -> Caller:
     """`call` for the first event of each id within `window` seconds; of two at once one waits for the other."""
 
     def first(event: Any, meta: Meta, given: Given) -> Any:
-        now = time.time()
+        now, identity, digest = time.time(), meta.inbox_key(), digest_of(meta.message.value())
         new = insert_into(inbox_table, given.connection.dialect.name).values(
-            group_id=group, handler=handler, id=meta.id, until=now + window
+            group_id=group, handler=handler, identity=identity, digest=digest, until=now + window
         )
         keys = [column.name for column in inbox_table.primary_key]
         taken = new.on_conflict_do_update(
-            index_elements=keys, set_={"until": new.excluded.until}, where=inbox_table.c.until <= now
-        ).returning(inbox_table.c.id)
+            index_elements=keys,
+            set_={"until": new.excluded.until, "digest": new.excluded.digest},
+            where=inbox_table.c.until <= now,
+        ).returning(inbox_table.c.identity)
         if given.connection.execute(taken).first() is None:
-            tally.duplicate(handler, meta.message.topic())
+            before = given.connection.scalar(_KEPT, {"of_group": group, "of_handler": handler, "of_identity": identity})
+            tally.duplicate(handler, meta.message, same=before == digest)
             return None
         return done_within(call(event, meta, given))
 
@@ -38,6 +47,6 @@ def once(call: Caller, group: str, handler: str, window: float, tally: Tally) ->
 def forget_old_ids(connection: Connection, group: str) -> bool:
     """Delete some of the ids whose window has passed. Answers whether there may be more."""
     row = inbox_table.c
-    keys = (row.group_id, row.handler, row.id)
+    keys = (row.group_id, row.handler, row.identity)
     old = select(*keys).where(and_(row.group_id == group, row.until <= time.time())).limit(TIDY_ROWS)
     return connection.execute(inbox_table.delete().where(tuple_(*keys).in_(old))).rowcount == TIDY_ROWS

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from millstream.declare import Handler, Kind, Service
-from millstream.runtime.calling import Caller, caller
+from millstream.runtime.calling import Caller, caller, identified
 from millstream.runtime.dead_letters import Record
 from millstream.runtime.inbound import Meta
 from millstream.runtime.outbound import Outbound
@@ -58,7 +58,7 @@ class SqlCalls:
             call = with_timers(call, f"{self.service.name}.{handler.name}")
         if handler.inbox is not None:
             call = once(call, self._group, handler.name, handler.inbox.total_seconds(), tally)
-        return call
+        return identified(call, handler)
 
 
 class SqlPlace(Place):

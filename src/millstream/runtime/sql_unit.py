@@ -29,6 +29,7 @@ class SqlUnit:
 
     - `positions`: how far the group has come in each partition; updated at each commit.
     - `group`, `outbox`: where positions and records go; both `None` for delivery at least once, which keeps neither.
+    - `ids`: those of the topics that the positions are of.
     - `kept`: what is kept by partition. A transaction that changes it moves a position that stands for the partition,
       which fences whoever held it before.
 
@@ -42,12 +43,14 @@ class SqlUnit:
         group: str | None,
         outbox: Outbox | None,
         kept: SqlKept,
+        ids: Mapping[str, str],
     ) -> None:
         self._engine = engine
         self._positions = positions
         self._group = group
         self._outbox = outbox
         self._kept = kept
+        self._ids = ids
         self._open: HandlerConnection | None = None
         self._session: HandlerSession | None = None
         self._records: list[Record] = []
@@ -96,7 +99,7 @@ class SqlUnit:
             moved |= {mark: self._positions.get(mark, 0) + 1 for mark in marks}
         if self._group is not None and self._outbox is not None:
             # Positions before the outbox: its lock is the last to be taken.
-            if not move_positions(connection, self._group, self._positions, moved):
+            if not move_positions(connection, self._group, self._positions, moved, self._ids):
                 raise Overtaken
             self._kept.write(connection)
             self._outbox.append(connection, records)

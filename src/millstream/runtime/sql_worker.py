@@ -11,12 +11,13 @@ from sqlalchemy.exc import DBAPIError
 from millstream.contracts import Contracts
 from millstream.declare import Kind, Service
 from millstream.errors import Fenced
-from millstream.kafka import BEGINNING, Kafka, Message, Offsets, TopicPartition
+from millstream.kafka import BEGINNING, HOLD, Kafka, Message, Offsets, TopicPartition
 from millstream.runtime.bounds import Bounds
 from millstream.runtime.calling import Stopping
 from millstream.runtime.database import READ_ONLY, passing
 from millstream.runtime.dead_letters import Record
 from millstream.runtime.failing import Failing, Stop
+from millstream.runtime.holding import Holding
 from millstream.runtime.inbound import Inbox
 from millstream.runtime.outage import Outage
 from millstream.runtime.outbound import Outbound
@@ -31,6 +32,7 @@ from millstream.runtime.sql_unit import Overtaken, SqlUnit, not_done
 from millstream.runtime.tally import Tally
 from millstream.runtime.telling import Telling
 from millstream.runtime.timers import timer_decoder
+from millstream.runtime.topic_ids import TopicIds
 from millstream.settings import Settings
 from millstream.telemetry import Health, Tracer, get_logger
 
@@ -110,9 +112,11 @@ class SqlWorker:
             outage=self._outage,
         )
         self._bounds = Bounds(Kind.SQL, self._consumer, self._topics, service.most_parked)
+        self._holding = Holding(service, Kind.SQL)
         self._has_inbox = any(handler.inbox for handler in service.of_kind(Kind.SQL))
         self._tidy_at = 0.0
-        self._telling = Telling(self.name)
+        self._ids = TopicIds(kafka, self._group, [*self._topics, self._redrives])
+        self._telling = Telling(self.name, self._ids)
         self._overtaken = 0
 
     def run(self, stop: threading.Event) -> None:
@@ -151,6 +155,9 @@ class SqlWorker:
                 self._producer.close()
 
     def _work_through(self, messages: Sequence[Message], stop: threading.Event) -> None:
+        if len(not_done(messages, self._positions)) < len(messages):
+            # Offsets that are past: of a topic that was made again, they are new.
+            self._insist(lambda: self._outage.wait_out(self._ids.check, stop), stop)
         going_on = True
         while going_on and not stop.is_set() and (left := not_done(messages, self._positions)):
             going_on = self._insist(lambda left=left: self._transaction(not_done(left, self._positions), stop), stop)
@@ -212,7 +219,7 @@ class SqlWorker:
     @contextmanager
     def _open_unit(self) -> Iterator[SqlUnit]:
         group, outbox = (self._group, self._outbox) if self._exactly_once else (None, None)
-        with SqlUnit(self._engine, self._positions, group, outbox, self._kept) as unit:
+        with SqlUnit(self._engine, self._positions, group, outbox, self._kept, self._ids.ids) as unit:
             self._unit = unit
             try:
                 yield unit
@@ -269,19 +276,22 @@ class SqlWorker:
         self._telling.tell(self._consumer, {at: next for at, next in self._positions.items() if at[0] != marks})
 
     def _assigned(self, partitions: list[TopicPartition]) -> Offsets | None:
-        found = self._read_state(partitions)
+        self._ids.refresh()
+        mine = self._holding.mine(partitions)
+        found = self._read_state(mine)
         self._signs.assigned()
+        held = dict.fromkeys(set(partitions) - set(mine), HOLD)
         if not self._exactly_once:
-            return None
+            return {**self._ids.starts(self._consumer.committed(mine), BEGINNING), **held}
         # Where the database knows nothing, nothing was done, whatever the group has committed.
-        return {partition: found.get(partition, BEGINNING) for partition in partitions}
+        return {**{partition: found.get(partition, BEGINNING) for partition in mine}, **held}
 
     def _read_state(self, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
         """The positions of these partitions, and what is kept of them, as they are in the database."""
         numbers = sorted({number for _, number in partitions})
         wanted = [*partitions, *((self._kept.keeping.parked.topic, number) for number in numbers)]
         with self._engine.execution_options(**READ_ONLY).connect() as connection:
-            found = read_positions(connection, self._group, wanted) if self._exactly_once else {}
+            found = read_positions(connection, self._group, wanted, self._ids.ids) if self._exactly_once else {}
             self._kept.restore(connection, numbers)
         for partition in wanted:
             self._positions.pop(partition, None)

@@ -9,6 +9,8 @@ positions_table = Table(
     own_tables,
     Column("group_id", Text, primary_key=True),
     Column("topic", Text, primary_key=True),
+    # Kafka's: a topic that was deleted and made again is another one. Empty for what is no topic of Kafka's.
+    Column("topic_id", Text, primary_key=True),
     Column("partition", Integer, primary_key=True),
     Column("next_offset", BigInteger, nullable=False),
 )
@@ -54,7 +56,10 @@ inbox_table = Table(
     own_tables,
     Column("group_id", Text, primary_key=True),
     Column("handler", Text, primary_key=True),
-    Column("id", Text, primary_key=True),
+    # The source and the id of the event, or what its topic declares.
+    Column("identity", Text, primary_key=True),
+    # Of the record that was handled: another one of that identity is worth a warning.
+    Column("digest", LargeBinary, nullable=False),
     Column("until", Float, nullable=False),
     Index("millstream_inbox_until", "group_id", "until"),
 )

@@ -4,6 +4,7 @@ import time
 from collections import Counter
 
 from millstream.kafka.port import Consumer, Message, TopicPartition
+from millstream.kafka.seldom import Seldom
 from millstream.runtime.dead_letter_log import dead_letter_log
 from millstream.telemetry import get_logger, metrics
 
@@ -29,6 +30,7 @@ class Tally:
         self._batch_size = metrics.BATCH_SIZE.labels(service)
         self._lag_at = 0.0
         self._lagging: set[TopicPartition] = set()
+        self._seldom = Seldom()
 
     def chunk(self, events: int, seconds: float) -> None:
         """A chunk of events is done."""
@@ -40,9 +42,21 @@ class Tally:
         metrics.EVENTS.labels(self._service, handler or "", topic, "dead_letter").inc()
         metrics.DEAD_LETTERS.labels(self._service, topic, reason).inc()
 
-    def duplicate(self, handler: str, topic: str) -> None:
-        """An event was passed over, for one with its id was handled before."""
-        metrics.EVENTS.labels(self._service, handler, topic, "duplicate").inc()
+    def duplicate(self, handler: str, message: Message, *, same: bool) -> None:
+        """An event was passed over, for one with its identity was handled before. `same`: with the same bytes."""
+        topic = message.topic()
+        metrics.EVENTS.labels(self._service, handler, topic, "duplicate" if same else "unlike_duplicate").inc()
+        if not same and self._seldom(f"{handler}/{topic}"):
+            log.warning(
+                "passing over an event under an identity that another one has had: they differ. If they are two "
+                "events, let Topic(..., identity=) say what tells them apart; more are counted as unlike_duplicate",
+                code="inbox_unlike_duplicate",
+                group=self._group,
+                handler=handler,
+                topic=topic,
+                partition=message.partition(),
+                offset=message.offset(),
+            )
 
     def no_redrive(self, message: Message, reason: str) -> None:
         """A record of the redrive topic was passed over: no event of ours, so no dead letter topic is its own."""

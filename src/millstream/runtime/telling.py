@@ -4,6 +4,7 @@ import time
 
 from millstream.errors import Fenced, KafkaFault
 from millstream.kafka.port import Consumer, Offsets, TopicPartition
+from millstream.runtime.topic_ids import TopicIds
 from millstream.telemetry import get_logger
 
 log = get_logger(__name__)
@@ -18,11 +19,14 @@ TIMEOUT = 2.0
 class Telling:
     """What a group has heard of a worker's positions.
 
+    - `ids`: of the topics that the positions are of.
+
     Where positions live in a database, this is for tools that show lag; at least once, what is not told is done again.
     """
 
-    def __init__(self, worker: str) -> None:
+    def __init__(self, worker: str, ids: TopicIds) -> None:
         self._worker = worker
+        self._ids = ids
         self._told: dict[TopicPartition, int] = {}
         self._due_at = 0.0
         self._again_at = 0.0
@@ -38,8 +42,9 @@ class Telling:
             self._told.clear()
             self._again_at = now + AGAIN
         untold = {partition: at for partition, at in positions.items() if self._told.get(partition) != at}
+        notes = {at: self._ids.note(at[0], offset) for at, offset in untold.items()}
         try:
-            consumer.commit(untold, timeout=TIMEOUT)
+            consumer.commit(untold, notes, timeout=TIMEOUT)
         except Fenced:
             raise
         except KafkaFault as fault:

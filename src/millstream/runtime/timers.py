@@ -132,7 +132,7 @@ class PartitionTimers:
             type=name,
             key=key,
             payload=msgspec.msgpack.encode(timer),
-            id=derived_id(meta.id, f"{self._maker}.timer", self._ordinal),
+            id=derived_id(meta.identity, f"{self._maker}.timer", self._ordinal),
             correlation_id=meta.correlation_id,
             causation_id=meta.id,
             traceparent=meta.traceparent,

@@ -7,30 +7,28 @@ offset, in the metadata that Kafka stores beside it, so that a successor repeats
 from collections.abc import Set
 from itertools import pairwise
 
-MOST_METADATA = 4_096 - 32
-"""Bytes that a broker keeps beside an offset (`offset.metadata.max.bytes`), without those for a mark."""
-
-_FORM, _MARK = "done:", "#"
+MOST_DONE = 3_900
+"""Characters for what is done beyond an offset: a note has more to say, and a broker keeps no more than 4,095."""
 
 
 class Watermark:
     """The finished and unfinished events of one partition. Offsets are taken in rising order.
 
-    - `start`, `metadata`: what the group has committed, if anything.
+    - `start`, `done`: what the group has committed, if anything.
 
-    >>> partition = Watermark(10, "done:1,2")       # 10 is unfinished, 11 and 12 are done
+    >>> partition = Watermark(10, "1,2")            # 10 is unfinished, 11 and 12 are done
     >>> [offset for offset in range(10, 15) if partition.take(offset)]
     [10, 13, 14]
     >>> partition.progress({14})
-    (10, 'done:1,2,1,1')
+    (10, '1,2,1,1')
     >>> partition.finish({10, 14})
     >>> partition.progress(set())
-    (13, 'done:1,1')
+    (13, '1,1')
     """
 
-    def __init__(self, start: int | None, metadata: str = "") -> None:
+    def __init__(self, start: int | None, done: str = "") -> None:
         self._end = start or 0
-        self._known = _read(self._end, metadata)
+        self._known = _read(self._end, done)
         # Each with the offset that was taken before it: whether anything done lies between two that are not.
         self._unfinished: dict[int, int] = {}
 
@@ -54,10 +52,15 @@ class Watermark:
         for offset in offsets:
             del self._unfinished[offset]
 
-    def progress(self, finished: Set[int], mark: str = "") -> tuple[int, str]:
-        """The offset and metadata to commit as if `finished` were done too; `mark` tells it from one like it.
+    @property
+    def end(self) -> int:
+        """The offset after the last that was taken."""
+        return self._end
 
-        The metadata may be longer than a broker keeps; `fitting` says how many may be finished at a time.
+    def progress(self, finished: Set[int]) -> tuple[int, str]:
+        """The offset to commit as if `finished` were done too, and what is done beyond it.
+
+        The latter may be longer than a broker keeps; `fitting` says how many may be finished at a time.
         """
         unfinished = [offset for offset in self._unfinished if offset not in finished]
         first = unfinished[0] if unfinished else self._end
@@ -70,12 +73,12 @@ class Watermark:
         if unfinished and self._end > unfinished[-1] + 1:
             done.append((unfinished[-1] + 1, self._end))
         done += [(max(low, self._end), high) for low, high in self._known if high > self._end]
-        return first, _write(first, done) + (_MARK + mark if mark else "")
+        return first, _write(first, done)
 
     def fitting(self, finished: Set[int]) -> Set[int]:
         """Those of `finished`, from the lowest on, whose metadata a broker keeps now: nearly always all."""
         rising = sorted(finished)
-        while rising and len(self.progress(set(rising))[1]) > MOST_METADATA:
+        while rising and len(self.progress(set(rising))[1]) > MOST_DONE:
             rising = rising[: len(rising) // 2]
         return set(rising)
 
@@ -88,17 +91,15 @@ def _write(first: int, done: list[tuple[int, int]]) -> str:
     for low, high in done:
         runs += [low - at, high - low]
         at = high
-    return _FORM + ",".join(map(str, runs))
+    return ",".join(map(str, runs))
 
 
-def _read(first: int, metadata: str) -> list[tuple[int, int]]:
-    """The ranges; none where the metadata is another tool's."""
-    if not metadata.startswith(_FORM):
+def _read(first: int, text: str) -> list[tuple[int, int]]:
+    """The ranges; none where the text is none of ours."""
+    parts = text.split(",")
+    if not all(map(str.isdecimal, parts)):
         return []
-    try:
-        runs = [int(run) for run in metadata.removeprefix(_FORM).partition(_MARK)[0].split(",")]
-    except ValueError:
-        return []
+    runs = [int(part) for part in parts]
     done, at = [], first
     for gap, length in zip(runs[::2], runs[1::2], strict=False):
         done.append((at + gap, at + gap + length))

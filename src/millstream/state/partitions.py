@@ -63,6 +63,11 @@ class StatePartitions:
         self._held: dict[int, dict[AnyStore, MemoryStore[Any]]] = {}
 
     @property
+    def topics(self) -> list[str]:
+        """The changelogs."""
+        return list(self._changelogs.values())
+
+    @property
     def held(self) -> set[int]:
         """The partitions that are here."""
         return set(self._held)

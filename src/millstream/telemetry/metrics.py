@@ -108,6 +108,11 @@ PARKED_KEYS = Gauge(
 PARTITIONS_PAUSED = Gauge(
     "millstream_partitions_paused", "Partitions that wait because too much of them is parked.", ["service", "kind"]
 )
+PARTITIONS_UNREAD = Gauge(
+    "millstream_partitions_unread",
+    "Partitions that were added to a topic and are not declared yet: their events wait.",
+    ["service", "topic"],
+)
 REDRIVES = Counter(
     "millstream_redrives", "Dead letters handed in again, edited or discarded.", ["service", "topic", "deed"]
 )

@@ -161,7 +161,7 @@ def test_a_redrive_brings_the_outcome_once_and_wakes_nobody_else(
         outcomes = case.wait_for(case.outcomes, 2)
     assert len(outcomes) == 2
     assert len(case.records(case.source)) == 2, "the redrive went to the failing group alone"
-    id, _, _ = identity(event.headers(), event.topic(), event.partition(), event.offset())
+    _, _, _, id = identity(event.headers(), event)
     ids = [dict(outcome.headers() or [])["ce_id"].decode() for outcome in outcomes]
     assert derived_id(id, f"{case.service.name}.{case.handler}", 0) in ids
     assert len(set(ids)) == 2
@@ -179,6 +179,6 @@ def test_discarding_a_parked_event_lets_its_key_go_on_without_it(case: Case, mon
         assert len(list(carry_out(office, discards(office, found, 10), Person("ann", "test")))) == 1
     [outcome] = case.wait_for(case.outcomes, 1)
     behind = case.records(case.source)[1]
-    id, _, _ = identity(behind.headers(), behind.topic(), behind.partition(), behind.offset())
+    _, _, _, id = identity(behind.headers(), behind)
     expected = derived_id(id, f"{case.service.name}.{case.handler}", 0)
     assert dict(outcome.headers() or [])["ce_id"].decode() == expected

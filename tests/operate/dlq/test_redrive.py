@@ -3,8 +3,10 @@
 import pytest
 from tests.operate.dlq.rig import LettersRig
 
+from millstream.kafka import TopicSpec
 from millstream.operate.dlq.audit import AUDIT, SPEC
 from millstream.runtime.redrive import Action
+from millstream.testing.child import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -193,3 +195,20 @@ def test_what_somebody_else_put_into_the_audit_says_nothing(rig: LettersRig):
     producer.close()
     assert rig.call("redrive", str(letter.id)).code == 0
     assert len(rig.handed_in()) == 1
+
+
+def test_what_was_done_to_letters_of_a_topic_that_is_no_more_says_nothing_of_those_of_the_new_one(rig: LettersRig):
+    rig.set_aside(rig.order("o-1"))
+    [first] = rig.letters()
+    rig.call("redrive", str(first.id))
+    partitions = {rig.dlq: rig.admin.topics()[rig.dlq].partitions}
+    rig.admin.delete_topics([rig.dlq])
+    wait_until(lambda: rig.dlq not in rig.admin.topic_ids([rig.dlq]), seconds=20, what="the topic to be gone")
+    rig.admin.ensure_topics([TopicSpec(rig.dlq, partitions[rig.dlq])])
+    rig.set_aside(rig.order("o-1"))
+    [second] = rig.letters()
+    assert second.id == first.id, "it lies where the other lay"
+    [row] = rig.call("list", "--json").rows
+    assert (row["id"], row["state"]) == (str(second.id), "open")
+    assert rig.call("redrive", str(second.id), "--overtaken").code == 0
+    assert len(rig.handed_in()) == len(rig.deeds()) == 2

@@ -7,12 +7,13 @@ people did, and whoever has read it to its end knows everything.
 import getpass
 import socket
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Literal, TypeAlias
 
 import msgspec
 
-from millstream.errors import ConfigurationError
+from millstream.errors import ConfigurationError, TopicReplaced
 from millstream.kafka.port import Admin, Kafka, Message, TopicPartition, TopicSpec
 from millstream.kafka.settling import wait_for_transactions
 from millstream.operate.dlq.letter import DeadLetter, LetterId, State
@@ -36,6 +37,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     - `changed`: for an edit, the paths that are not as they were.
     - `redrives`: how often it has been handed in again, this time included.
     - `run`: the same for all that one command did.
+    - `topic_id`: of the letter's topic: in one that was deleted and made again, other letters lie at its places.
     """
 
     letter: str
@@ -52,6 +54,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     changed: tuple[str, ...] = ()
     redrives: int = 0
     run: str = ""
+    topic_id: str = ""
 
     @property
     def state(self) -> State:
@@ -72,6 +75,8 @@ class Audit:
 
     def __init__(self, kafka: Kafka, admin: Admin, topics: frozenset[str]) -> None:
         self._kafka, self._admin, self._topics = kafka, admin, topics
+        self.ids: Mapping[str, str] = {}
+        """The ids of the dead letter topics, as of the last refresh."""
         self._entries: dict[LetterId, Entry] = {}
         self._next = 0
 
@@ -95,8 +100,9 @@ class Audit:
         - `settled`: first wait for transactions that are open now, for they may hide what came after them. Only
           whoever does not write may do without, and where there is no audit yet.
 
-        Raises `Unavailable` where they do not end in time.
+        Raises `Unavailable` where they do not end in time, `TopicReplaced` for a topic that was made again since.
         """
+        self._look_at_topics()
         if settled:
             wait_for_transactions(self._kafka, [PARTITION], SETTLED_WITHIN)
         elif AUDIT not in self._admin.topics():
@@ -106,6 +112,16 @@ class Audit:
                 self._next = message.offset() + 1
                 self._note(message)
 
+    def _look_at_topics(self) -> None:
+        ids = self._admin.topic_ids(sorted(self._topics))
+        for topic, id in ids.items():
+            if (before := self.ids.get(topic)) and id and before != id:
+                raise TopicReplaced(
+                    f"Topic {topic!r} was deleted and made again meanwhile: other letters lie where those lay that "
+                    "were looked at. Run the command again."
+                )
+        self.ids = {**self.ids, **ids}
+
     def _note(self, message: Message) -> None:
         try:
             entry = msgspec.json.decode(message.value() or b"", type=Entry)
@@ -113,7 +129,7 @@ class Audit:
         except (msgspec.MsgspecError, UnicodeDecodeError, ConfigurationError):
             # Whatever somebody else put there, it says nothing about a letter.
             return
-        if id.topic in self._topics:
+        if id.topic in self._topics and entry.topic_id == self.ids.get(id.topic, ""):
             self._entries.setdefault(id, entry)
 
 

@@ -121,6 +121,7 @@ class Clerk:
             to=work.to,
             changed=work.changed,
             redrives=work.redrives,
+            topic_id=self._audit.ids.get(letter.id.topic, ""),
         )
 
     def _done(self, work: Work) -> Done | None:

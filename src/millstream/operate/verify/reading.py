@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from millstream.contracts import Contracts, envelope_from, with_key
 from millstream.declare import Topic
-from millstream.errors import DecodeError
+from millstream.errors import DecodeError, TopicReplaced
 from millstream.kafka.port import Admin, Kafka, Message, TopicPartition
 from millstream.operate.verify.auditor import Auditor
 
@@ -34,6 +34,7 @@ class LogReader:
         self._kafka, self._admin, self._on_read = kafka, admin, on_read
         self._decoders = {topic.name: contracts.decoder([topic]).decode for topic in topics if topic.name in partitions}
         self._next = {(topic, number): 0 for topic in self._decoders for number in range(partitions[topic])}
+        self._ids = admin.topic_ids(list(self._decoders))
         self.undecodable: Counter[str] = Counter()
         """How many records of each topic nobody can read."""
         self.shown: dict[str, str] = {}
@@ -46,9 +47,10 @@ class LogReader:
     def read_into(self, audit: Auditor) -> datetime:
         """Reads every topic to its end as it is now, and answers when that is: all it read happened before.
 
-        Raises `Unavailable`, `RegistryUnavailable`, `TopicMissing`.
+        Raises `Unavailable`, `RegistryUnavailable`, `TopicMissing`, `TopicReplaced`.
         """
         asked = datetime.now(UTC)
+        self._check_topics()
         ends = self._ends()
         ended = datetime.now(UTC)
         behind = {place: self._next[place] for place, end in ends.items() if self._next[place] < end}
@@ -71,6 +73,15 @@ class LogReader:
         ended = self.read_into(audit)
         self.read_into(audit)
         return ended
+
+    def _check_topics(self) -> None:
+        """Raises `TopicReplaced` where a topic is not the one that was read."""
+        for topic, id in self._admin.topic_ids(list(self._decoders)).items():
+            if (before := self._ids.get(topic)) and id and before != id:
+                raise TopicReplaced(
+                    f"Topic {topic!r} was deleted and made again while it was verified: what was read of it is in no "
+                    "log any more. Start `millstream verify` again."
+                )
 
     def _ends(self) -> dict[TopicPartition, int]:
         return self._admin.end_offsets(list(self._next))

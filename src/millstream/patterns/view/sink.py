@@ -43,8 +43,12 @@ class Sink(Protocol):
 
     name: str
 
-    def open(self, service: Service, settings: Settings, group: str, value: type[Value]) -> None:
-        """Get ready. `group` names the position to keep, `value` is the class of the rows."""
+    def open(self, service: Service, settings: Settings, group: str, value: type[Value], topic_id: str) -> None:
+        """Get ready. `group` names the position to keep, `value` is the class of the rows.
+
+        - `topic_id`: the id of the view's topic. Raises `ConfigurationError` where there are rows of a topic with
+          another id: versions are offsets, and newer rows would count as older ones.
+        """
         ...
 
     def positions(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:

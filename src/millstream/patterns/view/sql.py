@@ -8,7 +8,7 @@ from sqlalchemy import Column, Connection, Engine, Table, bindparam, select, tex
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
 from millstream.declare import Service, Value
-from millstream.errors import DeclarationError
+from millstream.errors import ConfigurationError, DeclarationError
 from millstream.kafka import TopicPartition
 from millstream.patterns.view.sink import PositionsMoved, Row, RowsRefused
 from millstream.runtime.database import is_sqlite, open_database, passing
@@ -55,10 +55,10 @@ class SqlSink:
         self._key: Column[Any] = keys[0]
         self._columns = columns
         self._engine: Engine | None = None
-        self._group = self._left_empty = ""
+        self._group = self._left_empty = self._topic_id = ""
         self._positions: dict[TopicPartition, int] = {}
 
-    def open(self, service: Service, settings: Settings, group: str, value: type[Value]) -> None:
+    def open(self, service: Service, settings: Settings, group: str, value: type[Value], topic_id: str) -> None:
         if service.tables is None or self._table.key not in service.tables.tables:
             raise DeclarationError(f"SqlSink: table {self._table.name!r} is not in the tables of {service.name}")
         if self._columns is None:
@@ -68,16 +68,24 @@ class SqlSink:
         self._engine = open_database(service, settings)
         self._upsert = self._upsert_for(self._engine.dialect.name)
         self._delete = self._deletion()
+        self._topic_id = topic_id
         with self._engine.begin() as connection:
             if self._is_empty(connection):
                 self._begin_anew(connection)
+            elif self._is_of_another_topic(connection):
+                raise ConfigurationError(
+                    f"The table {self._table.key!r} has rows of a topic that was deleted and made again: their "
+                    f"versions are offsets there, and rows of the new topic would count as older. Empty it (TRUNCATE "
+                    f"{self._table.key}): {group} then fills it from the start of the topic"
+                )
 
     def positions(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
         with self._opened.begin() as connection:
             if self._was_emptied(connection):
                 log.warning("somebody emptied the table: it is rebuilt from the beginning", table=self._table.key)
                 self._begin_anew(connection)
-            found = read_positions(connection, self._group, partitions)
+            ids = {topic: self._topic_id for topic, _ in partitions}
+            found = read_positions(connection, self._group, partitions, ids)
         for partition in partitions:
             self._positions.pop(partition, None)
         self._positions |= found
@@ -110,7 +118,10 @@ class SqlSink:
     ) -> None:
         with self._opened.begin() as connection:
             # Looked at in the transaction that writes, so that nobody can truncate it in between.
-            if self._was_emptied(connection) or not move_positions(connection, self._group, self._positions, moved):
+            ids = {topic: self._topic_id for topic, _ in moved}
+            if self._was_emptied(connection) or not move_positions(
+                connection, self._group, self._positions, moved, ids
+            ):
                 raise PositionsMoved(self.name)
             write(connection, rows)
             self._note_whether_empty(connection, rows)
@@ -158,6 +169,12 @@ class SqlSink:
         group = positions_table.c.group_id
         found = connection.scalars(select(group).where(group.in_((self._group, self._left_empty))))
         return set(found) == {self._group}
+
+    def _is_of_another_topic(self, connection: Connection) -> bool:
+        ids = set(
+            connection.scalars(select(positions_table.c.topic_id).where(positions_table.c.group_id == self._group))
+        )
+        return bool(ids) and self._topic_id not in ids
 
     def _note_whether_empty(self, connection: Connection, written: Sequence[Row]) -> None:
         if any(row.value is not None for row in written):

@@ -16,6 +16,7 @@ from millstream.runtime.outage import Outage
 from millstream.runtime.signs import Signs
 from millstream.runtime.tally import Tally
 from millstream.runtime.telling import Telling
+from millstream.runtime.topic_ids import TopicIds
 from millstream.settings import Settings
 from millstream.telemetry import Health, get_logger, metrics
 
@@ -68,7 +69,8 @@ class SinkWorker:
         self._settings = settings
         self._kafka = kafka
         self._contracts = contracts
-        self._telling = Telling(self.name)
+        self._ids = TopicIds(kafka, self.name, [of.topic])
+        self._telling = Telling(self.name, self._ids)
         self._tally = Tally(of.service.name, self.name)
         self._signs = Signs(health, self.name)
         self._outage = Outage(self.name, health, lambda: self._tally.lag(self._consumer))
@@ -77,7 +79,8 @@ class SinkWorker:
 
     def run(self, stop: threading.Event) -> None:
         self._decode: Callable[[bytes | None], Any] = self._contracts.values(self._of.topic, self._of.value).decode
-        self._sink.open(self._of.service, self._settings, self.name, self._of.value)
+        topic_id = self._ids.refresh().get(self._of.topic, "")
+        self._sink.open(self._of.service, self._settings, self.name, self._of.value, topic_id)
         consumer = self._consumer = self._kafka.consumer(
             self.name, instance=f"{self.name}-{self._settings.slot}", on_error=self._outage.heard
         )
@@ -99,6 +102,9 @@ class SinkWorker:
             self._sink.close()
 
     def _apply(self, batch: Sequence[Message], stop: threading.Event) -> None:
+        if any(message.offset() < self._positions.get((message.topic(), message.partition()), 0) for message in batch):
+            # Offsets that are past: of a topic that was made again, they are new.
+            self._outage.wait_out(self._ids.check, stop)
         rows, letters = self._read(batch, stop)
         if letters:
             self._set_aside(letters)
@@ -157,6 +163,7 @@ class SinkWorker:
             producer.close()
 
     def _assigned(self, partitions: list[TopicPartition]) -> Offsets | None:
+        self._ids.check()
         found = dict(self._sink.positions(partitions))
         for partition in partitions:
             self._positions.pop(partition, None)

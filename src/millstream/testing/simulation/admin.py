@@ -1,13 +1,26 @@
 """Questions to the cluster, and topics made and deleted, in a world."""
 
+import base64
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
+from uuid import UUID
 
 from millstream.errors import ConfigurationError, TopicMissing
+from millstream.kafka.faults import in_use, too_few
 from millstream.kafka.lag import lags_of
-from millstream.kafka.port import Committed, Isolation, Offsets, PartitionLag, TopicInfo, TopicPartition, TopicSpec
+from millstream.kafka.port import (
+    END,
+    Committed,
+    Isolation,
+    Offsets,
+    PartitionLag,
+    TopicInfo,
+    TopicPartition,
+    TopicSpec,
+)
 from millstream.settings import Settings
 from millstream.testing.simulation.client import AFTER_EVERYTHING, AGAIN, PASSING, Client, failure_of
+from millstream.testing.simulation.consumer import offsets_by_topic
 from millstream.testing.simulation.reading import read_to_end
 from millstream.testing.simulation.tasks import Steps
 
@@ -17,7 +30,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 ALREADY_EXISTS = 36
+INVALID_PARTITIONS = 37
+UNKNOWN_MEMBER = 25
 TOPIC = 2
+MOST_DESCRIBED = 2_000
+"""Partitions in one answer: many more than the topics of a simulated system have."""
 
 
 class SimulatedAdmin(Client):
@@ -59,6 +76,28 @@ class SimulatedAdmin(Client):
                 if result.error_code:
                     raise failure_of(result.error_code, f"deleting topic {result.name!r}")
 
+    def topic_ids(self, topics: Sequence[str], timeout: float = 10.0) -> dict[str, str]:
+        wanted = [{"name": name} for name in dict.fromkeys(topics)]
+        if not wanted:
+            return {}
+        steps = self.ask("describe_topic_partitions", topics=wanted, response_partition_limit=MOST_DESCRIBED)
+        found = self.do(steps, timeout, "asking for the ids of topics").topics
+        return {topic.name: _text_of(topic.topic_id) for topic in found if not topic.error_code}
+
+    def grow_topics(self, partitions: Mapping[str, int], timeout: float = 30.0) -> None:
+        if not partitions:
+            return
+        wanted = [{"name": name, "count": count, "assignments": None} for name, count in partitions.items()]
+        doing = f"adding partitions to {', '.join(partitions)}"
+        steps = self.ask("create_partitions", topics=wanted, timeout=int(timeout * 1000), validate_only=False)
+        for result in self.do(steps, timeout, doing).results:
+            if result.error_code == INVALID_PARTITIONS:
+                raise ConfigurationError(
+                    f"Topic {result.name!r} cannot have {partitions[result.name]} partitions: {result.error_message}"
+                )
+            if result.error_code:
+                raise failure_of(result.error_code, f"adding partitions to topic {result.name!r}")
+
     def groups(self, timeout: float = 10.0) -> list[str]:
         answer = self.do(self.ask("list_groups"), timeout, "listing consumer groups")
         return sorted(group.group_id for group in answer.groups)
@@ -67,6 +106,25 @@ class SimulatedAdmin(Client):
         doing = f"asking what group {group!r} has committed"
         found = self.do(self.committed_offsets(group, None, doing), timeout, doing)
         return {key: Committed(offset if offset >= 0 else None, note) for key, (offset, note) in found.items()}
+
+    def set_group_offsets(self, group: str, offsets: Offsets, timeout: float = 10.0) -> None:
+        if not offsets:
+            return
+        doing = f"setting the offsets of group {group!r}"
+        steps = self.ask(
+            "offset_commit",
+            group_id=group,
+            generation_id_or_member_epoch=-1,
+            member_id="",
+            group_instance_id=None,
+            topics=offsets_by_topic(offsets, {}),
+        )
+        answer = self.do(steps, timeout, doing)
+        errors = [entry.error_code for topic in answer.topics for entry in topic.partitions if entry.error_code]
+        if UNKNOWN_MEMBER in errors:
+            raise ConfigurationError(in_use(group))
+        if errors:
+            raise failure_of(errors[0], doing)
 
     def group_lag(self, group: str, topics: Sequence[str] = (), timeout: float = 10.0) -> list[PartitionLag]:
         return self.group_lags({group: topics}, timeout)[group]
@@ -79,7 +137,18 @@ class SimulatedAdmin(Client):
         self, partitions: Sequence[TopicPartition], isolation: Isolation = "read_committed", timeout: float = 10.0
     ) -> dict[TopicPartition, int]:
         doing = "asking for the ends"
-        return self.do(self.offsets_at(dict.fromkeys(partitions, AFTER_EVERYTHING), isolation, doing), timeout, doing)
+        return self.do(self.offsets_now(dict.fromkeys(partitions, AFTER_EVERYTHING), isolation, doing), timeout, doing)
+
+    def offsets_at(
+        self, partitions: Sequence[TopicPartition], milliseconds: int, timeout: float = 10.0
+    ) -> dict[TopicPartition, int]:
+        if milliseconds == END:
+            return self.end_offsets(partitions, timeout=timeout)
+        doing = "asking for offsets by time"
+        wanted = dict.fromkeys(partitions, milliseconds)
+        found = self.do(self.offsets_now(wanted, "read_committed", doing), timeout, doing)
+        nothing_later = [at for at, offset in found.items() if offset < 0]
+        return found | self.end_offsets(nothing_later, timeout=timeout)
 
     def close(self) -> None:
         self.connection.close()
@@ -97,10 +166,8 @@ class SimulatedAdmin(Client):
             metadata = yield from self.metadata(list(wanted))
             counts = {topic.name: len(topic.partitions) for topic in metadata.topics if not topic.error_code}
             for name, count in counts.items():
-                if count != wanted[name].partitions:
-                    raise ConfigurationError(
-                        f"Topic {name!r} has {count} partitions but is declared with {wanted[name].partitions}."
-                    )
+                if count < wanted[name].partitions:
+                    raise ConfigurationError(too_few(name, count, wanted[name].partitions))
             missing = [spec for name, spec in wanted.items() if name not in counts]
             if not missing:
                 return made
@@ -120,6 +187,11 @@ def partitions_of(admin: SimulatedAdmin, topic: str) -> int:
     if found is None:
         raise TopicMissing(f"Topic {topic!r} does not exist. Check its name.")
     return found.partitions
+
+
+def _text_of(id: UUID) -> str:
+    """As librdkafka writes it."""
+    return base64.urlsafe_b64encode(id.bytes).decode().rstrip("=")
 
 
 def _new(spec: TopicSpec) -> dict[str, Any]:

@@ -80,10 +80,10 @@ class Client:
             self._counts.update(found)
         return {topic: self._counts[topic] for topic in topics if topic in self._counts}
 
-    def offsets_at(
+    def offsets_now(
         self, wanted: dict[TopicPartition, int], isolation: Isolation, doing: str
     ) -> Steps[dict[TopicPartition, int]]:
-        """What the places -2 (the beginning) and -1 (the end) are just now."""
+        """What the places -2 (the beginning), -1 (the end) and moments are just now; -1 for a moment after the end."""
         topics = [
             {"name": topic, "partitions": [{"partition_index": index, "timestamp": at} for index, at in places]}
             for topic, places in by_topic(wanted).items()

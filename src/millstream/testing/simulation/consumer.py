@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from millstream.errors import TopicMissing, Unavailable
-from millstream.kafka.port import Committed, Isolation, Message, Offsets, OnAssigned, OnTaken, TopicPartition
+from millstream.kafka.port import HOLD, Committed, Isolation, Message, Offsets, OnAssigned, OnTaken, TopicPartition
 from millstream.settings import Settings
 from millstream.testing.simulation.client import (
     AFTER_EVERYTHING,
@@ -112,8 +112,8 @@ class SimulatedConsumer(Client):
         doing = f"asking for the end of {partition[0]}[{partition[1]}]"
 
         def steps() -> Steps[tuple[int, int]]:
-            first = yield from self.offsets_at({partition: BEFORE_EVERYTHING}, self._isolation, doing)
-            last = yield from self.offsets_at({partition: AFTER_EVERYTHING}, self._isolation, doing)
+            first = yield from self.offsets_now({partition: BEFORE_EVERYTHING}, self._isolation, doing)
+            last = yield from self.offsets_now({partition: AFTER_EVERYTHING}, self._isolation, doing)
             return first[partition], last[partition]
 
         return self.do(steps(), timeout, doing)
@@ -157,7 +157,7 @@ class SimulatedConsumer(Client):
         try:
             if how == "assigned":
                 starts = self._on_assigned(partitions) or {}
-                self._fetcher.assign(partitions, starts)
+                self._fetcher.assign([at for at in partitions if starts.get(at) != HOLD], starts)
             else:
                 try:
                     self._on_taken[how](partitions)

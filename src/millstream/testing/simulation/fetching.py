@@ -160,7 +160,7 @@ class Fetcher:
         }
         if relative:
             wanted = {key: start for key, (_, start) in relative.items()}
-            offsets = yield from self._client.offsets_at(wanted, self._isolation, "looking where to read")
+            offsets = yield from self._client.offsets_now(wanted, self._isolation, "looking where to read")
             for key, offset in offsets.items():
                 if (place := self.places.get(key)) is not None and place.turn == relative[key][0]:
                     place.start = offset

@@ -35,8 +35,8 @@ def read_to_end(
 def _ranges(
     reader: Client, partitions: list[TopicPartition], isolation: Isolation, doing: str
 ) -> Steps[tuple[dict[TopicPartition, int], dict[TopicPartition, int]]]:
-    lows = yield from reader.offsets_at(dict.fromkeys(partitions, BEFORE_EVERYTHING), isolation, doing)
-    ends = yield from reader.offsets_at(dict.fromkeys(partitions, AFTER_EVERYTHING), isolation, doing)
+    lows = yield from reader.offsets_now(dict.fromkeys(partitions, BEFORE_EVERYTHING), isolation, doing)
+    ends = yield from reader.offsets_now(dict.fromkeys(partitions, AFTER_EVERYTHING), isolation, doing)
     return lows, ends
 
 
