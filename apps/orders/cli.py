@@ -1,7 +1,6 @@
 """`orders`: what a person does with the order system from outside."""
 
 import asyncio
-from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -14,7 +13,7 @@ from rich.table import Table
 from millstream.operate.up import running
 from millstream.settings import load_settings
 from orders.replay.books import Summary
-from orders.replay.invoices import Invoice, UnreadableFile, exact, read
+from orders.replay.invoices import InvoiceFile, UnreadableFile, exact
 from orders.replay.run import Plan, replay
 from orders.replay.shop import GaveUp
 
@@ -48,20 +47,18 @@ def replay_command(
     """
     screen = Console(stderr=True)
     try:
-        invoices = read(file)
+        invoices = InvoiceFile(file)
+        next(iter(invoices), None)  # a file that is something else is told before the system is looked for
         summary = _with_progress(
             Plan(invoices, (url or _running_here()).rstrip("/"), rate, scarce, timeout), screen, quiet=as_json
         )
-    except UnreadableFile as error:
-        screen.print(str(error), style="red", markup=False, highlight=False)
-        raise typer.Exit(2) from error
-    except ExceptionGroup as errors:
-        gave_up = errors.subgroup(GaveUp)
-        if gave_up is None:
-            raise
-        _give_up(screen, gave_up.exceptions[0])
-    except GaveUp as error:
+    except (UnreadableFile, GaveUp) as error:
         _give_up(screen, error)
+    except ExceptionGroup as errors:
+        known = errors.subgroup((UnreadableFile, GaveUp))
+        if known is None:
+            raise
+        _give_up(screen, known.exceptions[0])
     if as_json:
         print(msgspec.json.encode(summary).decode())
     else:
@@ -82,30 +79,32 @@ def _running_here() -> str:
 
 def _give_up(screen: Console, error: BaseException) -> NoReturn:
     screen.print(str(error), style="red", markup=False, highlight=False)
-    raise typer.Exit(3) from error
+    raise typer.Exit(2 if isinstance(error, UnreadableFile) else 3) from error
 
 
 def _with_progress(plan: Plan, screen: Console, *, quiet: bool) -> Summary:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=screen, disable=quiet or not screen.is_terminal) as progress:
-        bars = {what: progress.add_task(what, total=len(plan.invoices)) for what in ("sent", "ended")}
-        return asyncio.run(replay(plan, lambda what, count: progress.update(bars[what], completed=count)))
+        bars = {what: progress.add_task(what, total=None) for what in ("sent", "ended")}
+
+        def told(what: str, count: int, of: int | None) -> None:
+            progress.update(bars[what], completed=count, total=of)
+
+        return asyncio.run(replay(plan, told))
 
 
-def _show(screen: Console, summary: Summary, invoices: list[Invoice], *, scarce: bool) -> None:
-    kinds = {
-        kind: [invoice for invoice in invoices if invoice.kind == kind] for kind in ("sale", "return", "adjustment")
-    }
+def _show(screen: Console, summary: Summary, invoices: InvoiceFile, *, scarce: bool) -> None:
+    counts, amounts = invoices.counts, invoices.amounts
     table = Table("", "file", "system")
-    table.add_row("invoices", str(len(invoices)), str(summary.invoices))
-    expected = "" if scarce else str(len(kinds["sale"]))
+    table.add_row("invoices", str(counts.total()), str(summary.invoices))
+    expected = "" if scarce else str(counts["sale"])
     table.add_row("sales completed", expected, str(summary.completed))
     table.add_row("sales cancelled", "" if scarce else "0", str(summary.cancelled))
-    table.add_row("returns completed", str(len(kinds["return"])), str(summary.returned))
-    table.add_row("adjustments refused", str(len(kinds["adjustment"])), str(summary.refused))
+    table.add_row("returns completed", str(counts["return"]), str(summary.returned))
+    table.add_row("adjustments refused", str(counts["adjustment"]), str(summary.refused))
     table.add_row("still open", "0", str(summary.open))
-    table.add_row("revenue", "" if scarce else exact(_sum(kinds["sale"])), summary.revenue)
-    table.add_row("refunds", exact(-_sum(kinds["return"])), summary.refunds)
+    table.add_row("revenue", "" if scarce else exact(amounts["sale"]), summary.revenue)
+    table.add_row("refunds", exact(-amounts["return"]), summary.refunds)
     table.add_row("mails delivered", "", str(summary.mails))
     table.add_row("of these twice", "", str(summary.mails_duplicated))
     screen.print(table)
@@ -115,7 +114,3 @@ def _show(screen: Console, summary: Summary, invoices: list[Invoice], *, scarce:
         screen.print(f"… and {len(summary.differences) - SHOWN} more differences", style="red")
     if not summary.differences:
         screen.print(f"Stock, payments, shipments and mails agree. {summary.seconds:.1f} s.", style="green")
-
-
-def _sum(invoices: list[Invoice]) -> Decimal:
-    return sum((invoice.amount for invoice in invoices), Decimal(0))

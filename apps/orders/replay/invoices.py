@@ -2,16 +2,20 @@
 
 import csv
 import gzip
-import io
+import zlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from decimal import Decimal, InvalidOperation
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import IO, Any, Literal, NamedTuple
 
 COLUMNS = ("InvoiceNo", "StockCode", "Description", "Quantity", "UnitPrice", "CustomerID", "Country")
-AMPLE = 10
-"""How many more of each product are stocked than all invoices together need."""
+AMPLE = 1_000_000
+"""How much of each product is stocked: more than a year needs of any."""
+APART = 200
+"""After so many others that have begun an invoice is complete."""
 
 Kind = Literal["sale", "return", "adjustment"]
 
@@ -29,6 +33,10 @@ class Row(NamedTuple):
     price: Decimal
 
 
+_Line = tuple[int, str, str, str, str, str, str, str]
+"""The number of a line in the file, and its cells in the order of `COLUMNS`."""
+
+
 class Invoice(NamedTuple):
     """All lines of one number."""
 
@@ -39,10 +47,11 @@ class Invoice(NamedTuple):
 
     @property
     def kind(self) -> Kind:
-        """`C…` numbers are returns; a negative quantity elsewhere corrects the stock, which is not for this system."""
+        """`C…` numbers are returns. A negative quantity elsewhere corrects the stock, a negative price the accounts:
+        neither is for this system."""
         if self.number.startswith("C"):
             return "return"
-        return "adjustment" if any(row.quantity < 0 for row in self.rows) else "sale"
+        return "adjustment" if any(row.quantity < 0 or row.price < 0 for row in self.rows) else "sale"
 
     @property
     def amount(self) -> Decimal:
@@ -67,40 +76,74 @@ class Delivery(NamedTuple):
     quantity: int
 
 
-def read(path: Path) -> list[Invoice]:
+class InvoiceFile:
     """The invoices of a CSV file, gzipped or not, in the order of their first rows.
 
-    Raises `UnreadableFile`.
+    The file is read as far as its invoices are asked for, and never held: a year has half a million rows. The rows of
+    an invoice need not stand together; it is complete once `APART` others have begun after it.
+
+    - `counts`, `amounts`: how many invoices of each kind were read by the last iteration, and what they are worth.
+
+    Iterating raises `UnreadableFile`.
     """
-    try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        rows = csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline=""))
-        if missing := set(COLUMNS) - set(rows.fieldnames or ()):
-            raise UnreadableFile(f"{path} has no column {', '.join(sorted(missing))}")
-        grouped: dict[str, list[dict[str, str]]] = defaultdict(list)
-        for row in rows:
-            grouped[row["InvoiceNo"]].append(row | {"line": str(rows.line_num)})
-    except (OSError, UnicodeDecodeError, csv.Error, gzip.BadGzipFile) as error:
-        raise UnreadableFile(f"{path} cannot be read: {error}") from error
-    return [_invoice(number, lines) for number, lines in grouped.items()]
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.counts: Counter[Kind] = Counter()
+        self.amounts: defaultdict[Kind, Decimal] = defaultdict(Decimal)
+
+    def __iter__(self) -> Iterator[Invoice]:
+        self.counts.clear()
+        self.amounts.clear()
+        open_ones: dict[str, list[_Line]] = {}
+        complete: set[str] = set()
+        for number, lines in groupby(self._read(), itemgetter(1)):
+            open_ones.setdefault(number, []).extend(lines)
+            if number in complete:
+                raise UnreadableFile(
+                    f"line {open_ones[number][0][0]} of {self._path} belongs to invoice {number}, and {APART} others "
+                    "have begun since that one: sort the file by InvoiceNo"
+                )
+            if len(open_ones) > APART:
+                complete.add(first := next(iter(open_ones)))
+                yield self._counted(open_ones.pop(first))
+        for lines in open_ones.values():
+            yield self._counted(lines)
+
+    def _counted(self, lines: list[_Line]) -> Invoice:
+        _, number, _, _, _, _, customer, country = lines[0]
+        invoice = Invoice(number, customer or None, country or None, tuple(map(_row, lines)))
+        self.counts[invoice.kind] += 1
+        self.amounts[invoice.kind] += invoice.amount
+        return invoice
+
+    def _read(self) -> Iterator[_Line]:
+        try:
+            with _opened(self._path) as file:
+                rows = csv.reader(file)
+                names = next(rows, [])
+                if missing := set(COLUMNS) - set(names):
+                    raise UnreadableFile(f"{self._path} has no column {', '.join(sorted(missing))}")
+                cells = itemgetter(*map(names.index, COLUMNS))
+                for row in rows:
+                    if not row:
+                        continue
+                    if len(row) < len(names):
+                        reason = f"{len(row)} cells, and the first line names {len(names)} columns"
+                        raise UnreadableFile(f"line {rows.line_num} of {self._path} has {reason}")
+                    yield rows.line_num, *cells(row)
+        except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as error:
+            raise UnreadableFile(f"{self._path} cannot be read: {error}") from error
 
 
-def deliveries(invoices: Iterable[Invoice], *, scarce: bool) -> list[Delivery]:
-    """What to stock so that every sale can be delivered, or, where `scarce`, about every second one."""
+def half_of_the_need(invoices: Iterable[Invoice]) -> dict[str, int]:
+    """About half of what the sales need of each product: with so much in stock about every second one can be
+    delivered."""
     needed: Counter[str] = Counter()
-    names: dict[str, Counter[str]] = defaultdict(Counter)
     for invoice in invoices:
         for row in invoice.rows:
             needed[row.product] += row.quantity if invoice.kind == "sale" else 0
-            names[row.product][row.name or row.product] += 1
-    return [
-        Delivery(
-            product,
-            max(names[product].items(), key=lambda counted: (counted[1], counted[0]))[0],
-            max(1, quantity // 2) if scarce else quantity + AMPLE,
-        )
-        for product, quantity in sorted(needed.items())
-    ]
+    return {product: max(1, quantity // 2) for product, quantity in needed.items()}
 
 
 def exact(amount: Decimal) -> str:
@@ -112,15 +155,13 @@ def exact(amount: Decimal) -> str:
     return f"{amount:.3f}" if amount == round(amount, 3) else f"{amount.normalize():f}"
 
 
-def _invoice(number: str, lines: list[dict[str, str]]) -> Invoice:
-    return Invoice(number, lines[0]["CustomerID"] or None, lines[0]["Country"] or None, tuple(map(_row, lines)))
+def _opened(path: Path) -> IO[str]:
+    return (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8-sig", newline="")
 
 
-def _row(line: dict[str, str]) -> Row:
+def _row(line: _Line) -> Row:
+    at, _, product, name, quantity, price, _, _ = line
     try:
-        price = Decimal(line["UnitPrice"])
-        return Row(line["StockCode"], line["Description"].strip(), int(line["Quantity"]), price)
+        return Row(product, name.strip(), int(quantity), Decimal(price))
     except (ValueError, InvalidOperation) as error:
-        raise UnreadableFile(
-            f"line {line['line']}: Quantity {line['Quantity']!r} and UnitPrice {line['UnitPrice']!r} must be numbers"
-        ) from error
+        raise UnreadableFile(f"line {at}: Quantity {quantity!r} and UnitPrice {price!r} must be numbers") from error

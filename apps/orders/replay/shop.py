@@ -2,10 +2,14 @@
 
 import asyncio
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Container, Iterable, Iterator, Mapping, Sequence
+from decimal import Decimal
+from itertools import count
 from typing import Any, TypeVar
 
 import httpx2
+import msgspec
 
 from orders.replay.invoices import Delivery, Invoice
 
@@ -22,6 +26,47 @@ _PAGE = 1_000
 _DELIVERIES_TOGETHER = 500
 
 T = TypeVar("T")
+Levels = Mapping[str, tuple[int, int]]
+"""On hand and reserved of each product."""
+
+
+class OrderRow(msgspec.Struct):
+    """What the read model says of an order or a return, as far as it is compared."""
+
+    id: str
+    status: str
+    total: Decimal
+    reason: str | None = None
+
+
+class Charge(msgspec.Struct):
+    """What the gateway took for an order."""
+
+    key: str
+    amount: Decimal
+    state: str
+
+
+class Refund(msgspec.Struct):
+    """What the gateway gave for a return."""
+
+    key: str
+    amount: Decimal
+
+
+class Payments(msgspec.Struct):
+    """The gateway's list."""
+
+    charges: list[Charge]
+    refunds: list[Refund]
+
+
+class Mail(msgspec.Struct):
+    """One delivered mail, without its text."""
+
+    message_id: str
+    about: str
+    kind: str
 
 
 class GaveUp(Exception):
@@ -39,6 +84,7 @@ class Shop:
         self._client = client
         self._run = run
         self._deadline = deadline
+        self._announced = 0
 
     async def knock(self) -> None:
         """Returns once the system answers. Raises `GaveUp` where it does not within some seconds."""
@@ -55,15 +101,15 @@ class Shop:
                     ) from error
             await asyncio.sleep(_AGAIN_AFTER)
 
-    async def stock(self, deliveries: Sequence[Delivery]) -> None:
-        """Announces deliveries, and waits until they are in stock and can be ordered."""
-        before = await self.levels()
-        for number, batch in enumerate(_in_groups(deliveries, _DELIVERIES_TOGETHER)):
-            body = {"products": [delivery._asdict() for delivery in batch]}
-            await self._ask("PUT", "/products", body, key=f"{self._run}:stock:{number}")
+    async def stock(self, deliveries: Sequence[Delivery], before: Levels) -> None:
+        """Announces deliveries, and waits until they are in stock and can be ordered.
+
+        - `before`: the levels without them. Nobody orders these products yet.
+        """
+        await self.announce(deliveries)
         while True:
             levels = await self.levels()
-            known = {row["product"] for row in await self._pages("/products", "products", "product")}
+            known = {row["product"] async for row in self._pages("/products", "products", "product")}
             if all(
                 delivery.product in known
                 and levels.get(delivery.product, (0, 0))[0]
@@ -73,44 +119,63 @@ class Shop:
                 return
             await self._pause("the deliveries are not in stock")
 
+    async def announce(self, deliveries: Sequence[Delivery]) -> None:
+        """Announces deliveries, which are in stock soon after."""
+        for batch in _in_groups(deliveries, _DELIVERIES_TOGETHER):
+            self._announced += 1
+            body = {"products": [delivery._asdict() for delivery in batch]}
+            await self._ask("PUT", "/products", body, key=f"{self._run}:stock:{self._announced}")
+
     async def place(self, invoice: Invoice) -> httpx2.Response:
         """Sends one invoice, as an order or as a return."""
         path = "/returns" if invoice.kind == "return" else "/orders"
         return await self._ask("POST", path, invoice.body(), key=f"{self._run}:{invoice.number}", may_refuse=True)
 
-    async def rows(self, path: str, ids: Iterable[str]) -> dict[str, dict[str, Any]]:
+    async def rows(self, path: str, ids: Iterable[str]) -> dict[str, OrderRow]:
         """What the read model says of these orders (`/orders`) or returns (`/returns`)."""
-        found: dict[str, dict[str, Any]] = {}
+        found: dict[str, OrderRow] = {}
         for group in _in_groups(list(ids), _TOGETHER):
             answer = await self._ask("GET", path, params=[("id", one) for one in group] + [("limit", str(_TOGETHER))])
-            found |= {row["id"]: row for row in answer.json()[path.strip("/")]}
+            rows = msgspec.json.decode(answer.content, type=dict[str, list[OrderRow]])[path.strip("/")]
+            found |= {row.id: row for row in rows}
         return found
 
-    async def levels(self) -> dict[str, tuple[int, int]]:
+    async def levels(self) -> Levels:
         """On hand and reserved of each product."""
-        stock = await self._pages("/stock", "stock", "product")
-        return {row["product"]: (row["on_hand"], row["reserved"]) for row in stock}
+        stock = self._pages("/stock", "stock", "product")
+        return {row["product"]: (row["on_hand"], row["reserved"]) async for row in stock}
 
-    async def payments(self) -> dict[str, list[dict[str, Any]]]:
+    async def payments(self) -> Payments:
         """The gateway's own list."""
-        return (await self._ask("GET", "/payments")).json()
+        return msgspec.json.decode((await self._ask("GET", "/payments")).content, type=Payments)
 
-    async def mails(self) -> list[dict[str, Any]]:
-        """Every mail that was delivered."""
-        return (await self._ask("GET", "/mails")).json()
-
-    async def events(self, type: str) -> list[dict[str, Any]]:
-        """Every event of one type in the read model's history."""
-        return await self._pages("/events", "events", "seq", type=type)
-
-    async def _pages(self, path: str, name: str, key: str, **params: str) -> list[dict[str, Any]]:
-        rows: list[dict[str, Any]] = []
-        while True:
-            after = {"after": str(rows[-1][key])} if rows else {}
-            page = (await self._ask("GET", path, params=params | after | {"limit": str(_PAGE)})).json()[name]
-            rows += page
+    async def mails(self, about: Container[str]) -> list[Mail]:
+        """Every mail that was delivered about these orders and returns."""
+        found: list[Mail] = []
+        for after in count(0, _PAGE):
+            answer = await self._ask("GET", "/mails", params={"after": str(after), "limit": str(_PAGE)})
+            page = msgspec.json.decode(answer.content, type=list[Mail])
+            found += [mail for mail in page if mail.about in about]
             if len(page) < _PAGE:
-                return rows
+                break
+        return found
+
+    async def shipments(self) -> Counter[str]:
+        """How often each order was shipped, by the read model's history."""
+        shipped: Counter[str] = Counter()
+        async for row in self._pages("/events", "events", "seq", type="ShipmentScheduled"):
+            shipped[row["about"]] += 1
+        return shipped
+
+    async def _pages(self, path: str, name: str, key: str, **params: str) -> AsyncIterator[dict[str, Any]]:
+        after: dict[str, str] = {}
+        while True:
+            page = (await self._ask("GET", path, params=params | after | {"limit": str(_PAGE)})).json()[name]
+            for row in page:
+                yield row
+            if len(page) < _PAGE:
+                return
+            after = {"after": str(page[-1][key])}
 
     async def _ask(
         self,

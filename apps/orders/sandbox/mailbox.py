@@ -3,6 +3,7 @@
 import asyncio
 import email
 import email.policy
+import logging
 import random
 import threading
 from collections.abc import AsyncIterator
@@ -22,6 +23,7 @@ from millstream.settings import Settings
 from orders.sandbox.serving import serve
 
 MOST_BYTES = 1_000_000
+MANY = 1 << 31
 SHOWN = 200
 """How many mails the page lists, newest first."""
 
@@ -99,6 +101,8 @@ class Mailbox:
 def application(path: Path, host: str, smtp_port: int = 0) -> Starlette:
     """The mailbox at `path`, taking mails at `host` on a port that `GET /smtp` tells."""
     mailbox = Mailbox(path)
+    # The SMTP library says four lines about each connection.
+    logging.getLogger("mail.log").setLevel(logging.WARNING)
     listening: list[tuple[str, int]] = []
 
     @asynccontextmanager
@@ -119,7 +123,11 @@ def application(path: Path, host: str, smtp_port: int = 0) -> Starlette:
 
     async def listing(request: Request) -> Response:
         about = request.query_params.get("about")
-        found = [mail for mail in mailbox.mails() if about in (None, mail.about)]
+        try:
+            after, limit = (int(request.query_params.get(name, most)) for name, most in (("after", 0), ("limit", MANY)))
+        except ValueError:
+            return JSONResponse({"error": "after and limit are whole numbers"}, 422)
+        found = [mail for mail in mailbox.mails() if about in (None, mail.about)][max(after, 0) :][: max(limit, 0)]
         return Response(msgspec.json.encode(found), media_type="application/json")
 
     async def behave(request: Request) -> Response:

@@ -1,6 +1,7 @@
 """Mails: what they say, and that they arrive by SMTP."""
 
 import asyncio
+import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -86,7 +87,19 @@ def test_mails_arrive_in_the_mailbox_and_outlive_it(serve: Serve, tmp_path: Path
     with path.open("ab") as file:
         file.write(b'{"message_id": "cut off by kill -9')
     again = serve(application(path, "127.0.0.1"))
-    assert len(httpx.get(f"{again}/mails").json()) == 3
+    everything = httpx.get(f"{again}/mails").json()
+    assert len(everything) == 3
+    pages = [httpx.get(f"{again}/mails", params={"after": after, "limit": 2}).json() for after in (0, 2, 4)]
+    assert pages == [everything[:2], everything[2:], []]
+    assert httpx.get(f"{again}/mails", params={"after": "x"}).status_code == 422
+
+
+def test_a_mail_is_taken_without_a_line_in_the_log(serve: Serve, tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    with caplog.at_level(logging.DEBUG):
+        url = serve(application(tmp_path / "mails.jsonl", "127.0.0.1"))
+        asyncio.run(deliver({"mailbox": url}, due()))
+    assert httpx.get(f"{url}/mails").json()
+    assert [record for record in caplog.records if record.name == "mail.log"] == []
 
 
 def test_a_mail_that_nobody_takes_is_tried_again():

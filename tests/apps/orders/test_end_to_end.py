@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -180,3 +181,33 @@ def test_the_public_address_describes_itself(running: Running):
     )
     assert {"/orders", "/orders/{order_id}/cancel", "/returns", "/products"} <= commands["paths"].keys()
     assert {"/orders", "/orders/{order_id}", "/orders/{order_id}/progress"} <= queries["paths"].keys()
+
+
+HEADER = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country\n"
+
+
+def test_a_replay_agrees_with_its_file(running: Running, tmp_path: Path):
+    path = tmp_path / "orders.csv"
+    path.write_text(
+        HEADER
+        + "1,E2E-A,APPLE,3,2011-11-14,1.65,17850,United Kingdom\n1,E2E-B,BREAD,2,2011-11-14,0.5,17850,United Kingdom\n"
+        + "C2,E2E-A,APPLE,-1,2011-11-14,1.65,,France\n3,E2E-B,damaged,-7,2011-11-14,0,,United Kingdom\n"
+        + "A4,B,Adjust bad debt,1,2011-08-12,-11062.06,,United Kingdom\n"
+    )
+    done = running.run("orders", "replay", str(path), "--url", running.url, "--json", timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    outcome = json.loads(done.stdout.splitlines()[-1])
+    assert [outcome[name] for name in ("invoices", "completed", "returned", "refused", "mails")] == [4, 1, 1, 2, 3]
+    assert (outcome["revenue"], outcome["refunds"], outcome["differences"]) == ("5.950", "1.650", [])
+
+
+def test_a_replay_stops_sending_when_its_time_is_up(running: Running, tmp_path: Path):
+    row = "{},E2E-R,APPLE,1,2011-11-14 08:10:00,1.65,17850,United Kingdom\n"
+    path = tmp_path / "orders.csv"
+    path.write_text(HEADER + "".join(row.format(number) for number in range(500)))
+    slowly = ["--rate", "1", "--timeout", "20", "--json"]
+    done = running.run("orders", "replay", str(path), "--url", running.url, *slowly, timeout=120)
+    assert done.returncode == 1, done.stderr
+    outcome = json.loads(done.stdout.splitlines()[-1])
+    assert 0 < outcome["completed"] + outcome["open"] < 500
+    assert any("the time was up when" in difference for difference in outcome["differences"])
