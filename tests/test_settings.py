@@ -5,7 +5,7 @@ from pydantic import ValidationError
 
 from millstream.errors import ConfigurationError
 from millstream.kafka import properties
-from millstream.settings import HIDDEN, Settings, load_settings
+from millstream.settings import HIDDEN, Settings, load_settings, unknown_variables
 
 
 @pytest.fixture(autouse=True)
@@ -97,3 +97,20 @@ def test_heartbeats_follow_the_session():
     assert Settings(session_timeout_ms=6_000).heartbeat_ms == 600
     assert Settings().heartbeat_ms == 1_000
     assert Settings(heartbeat_interval_ms=250).heartbeat_ms == 250
+
+
+def test_a_variable_that_is_no_setting_is_named_with_the_nearest_that_is():
+    told = unknown_variables(
+        [
+            "MILLSTREAM_BOOTSTRAP_SERVER",
+            "MILLSTREAM_REGISTRY",
+            "MILLSTREAM_SLOT",
+            "MILLSTREAM_SEED",
+            "MILLSTREAM_COFFEE",
+        ]
+    )
+    assert told == [
+        "MILLSTREAM_BOOTSTRAP_SERVER is no setting and changes nothing; did you mean MILLSTREAM_BOOTSTRAP_SERVERS?",
+        "MILLSTREAM_COFFEE is no setting and changes nothing; `millstream config` lists them all",
+        "MILLSTREAM_REGISTRY is no setting and changes nothing; did you mean MILLSTREAM_REGISTRY_URL?",
+    ]

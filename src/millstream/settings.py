@@ -1,7 +1,8 @@
 """What a process is told from outside: `MILLSTREAM_*` environment variables."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
 from urllib.parse import urlsplit, urlunsplit
@@ -29,6 +30,8 @@ class Shown(NamedTuple):
 
 MOST_BYTES = 1_048_000
 """What a producer takes as one record (`message.max.bytes`): as much as fits a topic as Kafka makes them."""
+OTHER_VARIABLES = ("MILLSTREAM_SEED",)
+"""What variables begin with that are read elsewhere."""
 CARRIER_BYTES = 48_000
 """What a dead letter or a parked event has at most beside the record that it carries."""
 
@@ -163,6 +166,22 @@ def load_settings(**overrides: Any) -> Settings:
         raise ConfigurationError(problems) from None
     except SettingsError as bad:
         raise ConfigurationError(f"{bad}; MILLSTREAM_KAFKA and MILLSTREAM_ADDRESSES are JSON objects") from None
+
+
+def unknown_variables(names: Iterable[str]) -> list[str]:
+    """A sentence for each `MILLSTREAM_…` variable that is no setting, with the nearest one that is.
+
+    >>> unknown_variables(["MILLSTREAM_BOOTSTRAP_SERVER", "PATH"])
+    ['MILLSTREAM_BOOTSTRAP_SERVER is no setting and changes nothing; did you mean MILLSTREAM_BOOTSTRAP_SERVERS?']
+    """
+    known = [f"MILLSTREAM_{name.upper()}" for name in Settings.model_fields]
+    told: list[str] = []
+    for name in sorted(names):
+        if name.startswith("MILLSTREAM_") and name.upper() not in known and not name.startswith(OTHER_VARIABLES):
+            near = get_close_matches(name.upper(), known, n=1, cutoff=0.8)
+            remedy = f"did you mean {near[0]}?" if near else "`millstream config` lists them all"
+            told.append(f"{name} is no setting and changes nothing; {remedy}")
+    return told
 
 
 def without_credentials(url: str) -> str:

@@ -1,7 +1,9 @@
 """The commands, as people and programs call them."""
 
 import json
+import re
 import subprocess
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,10 +12,12 @@ import pytest
 
 from millstream.contracts import Contracts, Registry
 from millstream.kafka import TopicSpec, connect
+from millstream.operate.cli.help import SHIPPED, pages_by_topic
 from millstream.settings import Settings
 from millstream.testing.local import LocalKafka
 
 Millstream = Callable[..., subprocess.CompletedProcess[str]]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -45,7 +49,9 @@ def records(kafka: LocalKafka) -> None:
     producer.close()
 
 
-@pytest.mark.parametrize("command", ["up", "run", "broker", "topics", "lag", "tail", "config", "simulate", "verify"])
+@pytest.mark.parametrize(
+    "command", ["up", "run", "logs", "broker", "topics", "lag", "tail", "config", "simulate", "verify", "help"]
+)
 def test_every_command_explains_itself_with_examples(millstream: Millstream, command: str):
     helped = millstream(command, "--help")
     assert helped.returncode == 0
@@ -128,3 +134,53 @@ def test_without_a_broker_or_topic_it_fails_in_a_line(
     assert result.returncode == 1
     assert result.stderr.startswith("millstream: ")
     assert "Traceback" not in result.stderr
+
+
+def test_pages_of_the_documentation_come_with_the_package(millstream: Millstream):
+    listed = millstream("help").stdout
+    assert "verify" in listed
+    assert "Is everything consistent?" in listed
+    assert millstream("help", "verify").stdout.startswith("# Is everything consistent?")
+    wrong = millstream("help", "verfy")
+    assert wrong.returncode == 2
+    assert "did you mean verify?" in wrong.stderr
+    packed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert packed["force-include"] == {"docs": str(SHIPPED.relative_to(ROOT / "src"))}
+
+
+def test_every_page_that_a_message_names_is_there():
+    named = {
+        found
+        for file in (ROOT / "src").rglob("*.py")
+        for found in re.findall(r"`millstream help ([a-z-]+)`", file.read_text())
+    }
+    assert named
+    assert named <= pages_by_topic().keys()
+
+
+def test_what_is_empty_says_so(millstream: Millstream, told: dict[str, str], kafka: LocalKafka):
+    admin = connect(Settings(bootstrap_servers=kafka.bootstrap)).admin()
+    admin.ensure_topics([TopicSpec("shop.orders", 2), TopicSpec("shop.orders.dlq", 2)])
+    admin.close()
+    letters = millstream("dlq", "list", **told)
+    assert (letters.returncode, letters.stdout) == (0, "")
+    assert letters.stderr.startswith("No dead letter waits.\n--state all")
+    assert "No such dead letter." in millstream("dlq", "list", "--key", "o-1", **told).stderr
+    assert millstream("tail", "shop.orders", "--no-follow", **told).stderr == "shop.orders has no records.\n"
+    default = millstream("config", "--changed", MILLSTREAM_BOOTSTRAP_SERVER="x")
+    assert "Every setting has its default." in default.stderr
+    assert "did you mean MILLSTREAM_BOOTSTRAP_SERVERS?" in default.stderr
+
+
+def test_an_error_in_the_code_of_the_system_is_its_own_line_and_no_traceback_of_ours(
+    millstream: Millstream, shop: Path
+):
+    (shop / "shop.py").write_text("from millstream import System\nsystem = Systm('shop', [])\n")
+    for command in (("topics",), ("run", "desk"), ("lag",)):
+        result = millstream(*command)
+        assert result.returncode == 2
+        assert result.stderr.splitlines() == [
+            "millstream: 'shop:system' cannot be imported: NameError: name 'Systm' is not defined",
+            f"  {shop}/shop.py:2",
+            "    system = Systm('shop', [])",
+        ]

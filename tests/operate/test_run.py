@@ -1,5 +1,6 @@
 """One service as a process, and how processes end."""
 
+import json
 import signal
 import socket
 import subprocess
@@ -17,6 +18,8 @@ import pytest
 from millstream import Service, System
 from millstream.errors import ConfigurationError, DeclarationError, Fenced, IncompatibleSchema
 from millstream.kafka import connect
+from millstream.operate import assembly
+from millstream.operate import run as run_module
 from millstream.operate.ports import Reserved
 from millstream.operate.run import Crew, Exit, run
 from millstream.runtime import slots
@@ -110,7 +113,31 @@ def test_a_bad_setting_is_named(start: Start, shop: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("MILLSTREAM_SLOT", "first")
     process, _ = start("packing")
     assert process.wait(20) == Exit.MISCONFIGURED
-    assert "MILLSTREAM_SLOT" in (shop / "packing.log").read_text()
+    [line] = (shop / "packing.log").read_text().splitlines()
+    record = json.loads(line)
+    assert record["message"] == "cannot start"
+    assert record["millstream"]["error"].startswith("MILLSTREAM_SLOT: ")
+
+
+def test_a_wait_for_brokers_is_told_and_ends_with_the_setting(
+    shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.syspath_prepend(str(shop))
+    monkeypatch.setattr(run_module, "WAITS_SECONDS", 0.05)
+    monkeypatch.setattr(assembly, "PATIENCE", 0.5)
+    monkeypatch.setenv("MILLSTREAM_BOOTSTRAP_SERVER", "127.0.0.1:2")
+    settings = Settings(
+        bootstrap_servers="127.0.0.1:1", registry_url="http://ann:s3cret@127.0.0.1:1", data_dir=tmp_path
+    )
+    monkeypatch.setattr(signal, "signal", lambda *_: None)  # of this process, which is the tests' own
+    assert run(System("shop", ["shop:packing"]), "packing", settings) == Exit.FAILED
+    records = [json.loads(line) for line in capsys.readouterr().err.splitlines() if line.startswith("{")]
+    told = {record["message"]: record.get("millstream", {}) for record in records}
+    assert told["waiting_for_the_cluster"]["brokers"] == "127.0.0.1:1"
+    assert "MILLSTREAM_BOOTSTRAP_SERVERS" in told["waiting_for_the_cluster"]["remedy"]
+    assert "did you mean MILLSTREAM_BOOTSTRAP_SERVERS?" in told["unknown_setting"]["detail"]
+    assert "MILLSTREAM_BOOTSTRAP_SERVERS is 127.0.0.1:1" in told["cannot start"]["error"]
+    assert "s3cret" not in str(told)
 
 
 def test_a_taken_slot_has_an_exit_code_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -8,8 +8,11 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +21,7 @@ import pytest
 
 from millstream import System
 from millstream.errors import ConfigurationError
-from millstream.operate.cli.screen import screen_for
+from millstream.operate.cli.screen import screen_for, where
 from millstream.operate.supervisor import Event
 from millstream.operate.up import Up
 from millstream.testing.child import end, wait_until, with_tests
@@ -180,6 +183,57 @@ def test_the_platform_is_strict_and_as_slow_as_a_cluster_where_that_is_wished(
         assert ("--like-a-cluster" in command) == like_a_cluster
     with pytest.raises(ConfigurationError, match="--like-a-cluster is for the local platform"):
         Up(system, "shop:system", data=tmp_path, bootstrap_servers="k:1", registry="http://r:1", like_a_cluster=True)
+
+
+def test_addresses_stay_from_one_start_to_the_next_and_are_shown(
+    shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.syspath_prepend(str(shop))
+    system = System("shop", ["shop:desk", "shop:packing"])
+
+    def started() -> Up:
+        return Up(system, "shop:system", data=tmp_path, port=0, bootstrap_servers="127.0.0.1:1", registry="http://r")
+
+    with started() as first:
+        addresses = first.addresses
+        shown = where(first)
+        assert [f"  {name:<12} {url}" for name, url in addresses.items()] == shown[:2]
+        assert not any("/docs" in line for line in shown)
+    with started() as second:
+        assert second.addresses == addresses
+    host, _, port = addresses["desk"].removeprefix("http://").partition(":")
+    with socket.create_server((host, int(port))), started() as third:
+        assert third.addresses["desk"] != addresses["desk"]
+        assert third.addresses["packing"] == addresses["packing"]
+
+
+@pytest.mark.parametrize(("answer", "shown"), [(200, True), (404, False), (None, False)])
+def test_a_page_of_documentation_is_named_only_where_there_is_one(
+    shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: int | None, shown: bool
+):
+    monkeypatch.syspath_prepend(str(shop))
+    system = System("shop", ["shop:desk"])
+
+    class Answers(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(answer or 500)
+            self.end_headers()
+
+        def log_message(self, format: str, *_: Any) -> None:
+            """Nothing."""
+
+    with ExitStack() as stack:
+        up = stack.enter_context(
+            Up(system, "shop:system", data=tmp_path, port=0, bootstrap_servers="127.0.0.1:1", registry="http://r")
+        )
+        assert up.public_url is not None
+        if answer is not None:
+            port = int(up.public_url.rpartition(":")[2])
+            server = stack.enter_context(HTTPServer(("127.0.0.1", port), Answers))
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            stack.callback(server.shutdown)
+        assert (f"  {up.public_url}/docs" in where(up)) is shown
+        assert where(up)[0] == f"  {up.public_url}"
 
 
 def test_a_busy_port_is_named(shop: Path, millstream: Callable[..., subprocess.CompletedProcess[str]]):

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from millstream.contracts import Contracts, Registry
 from millstream.declare import FOREVER, Kind, Service, Topic, days, home_of, load
+from millstream.errors import RegistryUnavailable, Unavailable
 from millstream.kafka import Kafka, TopicSpec
 from millstream.runtime.topic_watch import TopicWatch
 from millstream.runtime.worker import Worker
-from millstream.settings import Settings
+from millstream.settings import Settings, without_credentials
 from millstream.telemetry import Health, Tracer
 from millstream.telemetry.lean import without
 
@@ -83,10 +84,18 @@ def prepare(service: Service, settings: Settings, kafka: Kafka) -> Contracts:
     admin = kafka.admin()
     try:
         admin.ensure_topics(topics_of(service), timeout=PATIENCE)
+    except Unavailable as error:
+        raise Unavailable(
+            f"{error} MILLSTREAM_BOOTSTRAP_SERVERS is {settings.bootstrap_servers}: does the cluster run there?"
+        ) from error
     finally:
         admin.close()
     contracts = Contracts(Registry(settings.registry_url, patience=PATIENCE))
-    contracts.register(service.produced())
+    try:
+        contracts.register(service.produced())
+    except RegistryUnavailable as error:
+        url = without_credentials(settings.registry_url)
+        raise RegistryUnavailable(f"{error}. MILLSTREAM_REGISTRY_URL is {url}: is that the registry?") from error
     return contracts
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TypeVar
 from millstream.declare import System
 from millstream.errors import ConfigurationError, DeclarationError, IncompatibleSchema, MillstreamError, SlotTaken
 from millstream.runtime.worker import ProcessEnds
-from millstream.settings import Settings, load_settings
+from millstream.settings import Settings, load_settings, unknown_variables, without_credentials
 from millstream.telemetry import (
     Health,
     ObservabilityServer,
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 WORKERS_STOP_WITHIN = 3.0
 LATE_STOP_WITHIN = 1.5
 STDERR = 2
+WAITS_SECONDS = 3.0
+"""Seconds after which a process that waits for brokers and registry says so."""
 M_ARENA_MAX = -8
 """From malloc.h."""
 MISCONFIGURATIONS = (ConfigurationError, DeclarationError, IncompatibleSchema)
@@ -65,8 +67,11 @@ class Exit(IntEnum):
 def run(system: System, name: str, settings: Settings | None = None) -> Exit:
     """Runs the service or sandbox process `name` until SIGTERM, SIGINT or a failure; its log says why it ended."""
     try:
+        configure_logs(name)  # for what is wrong with the settings themselves
         settings = settings or load_settings()
         configure_logs(name, settings.slot, format=settings.log)
+        for sentence in unknown_variables(os.environ):
+            log.warning("unknown_setting", detail=sentence)
         if name in system.sandbox:
             system.main(name)(settings)
             return Exit.STOPPED
@@ -108,7 +113,7 @@ def _run_service(system: System, name: str, settings: Settings) -> Exit:
             alone = until_the_end.enter_context(closing(ObservabilityServer(settings.listen, health)))
         tracer = start_tracing(name, settings.slot)
         kafka = connect(settings, f"{name}-{settings.slot}")
-        contracts = _interruptible(lambda: prepare(service, settings, kafka))
+        contracts = _interruptible(lambda: prepare(service, settings, kafka), lambda: _waits(settings))
         assembly = assemble(service, settings, contracts, kafka, health=health, tracer=tracer)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
@@ -280,8 +285,11 @@ def _left_behind() -> list[str]:
     return [thread.name for thread in threading.enumerate() if thread is not main and not thread.daemon]
 
 
-def _interruptible(step: Callable[[], T]) -> T:
-    """What `step` answers. A signal interrupts the wait at once, though librdkafka may go on waiting in its thread."""
+def _interruptible(step: Callable[[], T], waits: Callable[[], object]) -> T:
+    """What `step` answers. A signal interrupts the wait at once, though librdkafka may go on waiting in its thread.
+
+    - `waits`: called once, where it takes longer than `WAITS_SECONDS`.
+    """
     future: Future[T] = Future()
 
     def take() -> None:
@@ -291,7 +299,22 @@ def _interruptible(step: Callable[[], T]) -> T:
             future.set_exception(error)
 
     threading.Thread(target=take, name="start", daemon=True).start()
+    try:
+        return future.result(WAITS_SECONDS)
+    except TimeoutError:
+        if future.done():
+            raise  # its own
+    waits()
     return future.result()
+
+
+def _waits(settings: Settings) -> None:
+    log.warning(
+        "waiting_for_the_cluster",
+        brokers=settings.bootstrap_servers,
+        registry=without_credentials(settings.registry_url),
+        remedy="start them, or set MILLSTREAM_BOOTSTRAP_SERVERS and MILLSTREAM_REGISTRY_URL",
+    )
 
 
 def _frugal_memory() -> Callable[[], object]:

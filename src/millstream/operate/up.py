@@ -19,6 +19,8 @@ from millstream.operate.supervisor import Event, Program, Shown, Supervisor
 HOST = "127.0.0.1"
 PLATFORM = "platform"
 STATE_FILE = "up.json"
+PORTS_FILE = "ports.json"
+"""Which port each process had, so that it has the same at the next start."""
 LOGS = "logs"
 """The folder below its data where each process has its log."""
 
@@ -81,10 +83,12 @@ class Up:
             self.public = next((name for name, process in system.sandbox.items() if process.public), None)
             if self.public is None:
                 self.public = system.names[0] if len(system.names) == 1 else None
+            before = _ports_before(self.data)
             self._addresses = {
-                name: self._reserve(port if name == self.public else 0, "the public address", "--port")
-                for name in names
+                name: self._reserve_as_before(port if name == self.public else 0, before.get(name, 0)) for name in names
             }
+            ports = before | {name: address.port for name, address in self._addresses.items()}
+            (self.data / PORTS_FILE).write_text(json.dumps(ports, indent=2) + "\n")
         except BaseException:
             self.close()
             raise
@@ -170,6 +174,15 @@ class Up:
         self._ports.append(Reserved(HOST, port, purpose=purpose, option=option))
         return self._ports[-1]
 
+    def _reserve_as_before(self, port: int, before: int) -> Reserved:
+        """At `port`; where any will do, at the one of the last start if that is still free."""
+        if not port and before:
+            try:
+                return self._reserve(before, "an address of before", "--port")
+            except ConfigurationError:
+                pass  # somebody else has it now
+        return self._reserve(port, "the public address", "--port")
+
     def _note(self, event: Event) -> None:
         if event.kind not in ("said", "logged"):
             self._write_state()
@@ -213,6 +226,15 @@ def running(data: Path) -> dict[str, Any] | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return state
+
+
+def _ports_before(data: Path) -> dict[str, int]:
+    """The ports that processes had at the last start on this folder."""
+    try:
+        found = json.loads((data / PORTS_FILE).read_text())
+        return {str(name): int(port) for name, port in found.items() if 0 < int(port) < 65_536}
+    except (OSError, ValueError, AttributeError, TypeError):
+        return {}
 
 
 def _hold(data: Path) -> IO[str]:

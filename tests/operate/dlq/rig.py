@@ -55,11 +55,12 @@ SYSTEM = """
 
 @dataclass
 class Answer:
-    """What a command said. `refused`: the error that it ended with, in words."""
+    """What a command said. `refused`: the error that it ended with, in words; `hints`: the rest of standard error."""
 
     code: int
     output: str
     refused: str
+    hints: str
 
     @property
     def rows(self) -> list[dict[str, Any]]:
@@ -166,7 +167,7 @@ class LettersRig:
             from millstream.errors import MillstreamError
 
             assert isinstance(error, MillstreamError), repr(error)
-        return Answer(result.exit_code, result.stdout, "" if error is None else str(error))
+        return Answer(result.exit_code, result.stdout, "" if error is None else str(error), result.stderr)
 
 
 def _record(message: Message, error: Exception, ago: timedelta, options: dict[str, Any]) -> tuple[Any, ...]:

@@ -31,6 +31,7 @@ def test_a_letter_says_where_it_comes_from_and_why_and_hides_what_is_personal(ri
     shown = rig.call("show", row["id"])
     assert row["id"] in shown.output
     assert "ada@example.org" not in shown.output
+    assert "--reveal shows it" in shown.hints
     assert "ada@example.org" in rig.call("show", row["id"], "--reveal").output
     table = rig.call("list").output
     assert row["id"] in table

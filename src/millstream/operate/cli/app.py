@@ -6,6 +6,7 @@ from millstream.operate.cli.broker import become_broker
 from millstream.operate.cli.config import config
 from millstream.operate.cli.dlq import dlq
 from millstream.operate.cli.docs import docs
+from millstream.operate.cli.help import help_
 from millstream.operate.cli.lag import lag
 from millstream.operate.cli.logs import logs
 from millstream.operate.cli.run import run
@@ -39,6 +40,7 @@ def broker(context: typer.Context) -> None:
 
 for command in (up, run, logs, topics, lag, tail, config, simulate):
     app.command(epilog=EXIT_CODES)(command)
+app.command("help", epilog=EXIT_CODES)(help_)
 app.command(epilog=FOUND)(docs)
 app.command(epilog=VERIFIED)(verify)
 app.add_typer(schemas, name="schemas")

@@ -34,8 +34,10 @@ def tool_settings() -> "tuple[Settings, dict[str, str]]":
 
     The environment wins; then what a running `millstream up` says of itself; then the defaults.
     """
-    from millstream.settings import load_settings
+    from millstream.settings import load_settings, unknown_variables
 
+    for sentence in unknown_variables(os.environ):
+        typer.echo(f"millstream: warning: {sentence}", err=True)
     told = load_settings()
     sources = {variable: "environment" for variable in os.environ if variable.startswith("MILLSTREAM_")}
     found = {variable: value for variable, value in _beside(told.data_dir).items() if variable not in sources}
@@ -76,6 +78,11 @@ def _beside(data: Path) -> dict[str, Any]:
     if state is None:
         return {}
     return dict(zip(FROM_UP, (state["bootstrap_servers"], state["registry"], state["addresses"]), strict=True))
+
+
+def say_none(what: str) -> None:
+    """Say on standard error that there is nothing to list: on standard output programs find an empty list."""
+    typer.echo(what, err=True)
 
 
 def print_json(value: Any) -> None:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from millstream.operate.cli.common import JsonOption, plain_table, print_json, print_table, tool_settings
+from millstream.operate.cli.common import JsonOption, plain_table, print_json, print_table, say_none, tool_settings
 
 
 def config(
@@ -32,6 +32,9 @@ def config(
     ]
     if as_json:
         print_json(shown)
+        return
+    if not shown:
+        say_none("Every setting has its default.")
         return
     table = plain_table("setting", "value", "from", "meaning")
     for setting in shown:

@@ -11,6 +11,7 @@ from millstream.operate.cli.common import (
     plain_table,
     print_json,
     print_table,
+    say_none,
     tool_settings,
 )
 
@@ -57,7 +58,7 @@ def lag(
         print_json(rows)
         return
     if not rows:
-        typer.echo(f"{found.name} has no service that reads a topic.", err=True)
+        say_none(f"{found.name} has no service that reads a topic.")
         return
     table = plain_table("group", "topic", *(["partition#", "committed#", "end#"] if partitions else []), "behind#")
     for row in rows if partitions else _summed(rows):

@@ -14,6 +14,7 @@ from millstream.operate.cli.common import (
     plain_table,
     print_json,
     print_table,
+    say_none,
     tool_settings,
 )
 
@@ -85,6 +86,13 @@ def list_(
     rows.sort(key=lambda found: found.state.changed_at)
     if as_json:
         print_json([found.told() for found in rows[:most]])
+        return
+    if not rows:
+        say_none(
+            "No saga waits for an answer; --state all shows those that have ended, too."
+            if states is None and begin is None and quiet is None
+            else "There is no such saga."
+        )
         return
     table = plain_table("saga", "id", "state", "step", "tries#", "unchanged for", "reason")
     for found in rows[:most]:

@@ -2,6 +2,8 @@
 
 import sys
 import time
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException
 from typing import TYPE_CHECKING, Protocol, Self
 
 from millstream.operate.supervisor import Event, Supervised
@@ -129,8 +131,11 @@ def where(up: "Up") -> list[str]:
     """The addresses that people want."""
     lines: list[str] = []
     if up.public_url:
-        lines += [f"  {up.public_url}", f"  {up.public_url}/docs"]
-    lines += [f"  {name:<12} {up.addresses[name]}" for name in up.system.sandbox if name in up.addresses]
+        lines.append(f"  {up.public_url}")
+        if _has_page(f"{up.public_url}/docs"):
+            lines.append(f"  {up.public_url}/docs")
+    shown = [*up.system.sandbox, *([] if up.public_url else up.system.names)]
+    lines += [f"  {name:<12} {up.addresses[name]}" for name in shown if name in up.addresses]
     lines += [
         f"  Kafka        {up.bootstrap_servers}",
         f"  registry     {without_credentials(up.registry)}",
@@ -138,6 +143,19 @@ def where(up: "Up") -> list[str]:
         "  every service serves /health and /metrics at its own address; Ctrl-C ends all",
     ]
     return lines
+
+
+def _has_page(url: str) -> bool:
+    """Whether something is shown there, as far as half a second tells."""
+    authority, _, path = url.removeprefix("http://").partition("/")
+    connection = HTTPConnection(authority, timeout=0.5)
+    try:
+        connection.request("GET", f"/{path}")
+        return connection.getresponse().status == HTTPStatus.OK
+    except (OSError, HTTPException):
+        return False
+    finally:
+        connection.close()
 
 
 def _words(event: Event) -> str:

@@ -52,7 +52,7 @@ def simulate(
     if found.simulation is None:
         raise ConfigurationError(
             f"{found.name} names no simulation: System({found.name!r}, …, simulation='module:function'); see "
-            "docs/simulation.md"
+            "`millstream help simulation`"
         )
     began = time.monotonic()
     told: list[Outcome] = []

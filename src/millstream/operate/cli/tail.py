@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from millstream.operate.cli.common import JsonOption, SystemOption, cluster, tool_settings
+from millstream.operate.cli.common import JsonOption, SystemOption, cluster, say_none, tool_settings
 
 if TYPE_CHECKING:
     from millstream.contracts import Contracts
@@ -59,6 +59,7 @@ def tail(
             messages = _following(kafka, topic, from_beginning=from_beginning)
         else:
             messages = (message for batch in kafka.read_to_end(topic) for message in batch)
+        number = 0
         try:
             for number, message in enumerate(messages, 1):
                 sys.stdout.write(show(describe(message, contracts, masking)) + "\n")
@@ -67,6 +68,8 @@ def tail(
                     return
         except KeyboardInterrupt:
             return
+        if not number:
+            say_none(f"{topic} has no records.")
 
 
 def describe(message: "Message", contracts: "Contracts", masking: "Masking | None" = None) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from millstream.operate.cli.common import (
     plain_table,
     print_json,
     print_table,
+    say_none,
     tool_settings,
 )
 
@@ -44,6 +45,9 @@ def topics(
         rows += [_row(name, info.partitions, there) for name, info in there.items() if name not in known]
     if as_json:
         print_json(rows)
+        return
+    if not rows:
+        say_none(f"{found.name} declares no topics.")
         return
     table = plain_table("topic", "partitions#", "copies#", "carries", "written by", "read by")
     for row in rows:

@@ -55,7 +55,8 @@ def verify(
     """Hold the log to the invariants of the system, and show each violation with the events that prove it.
 
     Every topic concerned is read from its beginning. With --follow each violation is a line when it appears and when it
-    is gone; `GET /metrics` and `/health` are at MILLSTREAM_HTTP. docs/verify.md says how invariants are declared.
+    is gone; `GET /metrics` and `/health` are at MILLSTREAM_HTTP. `millstream help verify` says how
+    invariants are declared.
 
     Examples:
 

@@ -70,7 +70,7 @@ def invariants_of(system: System) -> Invariants:
     if system.invariants is None:
         raise ConfigurationError(
             f"{system.name} names no invariants: System({system.name!r}, …, invariants='module:attribute'); see "
-            "docs/verify.md"
+            "`millstream help verify`"
         )
     return load(system.invariants, tuple)
 

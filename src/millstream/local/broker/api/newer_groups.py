@@ -24,7 +24,7 @@ def consumer_group_heartbeat(context: Context, request: Any) -> Response:
         context,
         request.group_id,
         "by the consumer group protocol (KIP-848), which the local broker does not speak: set group.protocol=classic; "
-        "see docs/broker-differences.md",
+        "see `millstream help broker-differences`",
     )
     return _unsupported(
         "The local broker does not speak the consumer group protocol (KIP-848): set group.protocol=classic."
@@ -40,7 +40,7 @@ def share_group_heartbeat(context: Context, request: Any) -> Response:
         context,
         request.group_id,
         "as a share group, which the local broker does not have: read with a consumer and group.protocol=classic; "
-        "see docs/broker-differences.md",
+        "see `millstream help broker-differences`",
     )
     return _unsupported("The local broker has no share groups: read with a consumer and group.protocol=classic.")
 

@@ -1,11 +1,12 @@
 """`millstream dlq list` and `show`."""
 
+import json
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from millstream.operate.cli.common import JsonOption, SystemOption, plain_table, print_json, print_table
+from millstream.operate.cli.common import JsonOption, SystemOption, plain_table, print_json, print_table, say_none
 from millstream.operate.cli.dlq.common import (
     ErrorOption,
     KeyOption,
@@ -89,7 +90,12 @@ def list_(
                 return
             shown = list(islice(rows, (most or ROWS) + 1))
     more = len(shown) > (most or ROWS)
+    if not shown:
+        say_none("No dead letter waits." if wanted.empty and topic is None and not state else "No such dead letter.")
+        say_none("--state all shows those that were dealt with, too.")
+        return
     _print_rows(shown[: most or ROWS])
+    _hint_at_reveal(shown, masking)
     if more:
         typer.echo("There are more: --most N shows more rows, --json all, and filters fewer (see --help).", err=True)
 
@@ -126,6 +132,14 @@ def show(
     for name, part in row.items():
         if part not in (None, "", {}):
             typer.echo(f"{name:<16} {_text(part)}")
+    _hint_at_reveal(row, masking)
+
+
+def _hint_at_reveal(shown: Any, masking: object) -> None:
+    from millstream.declare.personal import MASK
+
+    if masking is not None and MASK in json.dumps(shown, ensure_ascii=False, default=str):
+        typer.echo(f"Personal data is hidden ({MASK}); --reveal shows it.", err=True)
 
 
 def _states(asked: list[str] | None) -> "tuple[State, ...] | None":
@@ -155,8 +169,6 @@ def _print_rows(rows: list[dict[str, Any]]) -> None:
 
 
 def _text(part: Any) -> str:
-    import json
-
     if isinstance(part, str):
         return part.rstrip().replace("\n", "\n" + " " * 17)
     return json.dumps(part, ensure_ascii=False, default=str)

@@ -17,7 +17,7 @@ def serve(
 ) -> None:
     """Hand dead letters in again by rule, until SIGTERM or Ctrl-C. It may be killed and started again at any time.
 
-    `GET /metrics` and `/health` are at MILLSTREAM_HTTP. docs/redrive.md shows a file of rules.
+    `GET /metrics` and `/health` are at MILLSTREAM_HTTP. `millstream help redrive` shows a file of rules.
 
     Examples:
 

@@ -1,0 +1,52 @@
+"""`millstream help`: the pages of the documentation, which come with the package."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+SHIPPED = Path(__file__).parents[2] / "docs"
+"""Where a wheel has them."""
+SOURCE = Path(__file__).parents[4] / "docs"
+"""Where a checkout has them."""
+
+
+def help_(
+    topic: Annotated[
+        str | None, typer.Argument(metavar="TOPIC", help="Such as verify; default: what there is.")
+    ] = None,
+) -> None:
+    """Read a page of the documentation, or list what there is.
+
+    Examples:
+
+      millstream help
+
+      millstream help verify
+    """
+    from millstream.errors import ConfigurationError
+
+    pages = pages_by_topic()
+    if topic is None:
+        width = max(map(len, pages), default=0)
+        for name, page in pages.items():
+            typer.echo(f"{name:<{width}}  {_title(page)}")
+        return
+    if topic not in pages:
+        from difflib import get_close_matches
+
+        near = get_close_matches(topic, pages, n=1)
+        meant = f"did you mean {near[0]}? " if near else ""
+        raise ConfigurationError(f"There is no page {topic!r}; {meant}`millstream help` lists them")
+    typer.echo(pages[topic].read_text(), nl=False)
+
+
+def pages_by_topic() -> dict[str, Path]:
+    """The pages, by the name that `millstream help` takes."""
+    folder = SHIPPED if SHIPPED.is_dir() else SOURCE
+    return {page.stem: page for page in sorted(folder.glob("*.md"))}
+
+
+def _title(page: Path) -> str:
+    with page.open() as text:
+        return text.readline().lstrip("# ").strip()
