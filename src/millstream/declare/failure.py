@@ -9,6 +9,9 @@ from millstream.declare.durations import minutes
 from millstream.declare.transient import is_transient
 from millstream.errors import DeclarationError, MillstreamError, Rejected
 
+_ENOUGH = 10_000
+"""Failures after which attempts without a number are taken to go on until `within` is over."""
+
 Backoff = Callable[[int], float]
 """From the number of failures so far (1, 2, …) to seconds of waiting."""
 
@@ -43,6 +46,29 @@ class Retry:
     def __post_init__(self) -> None:
         if self.attempts is not None and self.attempts < 1:
             raise DeclarationError(f"Retry(attempts={self.attempts}) would never call the handler")
+        if not callable(self.backoff):
+            raise DeclarationError(
+                f"Retry(backoff={self.backoff!r}) is no function of the failures so far: write "
+                f"backoff=exponential({self.backoff!r})"
+            )
+        if not isinstance(self.within, timedelta):  # pyright: ignore[reportUnnecessaryIsInstance] users without a type checker
+            raise DeclarationError(f"Retry(within={self.within!r}) is no timedelta: write within=seconds(…)")
+        for error in self.on:
+            if not (isinstance(error, type) and issubclass(error, BaseException)):  # pyright: ignore[reportUnnecessaryIsInstance] users without a type checker
+                raise DeclarationError(f"Retry(on=…) lists {error!r}, which is no class of errors")
+
+    def longest(self) -> timedelta:
+        """The time from the first failure to the last attempt that is allowed.
+
+        >>> Retry(attempts=4, backoff=exponential(1.0)).longest()
+        datetime.timedelta(seconds=7)
+        """
+        within, waited = self.within.total_seconds(), 0.0
+        for failures in range(1, self.attempts or 2**63):
+            waited += self.backoff(failures)
+            if waited > within or (self.attempts is None and failures >= _ENOUGH):
+                return self.within
+        return timedelta(seconds=waited)
 
     def allows(self, error: BaseException, failures: int, elapsed: float) -> bool:
         """Whether to call again after `failures` failures and `elapsed` seconds, the last one with `error`."""

@@ -1,20 +1,23 @@
 """A handler's signature, read once: what it consumes, what it needs, what it produces."""
 
 import inspect
-from collections.abc import AsyncIterable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import Enum
 from types import NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
+from millstream.declare.checks import check_event_classes
 from millstream.declare.contract import Command, Contract, Event, home_of, key_field
+from millstream.declare.deleted import Deleted
 from millstream.declare.durations import seconds
 from millstream.declare.envelope import Call, Envelope
 from millstream.declare.failure import OnFailure, Retry
+from millstream.declare.signature import check_function, check_returns, check_takes
 from millstream.declare.store import State, Store
 from millstream.declare.timer import Timer, Timers
-from millstream.declare.topic import Topic
+from millstream.declare.topic import FOREVER, Topic
 from millstream.errors import DeclarationError
 
 
@@ -106,7 +109,8 @@ def read_handler(
     inbox: timedelta | None = None,
 ) -> Handler:
     """Reads `function`'s signature. Raises `DeclarationError` naming function, parameter and remedy."""
-    name = function.__name__
+    name = getattr(function, "__name__", repr(function))
+    check_function(name, function)
     try:
         hints = get_type_hints(function, include_extras=True)
     except NameError as error:
@@ -117,10 +121,14 @@ def read_handler(
     )
     if not parameters:
         raise DeclarationError(f"{name} takes no parameter; the first one receives the event")
+    check_event_classes(name, consumes)
+    check_takes(name, consumes, hints.get(parameters[0].name))
+    if publishes is None:
+        check_returns(name, hints, "-> OrderShipped | OrderRefused")
     for contract in consumes:
         key_field(contract) if issubclass(contract, Timer) else home_of(contract)
     needs = {parameter.need for parameter in parameters}
-    return Handler(
+    handler = Handler(
         name=name,
         kind=_kind(name, needs, effect=effect, is_async=inspect.iscoroutinefunction(function)),
         function=function,
@@ -135,6 +143,23 @@ def read_handler(
         concurrency=concurrency,
         inbox=inbox,
     )
+    check_retries(handler)
+    return handler
+
+
+def check_retries(handler: Handler) -> None:
+    """Raises `DeclarationError` where an event may be tried for longer than its topic keeps it."""
+    last_attempt = handler.timeout if handler.kind is Kind.EFFECT else timedelta(0)
+    for topic in handler.topics:
+        room = topic.retention - last_attempt
+        if topic.compacted or topic.retention == FOREVER or handler.retry.within < room:
+            continue
+        if (longest := handler.retry.longest()) >= room:
+            raise DeclarationError(
+                f"{handler.name} may try an event for {longest}, and Topic {topic.name!r} keeps it for "
+                f"{topic.retention}: events behind it would be deleted before their turn. Raise retention=, or lower "
+                "within= or attempts= of its Retry"
+            )
 
 
 def _parameter(function: str, position: int, name: str, annotation: Any) -> Parameter:
@@ -193,7 +218,7 @@ def outputs_of(name: str, annotation: Any) -> tuple[type[Contract], ...]:
     for part in _alternatives(annotation):
         if not (isinstance(part, type) and issubclass(part, Contract)):
             raise DeclarationError(f"{name} returns {part!r}: annotate the events it returns, or use publishes=")
-        if part in (Contract, Event, Command):
+        if part in (Contract, Event, Command, Timer, Deleted):
             raise DeclarationError(
                 f"{name} returns a bare {part.__name__}: name the classes, as in -> Shipped | Refused"
             )
@@ -203,6 +228,10 @@ def outputs_of(name: str, annotation: Any) -> tuple[type[Contract], ...]:
 
 
 def _published(name: str, publishes: tuple[type[Contract], ...]) -> tuple[type[Contract], ...]:
+    if isinstance(publishes, type):
+        one = publishes.__name__
+        raise DeclarationError(f"{name}: publishes={one} is one class: write publishes=({one},)")
+    check_event_classes(f"{name}: publishes=", publishes, timers=False)
     for contract in publishes:
         check_published(name, contract)
     return publishes
@@ -224,7 +253,7 @@ def _alternatives(annotation: Any) -> Iterable[Any]:
     if origin in (Union, UnionType):
         for part in get_args(annotation):
             yield from _alternatives(part)
-    elif isinstance(origin, type) and issubclass(origin, (Iterable, AsyncIterable)):
+    elif isinstance(origin, type) and issubclass(origin, Iterable):
         for part in get_args(annotation):
             if part is not Ellipsis:
                 yield from _alternatives(part)

@@ -1,9 +1,18 @@
 """A service: a name and its handlers."""
 
+import inspect
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_type_hints
 
+from millstream.declare.checks import (
+    check_collisions,
+    check_duration,
+    check_event_classes,
+    check_name,
+    check_once,
+    check_one_of,
+)
 from millstream.declare.contract import Contract
 from millstream.declare.durations import seconds
 from millstream.declare.failure import OnFailure, Retry, dead_letter
@@ -12,6 +21,7 @@ from millstream.declare.owning import check_owned
 from millstream.declare.store import Store
 from millstream.declare.timer import Timer
 from millstream.declare.topic import Topic
+from millstream.declare.topic_names import topic_names
 from millstream.errors import DeclarationError
 
 if TYPE_CHECKING:
@@ -58,13 +68,22 @@ class Service:
         publishes: Iterable[type[Contract]] = (),
         most_parked: int = 1_000,
     ) -> None:
+        where = f"Service {name!r}"
+        check_name(where, name)
+        if group is not None:
+            check_name(f"{where}: group {group!r}", group)
+        check_one_of(where, "delivery", delivery, get_args(Delivery))
+        if web is not None and ":" not in web:
+            raise DeclarationError(f'{where}: web={web!r} names no factory: write web="module:function"')
+        publishes = tuple(publishes)
+        check_event_classes(f"{where}: publishes=", publishes, timers=False)
         if most_parked < 1:
             raise DeclarationError(f"Service {name!r}: most_parked={most_parked} could park nothing; it is at least 1")
         self.name = name
         self.delivery: Delivery = delivery
         self.tables = tables
         self.web = web
-        self.publishes = tuple(publishes)
+        self.publishes = publishes
         self.handlers: list[Handler] = []
         self.providers: dict[type, Callable[..., Any]] = {}
         self.background: list[Any] = []
@@ -119,9 +138,17 @@ class Service:
 
         The class is read from the return annotation, `AsyncIterator[Gateway]`; what follows the `yield` closes it.
         """
-        produced = get_args(get_type_hints(factory).get("return"))
+        produced = get_args(get_type_hints(factory).get("return"))[:1]
         if len(produced) != 1 or not isinstance(produced[0], type):
             raise DeclarationError(f"{factory.__name__} must be annotated -> AsyncIterator[TheResource]")
+        if not inspect.isasyncgenfunction(factory):
+            raise DeclarationError(
+                f"{factory.__name__} must be an async generator: write it as async def, and yield the "
+                f"{produced[0].__name__} once"
+            )
+        if (other := self.providers.get(produced[0])) is not None:
+            names = f"{other.__name__} and {factory.__name__}"
+            raise DeclarationError(f"{self.name}: {names} both provide {produced[0].__name__}; make them one")
         self.providers[produced[0]] = factory
         return factory
 
@@ -222,6 +249,11 @@ class Service:
                         f"{self.name}: {handler.name} asks for {parameter.name}: {parameter.of.__name__}, "
                         f"and no @{self.name}.provides function yields one"
                     )
+        names = list(topic_names(self))
+        for name, _, what in names:
+            check_name(f"{self.name}: {what}", name)
+        check_once(names)
+        check_collisions((name, what) for name, _, what in names)
         for contract in self.publishes:
             check_published(f"{self.name}: web handlers", contract)
 
@@ -256,8 +288,15 @@ class Service:
         concurrency: int = 16,
         inbox: timedelta | None = None,
     ) -> Callable[[F], F]:
+        decorator = f"@{self.name}.{'effect' if effect else 'on'}"
         if not consumes:
-            raise DeclarationError(f"@{self.name}.on() names no event class")
+            raise DeclarationError(f"{decorator}() names no event class")
+        if inspect.isfunction(consumes[0]):
+            raise DeclarationError(
+                f"{decorator} over {consumes[0].__name__} names no event class: write {decorator}(TheEvent)"
+            )
+        check_event_classes(f"{decorator}(…)", consumes)
+        _check_options(f"{decorator}(…)", retry, on_failure, timeout, concurrency, inbox)
 
         def register(function: F) -> F:
             self.add(
@@ -279,3 +318,19 @@ class Service:
 
     def __repr__(self) -> str:
         return f"Service({self.name!r})"
+
+
+def _check_options(
+    where: str, retry: Any, on_failure: Any, timeout: Any, concurrency: Any, inbox: timedelta | None
+) -> None:
+    if not isinstance(retry, Retry | None):
+        raise DeclarationError(f"{where}: retry={retry!r} is no Retry: write retry=Retry(attempts={retry!r})")
+    if not isinstance(on_failure, OnFailure):
+        raise DeclarationError(
+            f"{where}: on_failure={on_failure!r}: take millstream.dead_letter, millstream.park_key or millstream.stop"
+        )
+    check_duration(where, "timeout", timeout)
+    if not isinstance(concurrency, int) or concurrency < 1:
+        raise DeclarationError(f"{where}: concurrency={concurrency!r} would never call anything; it is at least 1")
+    if inbox is not None:
+        check_duration(where, "inbox", inbox)

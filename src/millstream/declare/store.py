@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any, Generic, Protocol, TypeVar
 
+from millstream.declare.checks import check_name
 from millstream.declare.contract import Value
 from millstream.errors import DeclarationError
 
@@ -29,6 +30,9 @@ class Store(Generic[V]):
     def __init__(self, name: str, value: type[V], *, topic: str | None = None) -> None:
         if not (isinstance(value, type) and issubclass(value, Value)):  # pyright: ignore[reportUnnecessaryIsInstance] users without a type checker
             raise DeclarationError(f"Store {name!r} keeps {value!r}: make it a subclass of millstream.Value")
+        check_name(f"Store {name!r}", name)
+        if topic is not None:
+            check_name(f"Store {name!r}: topic {topic!r}", topic)
         self.name = name
         self.value: type[V] = value
         self.topic = topic

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
+from millstream.declare.checks import check_collisions, check_once
 from millstream.declare.owning import check_owned
 from millstream.declare.service import Service
+from millstream.declare.topic_names import topic_names
 from millstream.errors import DeclarationError
 from millstream.user_code import place_in_user_code
 
@@ -76,13 +78,29 @@ class System:
     def services(self) -> tuple[Service, ...]:
         """Imports them all: for tools that look at the whole.
 
-        Raises `DeclarationError` where one publishes what a handler of another owns, which no service alone shows.
+        Raises `DeclarationError` for what no service alone shows: one publishes what a handler of another owns, two
+        declare one topic or share a consumer group, or the names of two topics collide.
         """
         services = tuple(self.service(name) for name in self.names)
         said = {place: contracts for service in services for place, contracts in service.said().items()}
         owned = {contract: place for service in services for contract, place in service.owned().items()}
         check_owned(said, owned)
+        self._check_names(services)
         return services
+
+    def _check_names(self, services: Sequence[Service]) -> None:
+        groups: dict[str, Service] = {}
+        for service in services:
+            for kind in service.kinds():
+                group = service.group(kind)
+                if (other := groups.setdefault(group, service)) is not service:
+                    raise DeclarationError(
+                        f"{other.name} and {service.name} are both in group {group!r}: each would get a part of the "
+                        "other's partitions. Give one of them another group="
+                    )
+        names = [named for service in services for named in topic_names(service)]
+        check_once(names)
+        check_collisions((name, what) for name, _, what in names)
 
     def main(self, name: str) -> Callable[..., Any]:
         """Imports the function of one sandbox process."""

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from datetime import timedelta
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 import msgspec
 from msgspec import json
 
-from millstream.declare.contract import Contract, key_field
+from millstream.declare.checks import MAX_NAME, check_duration, check_event_classes, check_name, check_one_of
+from millstream.declare.contract import Contract, former_names, full_name, key_field
 from millstream.declare.durations import days
 from millstream.errors import DeclarationError
 
@@ -39,7 +40,8 @@ class Topic:
       Debezium does to all rows of a snapshot: the names of fields, or a function of the event. Inboxes, ids of derived
       events and idempotency keys go by it. Default: the source and the id that the event brings.
 
-    Raises `DeclarationError` for a class that has a home already or no key, and where classes could not be told apart.
+    Raises `DeclarationError` for a name that Kafka does not take, for what is no event or command class, for one that
+    has a home already or no key, and where classes could not be told apart.
 
     >>> from millstream.declare.contract import Event
     >>> class ParcelSent(Event, key="parcel_id"):
@@ -61,8 +63,17 @@ class Topic:
         tombstones: Tombstones | None = None,
         identity: Sequence[str] | Callable[[Any], str] | None = None,
     ) -> None:
-        if partitions < 1:
-            raise DeclarationError(f"Topic {name!r} asks for {partitions} partitions; it needs at least 1")
+        where = f"Topic {name!r}"
+        # Its dead letters are a topic, too.
+        check_name(where, name, limit=MAX_NAME - len(".dlq") if contracts else MAX_NAME)
+        if not isinstance(partitions, int) or partitions < 1:  # pyright: ignore[reportUnnecessaryIsInstance] users without a type checker
+            raise DeclarationError(f"{where} asks for {partitions} partitions; it needs at least 1")
+        check_duration(where, "retention", retention)
+        check_one_of(where, "format", format, get_args(Format))
+        check_one_of(where, "subjects", subjects, get_args(Subjects))
+        if tombstones is not None:
+            check_one_of(where, "tombstones", tombstones, get_args(Tombstones))
+        _check_contracts(where, contracts)
         if format == "json" and len(contracts) != 1:
             raise DeclarationError(f"Topic {name!r} is plain JSON, which names no class: list exactly one")
         if subjects == "topic" and len(contracts) != 1:
@@ -120,3 +131,19 @@ def identified_by(
     names = tuple(identity)
     # With the class's name: two classes may have equal fields. In JSON, so that no value runs into the next.
     return lambda event: json.encode([type(event).__name__, *(getattr(event, name) for name in names)]).decode()
+
+
+def _check_contracts(where: str, contracts: tuple[type[Contract], ...]) -> None:
+    check_event_classes(where, contracts, timers=False)
+    known: dict[str, type[Contract]] = {}
+    for contract in contracts:
+        if contract.__deletes__ is not None:
+            raise DeclarationError(
+                f"{where}: {contract.__name__} lives where {contract.__deletes__.__name__} does; drop it here"
+            )
+        for name in (full_name(contract), *former_names(contract)):
+            if known.setdefault(name, contract) is not contract:
+                raise DeclarationError(
+                    f"{where}: two of its classes are called {name}, so a record does not say which it is: rename one, "
+                    "or give it another namespace= or aliases="
+                )

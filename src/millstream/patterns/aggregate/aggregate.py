@@ -20,6 +20,7 @@ from millstream.declare import (
     Value,
     dead_letter,
 )
+from millstream.declare.checks import check_name
 from millstream.declare.contract import ValueMeta
 from millstream.errors import DeclarationError
 from millstream.patterns.aggregate.marks import Decides, Evolves, mark
@@ -137,6 +138,7 @@ class Aggregate(Value, metaclass=AggregateMeta):
         """
         rules = rules_of(cls)
         name = name or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", cls.__name__).lower()
+        check_name(f"{cls.__name__}: name {name!r}", name)
         cls._check_mount(service)
         store = Store(f"{name}-aggregate", snapshot_class(cls))
         handler = f"{name.replace('-', '_')}_aggregate"

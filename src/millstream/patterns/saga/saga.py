@@ -21,6 +21,7 @@ from millstream.declare import (
     hours,
     park_key,
 )
+from millstream.declare.checks import check_event_classes, check_name
 from millstream.declare.contract import former_names
 from millstream.errors import DeclarationError
 from millstream.patterns.saga.decide import Outcome, Plan, Planned
@@ -105,6 +106,8 @@ class Saga:
     def __init__(self, name: str, *, starts: type[Contract], attempts: int = 5, backoff: Backoff | None = None) -> None:
         if attempts < 1:
             raise DeclarationError(f"Saga {name!r}: attempts={attempts} would never send a command; at least 1")
+        check_name(f"Saga {name!r}", name)
+        check_event_classes(f"Saga {name!r}: starts=", (starts,), timers=False)
         self.name = name
         self.starts = starts
         self.store = Store(f"{name}-saga", SagaState)
@@ -118,6 +121,7 @@ class Saga:
 
     def begins(self, *events: Made) -> Self:
         """What it says when it starts: classes, filled by name, or functions `(Story) -> event`."""
+        self._check_open("begins")
         self._begins = events
         return self
 
@@ -139,6 +143,7 @@ class Saga:
 
         Raises `DeclarationError` for a step that cannot work.
         """
+        self._check_open("step")
         step = _Step(command, done, failed, within, undo)
         if undo is not None and not isinstance(undo, Undo):  # pyright: ignore[reportUnnecessaryIsInstance] users without a type checker
             name = getattr(undo, "__name__", repr(undo))
@@ -148,16 +153,20 @@ class Saga:
             )
         for given in (within, _LONG if undo is None else undo.within):
             _check_within(self._where(step), given)
+        answers = [answer for answer in step.outcomes().values() if answer is not None]
+        check_event_classes(f"{self._where(step)}: its answers", answers, timers=False)
         self._steps.append(step)
         return self
 
     def completes(self, *events: Made) -> Self:
         """What it says when all steps are done."""
+        self._check_open("completes")
         self._completes = events
         return self
 
     def cancels(self, *events: Made) -> Self:
         """What it says when all is undone; a field `reason` is filled with why."""
+        self._check_open("cancels")
         self._cancels = events
         return self
 
@@ -188,6 +197,13 @@ class Saga:
 
     def _where(self, step: _Step) -> str:
         return f"Saga {self.name!r}, step {step.name}"
+
+    def _check_open(self, what: str) -> None:
+        if self._mounted is not None:
+            raise DeclarationError(
+                f"Saga {self.name!r}: .{what}(…) comes after it was mounted on {self._mounted}, and would change "
+                "nothing: mount it when it is complete"
+            )
 
     def _check_mount(self, service: Service) -> None:
         if self._mounted is not None:

@@ -22,6 +22,9 @@ from millstream.declare import (
     home_of,
     key_of,
 )
+from millstream.declare.checks import check_event_classes, check_name
+from millstream.declare.handler import check_retries
+from millstream.declare.signature import check_function, check_returns, check_takes
 from millstream.errors import DeclarationError
 from millstream.patterns.view.sink import Listener, Row, Sink
 from millstream.patterns.view.worker import SinkBackground
@@ -57,6 +60,8 @@ class View(Generic[R]):
     """
 
     def __init__(self, name: str, row: type[R], *, topic: str, sinks: Sequence[Sink] = ()) -> None:
+        check_name(f"View {name!r}", name)
+        check_name(f"View {name!r}: topic {topic!r}", topic)
         names = [sink.name for sink in sinks]
         if len(set(names)) < len(names):
             raise DeclarationError(f"View {name!r} has two sinks of one name: {', '.join(names)}; give them names")
@@ -67,6 +72,7 @@ class View(Generic[R]):
         self.store = Store(name, row, topic=topic)
         self.handlers: list[Handler] = []
         self._listeners: list[Listener] = []
+        self._mounted: str | None = None
 
     def on(
         self, *consumes: type[Contract], retry: Retry | None = None, on_failure: OnFailure = dead_letter
@@ -75,24 +81,35 @@ class View(Generic[R]):
 
         `None` deletes the row. The function stays callable as it is. Raises `DeclarationError` for another signature.
         """
+        decorator = f"View {self.name!r}: @on"
         if not consumes:
-            raise DeclarationError(f"@{self.name}.on() names no event class")
+            raise DeclarationError(f"{decorator}() names no event class")
+        if inspect.isfunction(consumes[0]):
+            raise DeclarationError(
+                f"{decorator} over {consumes[0].__name__} names no event class: write {decorator}(TheEvent)"
+            )
+        check_event_classes(f"{decorator}(…)", consumes, timers=False)
+        if self._mounted is not None:
+            raise DeclarationError(
+                f"{decorator}(…): the view is mounted on {self._mounted} already, which would never call it: mount the "
+                "view after its last handler"
+            )
 
         def register(function: F) -> F:
-            envelope = self._check(function)
+            envelope = self._check(function, consumes)
             parameters = [Parameter("event", Need.EVENT), Parameter("rows", Need.STATE, self.store)]
-            self.handlers.append(
-                Handler(
-                    name=function.__name__,
-                    kind=Kind.KAFKA,
-                    function=_with_envelope(function) if envelope else _projection(function),
-                    parameters=(*parameters, Parameter("envelope", Need.ENVELOPE)) if envelope else tuple(parameters),
-                    consumes=consumes,
-                    produces=(),
-                    retry=retry or Retry(),
-                    on_failure=on_failure,
-                )
+            handler = Handler(
+                name=function.__name__,
+                kind=Kind.KAFKA,
+                function=_with_envelope(function) if envelope else _projection(function),
+                parameters=(*parameters, Parameter("envelope", Need.ENVELOPE)) if envelope else tuple(parameters),
+                consumes=consumes,
+                produces=(),
+                retry=retry or Retry(),
+                on_failure=on_failure,
             )
+            check_retries(handler)
+            self.handlers.append(handler)
             return function
 
         for contract in consumes:
@@ -100,7 +117,18 @@ class View(Generic[R]):
         return register
 
     def mount(self, service: Service) -> None:
-        """Lets `service` run it: its projections among the Kafka handlers, and a worker for each sink."""
+        """Lets `service` run it: its projections among the Kafka handlers, and a worker for each sink.
+
+        Raises `DeclarationError` for one that is mounted already, or has no handler.
+        """
+        if self._mounted is not None:
+            raise DeclarationError(
+                f"View {self.name!r} is mounted on {self._mounted} already: two services would write {self.topic!r}. "
+                "Mount it once"
+            )
+        if not self.handlers:
+            raise DeclarationError(f"View {self.name!r} has no handler: register one with @on(TheEvent), then mount it")
+        self._mounted = service.name
         for handler in self.handlers:
             service.add(handler)
         service.background += [
@@ -115,8 +143,11 @@ class View(Generic[R]):
         for listener in self._listeners:
             listener(rows)
 
-    def _check(self, function: Callable[..., Any]) -> bool:
+    def _check(self, function: Callable[..., Any], consumes: tuple[type[Contract], ...]) -> bool:
         """Whether it wants an envelope."""
+        check_function(function.__name__, function)
+        if inspect.iscoroutinefunction(function):
+            raise DeclarationError(f"{function.__name__} is async: a projection is a plain function; write it with def")
         name, hints = function.__name__, get_type_hints(function)
         names = list(inspect.signature(function).parameters)
         if len(names) not in (2, 3) or (len(names) == 3 and hints.get(names[2]) is not Envelope):
@@ -128,8 +159,10 @@ class View(Generic[R]):
             raise DeclarationError(
                 f"{name}: {names[1]} must be annotated {self.row.__name__} | None: there may be none"
             )
-        returned = hints.get("return")
-        if not ({returned} | set(get_args(returned))) & {self.row, NoneType}:
+        check_takes(name, consumes, hints.get(names[0]))
+        check_returns(name, hints, f"-> {self.row.__name__}")
+        returned = hints["return"]
+        if not set(get_args(returned) or {returned}) <= {self.row, NoneType}:
             raise DeclarationError(f"{name} must return {self.row.__name__}, or None to delete the row; annotate which")
         return len(names) == 3
 
