@@ -68,7 +68,7 @@ def protobuf(old: Any) -> tuple[Written, Callable[[Any], bytes]]:
     return Written("PROTOBUF", protobuf_schema(old)), ProtobufCodec(old, 1).encode
 
 
-FORMATS = pytest.mark.parametrize("of", [avro, in_json])
+FORMATS = pytest.mark.parametrize("of", [avro, in_json, protobuf])
 Places = dict[str, Callable[[Any], tuple[Any, Callable[[Any], Any]]]]
 PLACES: Places = {
     "itself": lambda part: (part, lambda value: value),

@@ -122,8 +122,11 @@ def test_an_upcaster_that_returns_what_no_schema_holds() -> None:
 
 
 def test_a_protobuf_message_is_upcast_from_a_class() -> None:
-    text = "package scale; message Weighed { string parcel = 1; double ounces = 2; }"
+    text = "package scale; message Weighed { string parcel = 1; int64 grams = 2; }"
     assert EXPECTED.reader(1, Written("PROTOBUF", text))(framing(1) + b"\0\x0a\x01p\x10\x05").grams == 5
+    text = "package scale; message Weighed { string parcel = 1; double ounces = 2; }"
+    with pytest.raises(DecodeError, match=r"upcast scale\.Weighed from a Value class"):
+        EXPECTED.reader(1, Written("PROTOBUF", text))(framing(1) + b"\0\x0a\x01p")
 
     class Sent(Event, key="id", namespace="scale"):
         id: str

@@ -1,6 +1,7 @@
 """Finds the words for what the generated code refused: slow, exact, and only run after a failure."""
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from millstream.contracts.misfit import misfit
@@ -27,15 +28,20 @@ def why_not_encoded(record: Record) -> Callable[[Any, Exception], EncodeError]:
 def why_not_decoded(record: Record) -> Callable[[bytes, Exception], DecodeError]:
     """What the decoder of `record` calls with the message and what it ran into."""
 
+    @cache
+    def careful() -> tuple[Walker, Callable[[bytes], Any]]:
+        schema = avro_schema(record.python)
+        return Walker(schema), resolving_decoder(record.python, schema)  # which knows where it is
+
     def explain(message: bytes, error: Exception) -> DecodeError:
         if isinstance(error, DecodeError):
             return error
         if isinstance(error, RecursionError):
             return DecodeError("too_deep", f"{record.name} is nested too deep")
-        schema = avro_schema(record.python)
+        walker, read_again = careful()
         try:
-            Walker(schema).check(message, 5)
-            resolving_decoder(record.python, schema)(message)  # which knows where it is
+            walker.check(message, 5)
+            read_again(message)
         except DecodeError as found:
             return found
         return DecodeError("invalid", f"{record.name}: {error or type(error).__name__}")

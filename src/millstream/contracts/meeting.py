@@ -1,6 +1,6 @@
 """How a schema that was met is read: as one of the classes that are expected, in whatever language it is written."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
@@ -9,13 +9,15 @@ from millstream.contracts.codec import codec_for
 from millstream.contracts.json import plain_json
 from millstream.contracts.json_schema import json_reader, json_schema_text
 from millstream.contracts.misfit import misfit
-from millstream.contracts.protobuf import payload_reader, protobuf_decoder
+from millstream.contracts.protobuf import protobuf_decoder, resolving_reader
 from millstream.contracts.reading import shape_of
 from millstream.contracts.resolve import plain_decoder, resolving_decoder
 from millstream.contracts.schema import avro_schema, record_name, same_bytes
 from millstream.declare.contract import Value, former_names, full_name
 from millstream.declare.upcast import Upcaster
 from millstream.errors import DecodeError
+from millstream.schemas.protobuf.linking import Type
+from millstream.schemas.protobuf.nodes import Message
 
 Read = Callable[[bytes], Any]
 
@@ -25,6 +27,8 @@ class Written(NamedTuple):
 
     kind: str
     schema: Any
+    imports: Mapping[str, str] = {}
+    """Of a `.proto` file: the texts of those that it imports, by the paths under which it does."""
 
 
 class Expected:
@@ -43,7 +47,7 @@ class Expected:
                 case "AVRO":
                     return self._avro(schema_id, written.schema)
                 case "PROTOBUF":
-                    return protobuf_decoder(str(written.schema), lambda name: self._protobuf(schema_id, name))
+                    return self._protobuf(schema_id, written)
                 case "JSON":
                     return self._json(schema_id, written.schema)
                 case kind:
@@ -82,15 +86,20 @@ class Expected:
             return codec_for(contract, schema_id).read
         return resolving_decoder(contract, schema)
 
-    def _protobuf(self, schema_id: int, name: str) -> Callable[[bytes, int], Any]:
-        found = self._upcaster(name, frozenset())
-        if found is None:
-            return payload_reader(self._named(name))
-        new, upcaster = found
-        if upcaster.old is None:
-            raise DecodeError("unexpected_type", f"Protobuf names no fields: upcast {name} from a Value class")
-        read = Expected([upcaster.old])._protobuf(schema_id, name)
-        return lambda message, at: _upcast(new, upcaster, lambda value: read(value, at))(message)
+    def _protobuf(self, schema_id: int, written: Written) -> Read:
+        def choose(message: Type) -> Callable[[bytes, int], Any]:
+            fields = message.node.all_fields() if isinstance(message.node, Message) else ()
+            found = self._upcaster(message.name, frozenset(field.name for field in fields))
+            if found is None:
+                return resolving_reader(self._named(message.name), message)
+            new, upcaster = found
+            if upcaster.old is None:
+                detail = f"a dict of Protobuf is not made: upcast {message.name} from a Value class"
+                raise DecodeError("unexpected_type", detail)
+            read = Expected([upcaster.old])._protobuf(schema_id, written)
+            return lambda value, _: _upcast(new, upcaster, read)(value)
+
+        return protobuf_decoder(str(written.schema), choose, written.imports)
 
     def _json(self, schema_id: int, schema: Any) -> Read:
         title = str(schema.get("title"))[:200] if isinstance(schema, dict) else str(schema)[:80]

@@ -19,6 +19,9 @@ NO_SUCH_SCHEMA = 40403
 MOST_BYTES = 8 << 20
 """An answer longer than this is nonsense."""
 
+_MOST_IMPORTS = 200
+"""Files of one Protobuf schema."""
+
 _CONTENT_TYPE = "application/vnd.schemaregistry.v1+json"
 
 
@@ -91,8 +94,31 @@ class Registry:
         kind = str(answer.get("schemaType", "AVRO"))
         if kind == "AVRO" and answer.get("references"):
             raise DecodeError("unreadable_schema", f"schema {schema_id} has references; expected plain Avro")
-        self._schemas[schema_id] = written = Written(kind, text if kind == "PROTOBUF" else _parsed(text, schema_id))
+        if kind == "PROTOBUF":
+            imports: dict[str, str] = {}
+            self._collect(answer.get("references"), imports)
+            written = Written(kind, text, imports)
+        else:
+            written = Written(kind, _parsed(text, schema_id))
+        self._schemas[schema_id] = written
         return written
+
+    def _collect(self, references: Any, imports: dict[str, str]) -> None:
+        """Fetches the texts of files that a `.proto` file imports, and of those that they import."""
+        for reference in references if isinstance(references, list) else ():
+            if not isinstance(reference, dict) or (name := str(reference.get("name"))) in imports:
+                continue
+            if len(imports) >= _MOST_IMPORTS:
+                raise DecodeError("unreadable_schema", f"it imports more than {_MOST_IMPORTS} files")
+            subject, version = quote(str(reference.get("subject")), safe=""), reference.get("version")
+            status, answer = self._ask("GET", f"/subjects/{subject}/versions/{version}?deleted=true")
+            text = answer.get("schema")
+            if status == HTTPStatus.NOT_FOUND:
+                continue  # the field that needs it is refused with its name
+            if status != HTTPStatus.OK or not isinstance(text, str):
+                raise RegistryUnavailable(f"{self} answers {status} to {subject}: {_message(answer)}")
+            imports[name] = text
+            self._collect(answer.get("references"), imports)
 
     def subjects(self) -> list[str]:
         """All subjects. Raises `RegistryUnavailable`."""

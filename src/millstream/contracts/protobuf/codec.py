@@ -1,19 +1,20 @@
 """The Protobuf codec of one contract under one schema id, and what reads the messages of others."""
 
-from collections.abc import Callable
-from functools import cached_property
+from collections.abc import Callable, Mapping
+from functools import cache, cached_property
 from typing import Any, Generic, TypeVar
 
 from millstream.contracts.explain import why_not_encoded
 from millstream.contracts.framing import framing, schema_id_of
 from millstream.contracts.protobuf.decoding import generate_decoder
 from millstream.contracts.protobuf.encoding import generate_encoder
-from millstream.contracts.protobuf.messages import plan_of
-from millstream.contracts.protobuf.names import message_names
+from millstream.contracts.protobuf.messages import Plan, plan_of
+from millstream.contracts.protobuf.resolving import messages_of, resolved_plan
 from millstream.contracts.protobuf.wire import read_varint
 from millstream.contracts.reading import shape_of
 from millstream.declare.contract import Value
 from millstream.errors import DecodeError
+from millstream.schemas.protobuf.linking import Type
 
 V = TypeVar("V", bound=Value)
 
@@ -65,42 +66,71 @@ class ProtobufCodec(Generic[V]):
 
 
 def payload_reader(contract: type[V]) -> Callable[[bytes, int], V]:
-    """A function from a message, and where its payload begins, to the class; other versions are read by number."""
-    plan = plan_of(contract)
-    name = plan.messages[0].name
+    """A function from a message of the class's own schema, and where its payload begins, to the class."""
+    return _reader(plan_of(contract))
 
-    def explain(message: bytes, error: Exception) -> DecodeError:
+
+def _reader(plan: Plan) -> Callable[[bytes, int], Any]:
+    name = plan.messages[0].name
+    at = [name]
+
+    def explain(message: bytes, error: Exception, _: int) -> DecodeError:
         match error:
             case DecodeError():
                 return error
             case RecursionError():
                 return DecodeError("too_deep", f"{name} is nested too deep")
             case EOFError() | IndexError():
-                return DecodeError("truncated", f"the {len(message)} bytes end inside {name}")
+                return DecodeError("truncated", f"the {len(message)} bytes end inside {at[0]}")
+            case KeyError():
+                return DecodeError("invalid", f"{at[0]}: the enumeration has no number {error}")
+            case LookupError():
+                return DecodeError("invalid", f"{at[0]}: {error}")
             case _:
-                return DecodeError("invalid", f"{name}: {type(error).__name__}: {str(error)[:500]}")
+                return DecodeError("invalid", f"{at[0]}: {type(error).__name__}: {str(error)[:500]}")
 
-    return generate_decoder(plan, explain)
+    @cache
+    def traced() -> Callable[[bytes, int], Any]:
+        return generate_decoder(plan, explain, traced=at)
+
+    def read_again(message: bytes, error: Exception, start: int) -> DecodeError:
+        """The first reading does not know in which field it was."""
+        at[0] = name
+        if not isinstance(error, DecodeError | RecursionError):
+            try:
+                traced()(message, start)
+            except DecodeError as named:
+                return named
+        return explain(message, error, start)
+
+    return generate_decoder(plan, read_again)
 
 
-def protobuf_decoder(text: str, choose: Callable[[str], Callable[[bytes, int], Any]]) -> Callable[[bytes], Any]:
+def protobuf_decoder(
+    text: str, choose: Callable[[Type], Callable[[bytes, int], Any]], imports: Mapping[str, str] | None = None
+) -> Callable[[bytes], Any]:
     """A function from messages of the `.proto` file `text`: the indexes in front say which of its messages they are.
 
-    `choose` gives the reader for the full name of a message, and may raise `DecodeError`. So does this function here
-    and there: `unreadable_schema`, or `not_framed` where the indexes make no sense.
+    `choose` gives the reader for a message. It may raise `DecodeError`. So does this function here and there:
+    `unreadable_schema`, or `not_framed` where the indexes make no sense.
     """
-    names = message_names(text)
+    messages = messages_of(text, imports or {})
     readers: dict[tuple[int, ...], Callable[[bytes, int], Any]] = {}
 
     def decode(message: bytes) -> Any:
         indexes, at = _indexes(message)
         if (read := readers.get(indexes)) is None:
-            if indexes not in names:
+            if indexes not in messages:
                 raise DecodeError("unexpected_type", f"the schema has no message {list(indexes)}")
-            read = readers[indexes] = choose(names[indexes])
+            read = readers[indexes] = choose(messages[indexes])
         return read(message, at)
 
     return decode
+
+
+def resolving_reader(contract: type[V], written: Type) -> Callable[[bytes, int], V]:
+    """A function from a message of another file, and where its payload begins, to the class as it is today."""
+    return _reader(resolved_plan(contract, written))
 
 
 def _indexes(message: bytes) -> tuple[tuple[int, ...], int]:

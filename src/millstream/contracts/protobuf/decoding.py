@@ -13,37 +13,58 @@ from uuid import UUID
 import msgspec
 
 from millstream.contracts.decoding import made
-from millstream.contracts.protobuf.messages import Element, Message, Part, Plan, enum_numbers, is_message, wire_type
-from millstream.contracts.protobuf.wire import RUNTIME, DecimalText, varint
+from millstream.contracts.protobuf.messages import (
+    Element,
+    Foreign,
+    Message,
+    Part,
+    Plan,
+    Refused,
+    enum_numbers,
+    is_message,
+    wire_type,
+)
+from millstream.contracts.protobuf.wire import KINDS, RUNTIME, DecimalText, varint
 from millstream.contracts.shape import REQUIRED, Decimals, Entries, Fixed, Items, OneOf, Record, Scalar, Symbols
 from millstream.contracts.source import Source
 from millstream.errors import DecodeError
 
-Failed = Callable[[bytes, Exception], Exception]
+Failed = Callable[[bytes, Exception, int], Exception]
 
 _ZERO: dict[type, str] = {str: '""', bytes: 'b""', int: "0", bool: "False", float: "0.0"}
 
 
-def generate_decoder(plan: Plan, failed: Failed) -> Callable[..., Any]:
+def generate_decoder(plan: Plan, failed: Failed, *, traced: list[str] | None = None) -> Callable[..., Any]:
     """A function from a framed message, and where its payload begins, to the Struct.
 
-    Whatever goes wrong inside is handed to `failed` with the message; what that returns is raised.
+    Whatever goes wrong inside is handed to `failed` with the message and where it begins; what that returns is raised.
+    `traced` holds the
+    name of the field that is being read: for a second reading, of what the first has refused.
     """
-    source = Source()
-    source.constants |= _RUNTIME | {"failed": failed}
+    source = _Source(traced is not None)
+    source.constants |= _RUNTIME | {"failed": failed, "at": traced}
     with source.block("def decode(b, p=6):"):
         with source.block("try:"):
             source.line(f"return read_{plan.messages[0].name}(b, p, len(b))")
         with source.block("except Exception as error:"):
-            source.line("raise failed(b, error) from None")
+            source.line("raise failed(b, error, p) from None")
     for message in plan.messages:
         _function(source, message)
     return source.compile("decode", f"decode {plan.messages[0].name}")
 
 
-def _function(source: Source, message: Message) -> None:
+class _Source(Source):
+    def __init__(self, is_traced: bool) -> None:
+        super().__init__()
+        self.is_traced = is_traced
+
+
+def _function(source: _Source, message: Message) -> None:
     with source.block(f"def read_{message.name}(b, p, e):"):
-        names = [f"v{part.number}" for part in message.parts]
+        if message.refused:
+            source.line(f"refuse({message.refused!r})")
+            return
+        names = [f"v{at}" for at, _ in enumerate(message.parts)]
         if isinstance(message.shape, OneOf):
             source.line("v = MISSING")
             names = ["v"] * len(message.parts)
@@ -57,20 +78,22 @@ def _function(source: Source, message: Message) -> None:
         source.line(f"return {_result(source, message, names)}")
 
 
-def _loop(source: Source, message: Message, names: list[str]) -> None:
+def _loop(source: _Source, message: Message, names: list[str]) -> None:
     wide = any(part.number > 15 for part in message.parts)
     look = "t = (b[p] if b[p] < 128 or p + 1 == e else b[p] + (b[p + 1] << 8)) if p < e else 0"
     look = look if wide else "t = b[p] if p < e else 0"
     with source.block("while p < e:"):
         source.line("r = p")
         source.line(look)
-        for name, part in sorted(zip(names, message.parts, strict=True), key=lambda pair: pair[1].number):
+        written = [pair for pair in zip(names, message.parts, strict=True) if pair[1].number]
+        for name, part in sorted(written, key=lambda pair: pair[1].number):
             for kind in _wire_types(part):
                 tag = part.number << 3 | kind
                 size = (tag.bit_length() + 6) // 7
                 if size > 2:  # larger numbers are looked for one by one
                     with source.block(f"if b[p:p + {size}] == {varint(tag)!r}:"):
                         source.line(f"p += {size}")
+                        _trace(source, message, part)
                         _field(source, part, name, kind)
                         source.line(look)
                     continue
@@ -78,12 +101,19 @@ def _loop(source: Source, message: Message, names: list[str]) -> None:
                 repeated = part.presence in ("repeated", "map") and not (kind == 2 and wire_type(part.element) != 2)
                 with source.block(f"{'while' if repeated else 'if'} t == {seen}:"):
                     source.line(f"p += {size}")
+                    _trace(source, message, part)
                     _field(source, part, name, kind)
                     source.line(look)
         with source.block("if p == r:"):
             source.line("p = skip(b, p, e)")
     with source.block("if p != e:"):
         source.line("raise EOFError")
+
+
+def _trace(source: _Source, message: Message, part: Part) -> None:
+    if source.is_traced:
+        owner = message.shape.python.__name__ if isinstance(message.shape, Record) else message.name
+        source.line(f"at[0] = {f'{owner}.{part.attribute or part.name}'!r}")
 
 
 def _wire_types(part: Part) -> list[int]:
@@ -105,6 +135,8 @@ def _before(source: Source, part: Part) -> str:
         case "implicit" if isinstance(part.element, Symbols):
             zero = {number: symbol for symbol, number in enum_numbers(part.element).items()}.get(0)
             return "MISSING" if zero is None else source.constant("zero", part.element.members[zero])
+        case "implicit" if isinstance(part.element, Foreign) and part.element.zero is not REQUIRED:
+            return source.constant("zero", part.element.zero)
         case _ if part.absent is REQUIRED:
             return "MISSING"
         case _:
@@ -161,6 +193,8 @@ def _entry(source: Source, part: Part, name: str) -> None:
     absent = "MISSING"
     if isinstance(element, Scalar) and element.python in _ZERO:
         absent = _ZERO[element.python]
+    elif isinstance(element, Foreign) and element.zero is not REQUIRED:
+        absent = source.constant("zero", element.zero)
     elif isinstance(element, Message):
         absent = f'read_{element.name}(b"", 0, 0)'
     _length(source)
@@ -213,6 +247,11 @@ def _value(source: Source, element: Element, target: str, end: str = "e") -> Non
             source.line("p = q")
         case Scalar(python=python):
             _scalar(source, python, target)
+        case Foreign(kind=kind, convert=convert):
+            source.line(f"{target}, p = read_{kind}(b, p)")
+            source.line(f"{target} = {source.constant('convert', convert)}({target})")
+        case Refused(why=why):
+            source.line(f"refuse({why!r})")
 
 
 _STAMPS = {datetime: "read_timestamp", timedelta: "read_duration"}
@@ -245,18 +284,27 @@ def _missing(what: str) -> Any:
     raise DecodeError("invalid", f"{what} is missing")
 
 
+def _refuse(why: str) -> Any:
+    raise DecodeError("incompatible_schema", why)
+
+
 def _time(text: str) -> time:
     if (moment := time.fromisoformat(text)).tzinfo is not None:
         raise ValueError(f"{text} has a time zone")
     return moment
 
 
-_RUNTIME: dict[str, Any] = RUNTIME | {
-    "MISSING": REQUIRED,
-    "missing": _missing,
-    "UUID": UUID,
-    "date": date.fromisoformat,
-    "time_": _time,
-    "double": struct.Struct("<d").unpack_from,
-    "replace": msgspec.structs.replace,
-}
+_RUNTIME: dict[str, Any] = (
+    RUNTIME
+    | {f"read_{kind}": read for kind, read in KINDS.items()}
+    | {
+        "MISSING": REQUIRED,
+        "missing": _missing,
+        "refuse": _refuse,
+        "UUID": UUID,
+        "date": date.fromisoformat,
+        "time_": _time,
+        "double": struct.Struct("<d").unpack_from,
+        "replace": msgspec.structs.replace,
+    }
+)

@@ -9,7 +9,16 @@ from datetime import date, datetime, time, timedelta
 from typing import Any, NoReturn
 from uuid import UUID
 
-from millstream.contracts.protobuf.messages import Element, Message, Part, Plan, enum_numbers, wire_type
+from millstream.contracts.protobuf.messages import (
+    Element,
+    Foreign,
+    Message,
+    Part,
+    Plan,
+    Refused,
+    enum_numbers,
+    wire_type,
+)
 from millstream.contracts.protobuf.wire import RUNTIME, DecimalText, varint
 from millstream.contracts.shape import Decimals, Entries, Fixed, Items, OneOf, Record, Scalar, Symbols, python_class
 from millstream.contracts.source import Source
@@ -147,6 +156,8 @@ def _bytes(source: Source, element: Element, value: str) -> str:
             return f"{source.constant('decimal', DecimalText(precision, scale).write)}({value})"
         case Scalar(python=python):
             return _scalar(source, python, value)
+        case Foreign() | Refused():
+            raise AssertionError("nothing is written in another schema than the class's own")
 
 
 def _scalar(source: Source, python: type, value: str) -> str:

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, Literal, TypeAlias
 
+from millstream.contracts.meaning import Convert
 from millstream.contracts.reading import shape_of
 from millstream.contracts.shape import (
     REQUIRED,
@@ -38,9 +39,28 @@ class Message:
     name: str
     shape: "Record | Fixed | Items | Entries | OneOf"
     parts: "list[Part]" = field(default_factory=list)
+    refused: str = ""
+    """Why messages of another schema cannot be read as this one."""
 
 
-Element: TypeAlias = Scalar | Decimals | Symbols | Message
+@dataclass(eq=False, slots=True)
+class Foreign:
+    """A scalar of another schema: `kind` as its file says, `convert` from there; `zero` is what an absent one is."""
+
+    kind: str
+    convert: Convert
+    zero: Any
+
+
+@dataclass(eq=False, slots=True)
+class Refused:
+    """A field of another schema that the class has no place for: it may be absent."""
+
+    kind: str
+    why: str
+
+
+Element: TypeAlias = Scalar | Decimals | Symbols | Message | Foreign | Refused
 """What stands in a field, or in each place of a repeated one."""
 
 Presence = Literal["implicit", "explicit", "repeated", "map"]
@@ -147,7 +167,7 @@ class _Planner:
             case OneOf(written=branches):
                 present = [branch for branch in branches if branch is not None]
                 return [
-                    Part(number, _branch_name(branch), "", self._element(branch, f"{message.name}{number}"), "explicit")
+                    Part(number, _branch_of(branch), "", self._element(branch, f"{message.name}{number}"), "explicit")
                     for number, branch in enumerate(present, 1)
                 ]
             case Items() | Entries():
@@ -194,8 +214,22 @@ def is_message(element: Element) -> bool:
     return isinstance(element, Message) or (isinstance(element, Scalar) and element.python in (datetime, timedelta))
 
 
+_WIRE_TYPES = {
+    "double": 1,
+    "fixed64": 1,
+    "sfixed64": 1,
+    "float": 5,
+    "fixed32": 5,
+    "sfixed32": 5,
+    "string": 2,
+    "bytes": 2,
+}
+
+
 def wire_type(element: Element) -> int:
-    """How its bytes begin: 0 for a varint, 1 for eight bytes, 2 for a length."""
+    """How its bytes begin: 0 for a varint, 1 for eight bytes, 2 for a length, 5 for four bytes."""
+    if isinstance(element, Foreign | Refused):
+        return _WIRE_TYPES.get(element.kind, 0)
     if isinstance(element, Symbols) or (isinstance(element, Scalar) and element.python in (int, bool)):
         return 0
     return 1 if isinstance(element, Scalar) and element.python is float else 2
@@ -224,9 +258,25 @@ def _numbers(record: Record) -> list[int]:
     return numbers
 
 
-def _branch_name(branch: Shape) -> str:
-    name = _short(branch.name) if isinstance(branch, Record | Symbols) else f"{python_class(branch).__name__}_value"
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
+def _branch_of(branch: Shape) -> str:
+    return branch_name(
+        branch.name if isinstance(branch, Record | Symbols) else f"{python_class(branch).__name__}_value"
+    )
+
+
+def branch_name(name: str) -> str:
+    """What the branch of a union is called after the name of its type."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", _short(name)).lower()
+
+
+def enum_stem(name: str) -> str:
+    """What the names of an enumeration's values begin with: they are unique in a whole package."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", _short(name)).upper()
+
+
+def enum_symbols(symbols: Symbols) -> dict[str, str]:
+    """The symbols by what they are called after the stem."""
+    return {symbol.upper().lstrip("_") or symbol: symbol for symbol in symbols.members}
 
 
 def _short(name: str) -> str:

@@ -1,11 +1,21 @@
 """The `.proto` text of a contract."""
 
-import re
 from collections.abc import Iterator
 from datetime import date, datetime, time, timedelta
 from uuid import UUID
 
-from millstream.contracts.protobuf.messages import Element, Message, Part, Plan, enum_numbers, plan_of
+from millstream.contracts.protobuf.messages import (
+    Element,
+    Foreign,
+    Message,
+    Part,
+    Plan,
+    Refused,
+    enum_numbers,
+    enum_stem,
+    enum_symbols,
+    plan_of,
+)
 from millstream.contracts.shape import REQUIRED, Decimals, OneOf, Record, Scalar, Symbols
 from millstream.declare.contract import Value
 from millstream.errors import DeclarationError
@@ -101,6 +111,8 @@ def _type(element: Element) -> str:
             return "string"
         case Scalar(python=python):
             return _SCALARS[python][0]
+        case Foreign() | Refused():
+            raise AssertionError("nothing is written in another schema than the class's own")
 
 
 def _remark(part: Part) -> str:
@@ -120,8 +132,8 @@ def _comment(text: str, indent: str) -> Iterator[str]:
 
 def _enum(name: str, symbols: Symbols) -> Iterator[str]:
     """The names of values are unique in the whole package, so they begin with the name of the enumeration."""
-    stem = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).upper()
-    numbers = {symbol.upper().lstrip("_") or symbol: number for symbol, number in enum_numbers(symbols).items()}
+    stem, own = enum_stem(name), enum_numbers(symbols)
+    numbers = {called: own[symbol] for called, symbol in enum_symbols(symbols).items()}
     if len(numbers) != len(symbols.members):
         raise DeclarationError(f"{symbols.name}: in Protobuf two of its symbols would be the same; rename one")
     if 0 not in numbers.values():

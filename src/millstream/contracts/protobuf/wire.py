@@ -1,6 +1,7 @@
 """Protobuf's numbers and lengths, and how to pass over what is not known."""
 
-from collections.abc import Sequence
+import struct
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from decimal import Context, Decimal, Inexact, InvalidOperation
 from typing import Any
@@ -154,6 +155,71 @@ class DecimalText:
             raise ValueError(f"{value} does not fit")
         return value.quantize(self._unit, context=self._context)
 
+
+def _read_zigzag(data: Sequence[int], at: int) -> tuple[int, int]:
+    number, at = read_varint(data, at)
+    return (number >> 1) ^ -(number & 1), at
+
+
+def _read_unsigned(data: Sequence[int], at: int) -> tuple[int, int]:
+    number, at = read_varint(data, at)
+    return _within_a_long(number), at
+
+
+def _read_bool(data: Sequence[int], at: int) -> tuple[bool, int]:
+    number, at = read_varint(data, at)
+    return number != 0, at
+
+
+def _within_a_long(number: int) -> int:
+    if number >> 63:
+        raise ValueError(f"{number} does not fit 64 bits with a sign")
+    return number
+
+
+def _fixed(form: str) -> Callable[[bytes, int], tuple[Any, int]]:
+    read, size = struct.Struct(form).unpack_from, struct.calcsize(form)
+
+    def read_fixed(data: bytes, at: int) -> tuple[Any, int]:
+        if at + size > len(data):
+            raise EOFError
+        [number] = read(data, at)
+        return _within_a_long(number) if form == "<Q" else number, at + size
+
+    return read_fixed
+
+
+def _read_bytes(data: bytes, at: int) -> tuple[bytes, int]:
+    size, at = read_varint(data, at)
+    if size > len(data) - at:
+        raise EOFError
+    return data[at : at + size], at + size
+
+
+def _read_text(data: bytes, at: int) -> tuple[str, int]:
+    raw, at = _read_bytes(data, at)
+    return raw.decode(), at
+
+
+KINDS: dict[str, Callable[[bytes, int], tuple[Any, int]]] = {
+    "int32": read_signed,
+    "int64": read_signed,
+    "enum": read_signed,
+    "uint32": _read_unsigned,
+    "uint64": _read_unsigned,
+    "sint32": _read_zigzag,
+    "sint64": _read_zigzag,
+    "bool": _read_bool,
+    "fixed32": _fixed("<I"),
+    "fixed64": _fixed("<Q"),
+    "sfixed32": _fixed("<i"),
+    "sfixed64": _fixed("<q"),
+    "float": _fixed("<f"),
+    "double": _fixed("<d"),
+    "string": _read_text,
+    "bytes": _read_bytes,
+}
+"""How each scalar of a `.proto` file is read, where the class has another one."""
 
 RUNTIME: dict[str, Any] = {
     "ONE": _ONE_BYTE,
