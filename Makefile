@@ -9,7 +9,7 @@ SIDE_BY_SIDE := -n 3 --dist loadfile --no-loadscope-reorder
 # Byte code is worth its few seconds: every service starts from it.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run test test-all simulate chaos torture properties crash fuzz lint bench lock clean
+.PHONY: help run test test-all simulate chaos weeks torture properties crash fuzz lint bench lock clean
 help:
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
@@ -26,7 +26,10 @@ simulate: $(VENV)/dev.stamp ## the order system in simulated worlds where everyt
 	@$(BIN)/millstream simulate orders $(ARGS)
 
 chaos: $(VENV)/dev.stamp ## the orders while everything fails in turn, on the local broker and on a three-node Apache Kafka
-	@$(BIN)/pytest -m long -s tests/chaos $(ARGS)
+	@$(BIN)/pytest -m long -s tests/chaos/test_orders_under_faults.py $(ARGS)
+
+weeks: $(VENV)/dev.stamp ## ten weeks of orders in a row under all faults and long pauses of every process (CHAOS_WEEKS, CHAOS_SEED)
+	@$(BIN)/pytest -m long -s tests/chaos/test_weeks_under_pauses.py $(ARGS)
 
 torture: $(VENV)/dev.stamp ## the local broker and three workers under kill -9 for ten minutes (TORTURE_SECONDS, TORTURE_SEED)
 	@$(BIN)/pytest -m long -s tests/torture $(ARGS)

@@ -13,14 +13,15 @@ from tests.end_to_end.running import Running, eventually
 
 from millstream.testing.apache import ApacheKafka
 from millstream.testing.postgresql import PostgreSQL
+from orders.payment.gateway import ANSWER_WITHIN
 
 SERVICES = ("order", "inventory", "payment", "shipping", "email", "read-model")
 KILLED = (*SERVICES, "gateway", "mailbox")
 READY_WITHIN = 40.0
 LONGEST_STOP = 6.0
 """Seconds of SIGSTOP; a third of a transaction's time, so that some outlive theirs and some do not."""
-GATEWAY_GIVES_UP = 5.0
-"""Seconds after which the payment service no longer waits for an answer."""
+LONG_PAUSE = 12.0
+"""Seconds of SIGSTOP that outlast every call and time-out of an effect."""
 SPELL = 1.5
 """Seconds that a gateway or a mail server misbehaves."""
 
@@ -29,10 +30,17 @@ class Faults:
     """The kinds of fault that there are here, by name; `strike` one and it answers once all is ready again.
 
     - `apache`: the cluster that the system runs on; without one it is the local broker, a process of the system.
+    - `pauses`: whether every process is stopped for `LONG_PAUSE` in turn, too.
     """
 
     def __init__(
-        self, running: Running, chance: random.Random, database: PostgreSQL, apache: ApacheKafka | None = None
+        self,
+        running: Running,
+        chance: random.Random,
+        database: PostgreSQL,
+        apache: ApacheKafka | None = None,
+        *,
+        pauses: bool = False,
     ) -> None:
         self._running = running
         self._chance = chance
@@ -46,6 +54,8 @@ class Faults:
             "charge and be silent": self._silence_the_gateway,
             "refuse mails": self._refuse_mails,
         }
+        if pauses:
+            self._kinds |= {f"pause {name}": self._pauses(name) for name in KILLED}
         if apache is not None:
             self._kinds |= {"kill a broker": self._kill_a_broker, "move leaders": self._move_leaders}
 
@@ -66,12 +76,19 @@ class Faults:
 
     def _stop_a_service(self) -> None:
         """What a long pause of a virtual machine does: the process does not know that it was away."""
-        name = self._chance.choice(SERVICES)
+        self._stop(self._chance.choice(SERVICES), self._chance.uniform(0.5, LONGEST_STOP))
+
+    def _pauses(self, name: str) -> Callable[[], None]:
+        return lambda: self._stop(name, LONG_PAUSE)
+
+    def _stop(self, name: str, seconds: float) -> None:
         pid = self._await_pid(name)
         os.kill(pid, signal.SIGSTOP)
-        time.sleep(self._chance.uniform(0.5, LONGEST_STOP))  # the fault is the time that it takes
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGCONT)
+        try:
+            time.sleep(seconds)  # the fault is the time that it takes
+        finally:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
         self._await_health(name)
 
     def _kill_database(self) -> None:
@@ -82,7 +99,7 @@ class Faults:
 
     def _silence_the_gateway(self) -> None:
         """Every charge is made, and nobody is told: the payment service has to ask."""
-        silent = {"silent_ratio": 1, "silence": GATEWAY_GIVES_UP + 1}
+        silent = {"silent_ratio": 1, "silence": ANSWER_WITHIN + 1}
         self._spell("gateway", silent)
 
     def _refuse_mails(self) -> None:

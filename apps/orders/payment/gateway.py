@@ -9,6 +9,7 @@ import httpx2
 
 from millstream import Unsettled
 from millstream.settings import Settings
+from orders.pool import SweptTransport
 
 ANSWER_WITHIN = 4.0
 """Seconds for one call, from its place in the pool to the end of its answer: an effect makes two of them at most, and
@@ -101,8 +102,12 @@ class Gateway:
 
 async def connect(settings: Settings) -> AsyncIterator[Gateway]:
     """The gateway at the address called `gateway`."""
-    limits = httpx2.Limits(max_connections=EFFECTS * CONCURRENCY, max_keepalive_connections=CONCURRENCY)
-    async with httpx2.AsyncClient(base_url=settings.address("gateway"), timeout=ANSWER_WITHIN, limits=limits) as client:
+    transport = SweptTransport(connections=EFFECTS * CONCURRENCY, idle=CONCURRENCY)
+    url = settings.address("gateway")
+    async with (
+        httpx2.AsyncClient(base_url=url, timeout=ANSWER_WITHIN, transport=transport) as client,
+        transport.swept(),
+    ):
         yield Gateway(client)
 
 

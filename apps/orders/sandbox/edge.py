@@ -17,6 +17,7 @@ from starlette.routing import Route
 from millstream.http.body_limit import BodyLimit
 from millstream.http.problem import Problem, unavailable
 from millstream.settings import Settings
+from orders.pool import SweptTransport
 from orders.sandbox.pages import docs_page, start_page
 from orders.sandbox.serving import serve
 
@@ -49,9 +50,8 @@ class Edge:
 
     def __init__(self, addresses: dict[str, str]) -> None:
         self._addresses = addresses
-        self._client = httpx2.AsyncClient(
-            timeout=TIMEOUT, limits=httpx2.Limits(max_connections=200, max_keepalive_connections=50)
-        )
+        self._transport = SweptTransport(connections=200, idle=50)
+        self._client = httpx2.AsyncClient(timeout=TIMEOUT, transport=self._transport)
 
     async def commands(self, request: Request) -> Response:
         """What changes something."""
@@ -87,9 +87,11 @@ class Edge:
         of = {"commands": "order", "queries": "read-model"}[request.path_params["document"]]
         return await self._pass_on(request, of, "/openapi.json")
 
-    async def close(self) -> None:
-        """Drops the connections."""
-        await self._client.aclose()
+    @asynccontextmanager
+    async def connected(self) -> AsyncIterator[None]:
+        """Keeps connections as long as the block lasts."""
+        async with self._client, self._transport.swept():
+            yield
 
     async def _pass_on(self, request: Request, to: str, path: str | None = None) -> Response:
         url = f"{self._addresses[to]}{path or request.url.path}"
@@ -131,8 +133,8 @@ def application(settings: Settings) -> Starlette:
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        yield
-        await edge.close()
+        async with edge.connected():
+            yield
 
     return Starlette(
         lifespan=lifespan,

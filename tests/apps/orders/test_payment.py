@@ -12,6 +12,8 @@ import pytest
 
 from millstream import Unsettled
 from millstream.declare import Kind
+from millstream.settings import Settings
+from millstream.testing.child import wait_until
 from orders.contracts import (
     OrderCancelled,
     PaymentCompleted,
@@ -24,7 +26,7 @@ from orders.contracts import (
     StockReserved,
 )
 from orders.email.service import SEND_WITHIN, email
-from orders.payment.gateway import ANSWER_WITHIN, Charged, Gateway
+from orders.payment.gateway import ANSWER_WITHIN, Charged, Gateway, connect
 from orders.payment.service import charge, payment, refund, settle, void
 from orders.sandbox.gateway import Behaviour, application
 
@@ -131,6 +133,28 @@ def test_calls_that_are_cancelled_leave_no_place_in_the_pool_taken(url: str):
             return [await gateway.charge("after", MONEY)]
 
     assert asyncio.run(cancel_many()) == [Charged(MONEY)]
+
+
+def test_idle_connections_are_closed_though_no_request_comes(url: str):
+    async def closed_in_time() -> None:
+        provided = connect(Settings(addresses={"gateway": url}))
+        gateway = await anext(provided)
+        try:
+            await asyncio.gather(*(gateway.charge(f"o-{number}", MONEY) for number in range(8)))
+            assert sockets(url)
+            await asyncio.to_thread(wait_until, lambda: not sockets(url), seconds=60, what="all to be closed")
+        finally:
+            await provided.aclose()  # type: ignore[attr-defined] # connect is a generator
+
+    asyncio.run(closed_in_time())
+
+
+def sockets(url: str) -> list[str]:
+    """The states of this machine's sockets to the server at `url`, but for those that are closed on this side."""
+    port = f":{int(url.rpartition(':')[2]):04X}"
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    # FIN_WAIT1, FIN_WAIT2, TIME_WAIT and LAST_ACK are no longer ours to close.
+    return [row[3] for row in rows if row[2].endswith(port) and row[3] not in ("04", "05", "06", "09")]
 
 
 @pytest.mark.parametrize("handler", [*payment.of_kind(Kind.EFFECT), *email.of_kind(Kind.EFFECT)], ids=lambda h: h.name)
