@@ -1,12 +1,13 @@
 """A service of one kind, its workers as a process runs them, and a Kafka whose calls can be made to hang."""
 
 import ctypes
+import json
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import httpx
 from fastapi import FastAPI
@@ -15,15 +16,30 @@ from sqlalchemy import BigInteger, Column, Connection, Engine, MetaData, String,
 from sqlalchemy import event as sqlalchemy_event
 
 from millstream.contracts import Contracts, Registry, edge_id, header_writer
-from millstream.declare import Call, Event, Service, Topic, Value
+from millstream.declare import (
+    FOREVER,
+    Call,
+    Command,
+    Event,
+    OnFailure,
+    Retry,
+    Service,
+    Timer,
+    Timers,
+    Topic,
+    Value,
+    dead_letter,
+    seconds,
+)
 from millstream.http import Web
-from millstream.kafka import connect
+from millstream.kafka import Message, connect
 from millstream.operate.assembly import assemble, topics_of
 from millstream.operate.run import Crew, Exit
+from millstream.patterns.aggregate import Aggregate, decides, evolves
 from millstream.patterns.view import View
 from millstream.patterns.view.sql import SqlSink
 from millstream.settings import Settings
-from millstream.telemetry import Health, Tracer, Watchdog
+from millstream.telemetry import Health, Tracer, Watchdog, metrics
 from millstream.testing.child import wait_until
 from millstream.timeouts import LOOK_SECONDS
 
@@ -99,12 +115,23 @@ def app(web: Web) -> FastAPI:
 class House:
     """A service with handlers of `kind`, or a web application, and its workers."""
 
-    def __init__(self, kind: str, bootstrap: str, registry: str, folder: Path) -> None:
+    def __init__(
+        self,
+        kind: str,
+        bootstrap: str,
+        registry: str,
+        folder: Path,
+        *,
+        behind: str | None = None,
+        on_failure: OnFailure = dead_letter,
+        retry: Retry | None = None,
+    ) -> None:
         self.name = f"s{uuid.uuid4().hex[:8]}"
         houses[self.name] = self
+        self.kind, self.behind = kind, behind or registry
         self.gate = Gate()
         self.seconds = 0.0
-        self._declare(kind)
+        self._declare(kind, {"on_failure": on_failure, "retry": retry})
         self.settings = Settings(
             bootstrap_servers=bootstrap,
             registry_url=registry,
@@ -116,7 +143,7 @@ class House:
             relay=kind != "sql without relay",
         )
         self.kafka = connect(self.settings, self.name)
-        self.contracts = Contracts(Registry(registry, patience=1.0))
+        self.contracts = Contracts(Registry(registry, patience=3.0))
         self.contracts.register([self.Asked, self.Done])
         admin = self.kafka.admin()
         admin.ensure_topics(topics_of(self.service))
@@ -132,33 +159,61 @@ class House:
         )
         self.crew = Crew(self.assembly.workers, self.assembly.late, self.stop, watchdog)
 
-    def _declare(self, kind: str) -> None:
-        gate = self.gate
+    def _declare(self, kind: str, policy: dict[str, Any]) -> None:
+        gate, house = self.gate, self
 
-        class Asked(Event, key="id", namespace=f"test.{self.name}"):
+        class Asked(Command if kind == "aggregate" else Event, key="id", namespace=f"test.{self.name}"):
             id: str
 
         class Done(Event, key="id", namespace=f"test.{self.name}"):
             id: str
 
         self.Asked, self.Done = Asked, Done
-        self.asked, self.done = Topic(f"{self.name}.asked", Asked), Topic(f"{self.name}.done", Done)
+        self.asked, self.done = Topic(f"{self.name}.asked", Asked), Topic(f"{self.name}.done", Done, retention=FOREVER)
         tables = MetaData()
-        self.trouble: Callable[[], None] = lambda: None
+        self.trouble: Callable[[str], None] = lambda id: None
         web = f"{__name__}:app" if kind == "web" else None
         self.service = service = Service(self.name, tables=tables, web=web, publishes=[Asked] if web else [])
         if kind == "kafka":
 
-            @service.on(Asked)
+            @service.on(Asked, **policy)
             def answer(asked: Asked) -> Done:
-                self.trouble()
+                self.trouble(asked.id)
                 return Done(id=asked.id)
+
+        elif kind == "timer":
+
+            class Wake(Timer, key="id", namespace=f"test.{self.name}"):
+                id: str
+
+            @service.on(Asked)
+            def sleep(asked: Asked, timers: Timers) -> None:
+                timers.set(Wake(id=asked.id), after=seconds(0))
+
+            @service.on(Wake, **policy)
+            def wake(due: Wake) -> Done:
+                self.trouble(due.id)
+                return Done(id=due.id)
+
+        elif kind == "aggregate":
+
+            class Answers(Aggregate, namespace=f"test.{self.name}"):
+                @decides
+                def answer(self, asked: Asked) -> Done:
+                    house.trouble(asked.id)
+                    return Done(id=asked.id)
+
+                @evolves
+                def done(self, event: Done) -> Self:
+                    return self
+
+            Answers.mount(service, **policy)
 
         elif kind.startswith("sql"):
 
-            @service.on(Asked)
+            @service.on(Asked, **policy)
             def write(asked: Asked, db: Connection) -> Done:
-                self.trouble()
+                self.trouble(asked.id)
                 return Done(id=asked.id)
 
         elif kind == "effect":
@@ -168,7 +223,7 @@ class House:
                 gate.through("loop")
                 return Done(id=asked.id)
 
-        elif kind == "view":
+        elif kind in ("view", "sink"):
             table = Table(
                 "rows",
                 tables,
@@ -176,14 +231,20 @@ class House:
                 Column("note", String),
                 Column("version", BigInteger, nullable=False),
             )
-            view = View("rows", Row, topic=f"{self.name}.rows", sinks=[SqlSink(table)])
+            view = View("rows", Row, topic=f"{self.name}.rows", sinks=[SqlSink(table, self._columns)])
 
             @view.on(Asked)
             def row(asked: Asked, row: Row | None) -> Row:
-                self.trouble()
-                return Row(note="here")
+                if kind == "view":
+                    self.trouble(asked.id)
+                return Row(note=asked.id)
 
             view.mount(service)
+
+    def _columns(self, row: Row) -> dict[str, Any]:
+        if "sink" in self.kind:
+            self.trouble(row.note)
+        return {"note": row.note}
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -197,14 +258,48 @@ class House:
             self.stop.set()
             assert self.crew.finish() or self.crew.exit is not Exit.STOPPED, self.crew.running
 
-    def ask(self, *ids: str) -> None:
+    def ask(self, *ids: str, key: bool = True) -> None:
         producer = self.kafka.producer()
         for of in ids:
             id = edge_id()
             headers = header_writer(self.Asked, "test")(id, id, None, None)
-            producer.produce(self.asked.name, self.contracts.encode(self.Asked(id=of)), of.encode(), headers)
+            value = self.contracts.encode(self.Asked(id=of))
+            producer.produce(self.asked.name, value, of.encode() if key else None, headers)
         producer.flush()
         producer.close()
+
+    @property
+    def read_topic(self) -> str:
+        """What the worker reads that is looked at: a sink reads the rows of its view."""
+        return f"{self.name}.rows" if self.kind == "sink" else self.asked.name
+
+    def foreign(self, id: str) -> None:
+        """Write a record by a schema of its own, which only the registry behind it knows."""
+        field, name = ("note", "test.Row") if self.kind == "sink" else ("id", f"test.{self.name}.Asked")
+        other = {"name": f"x{uuid.uuid4().hex[:8]}", "type": "int", "default": 0}
+        schema = {"type": "record", "name": name, "fields": [{"name": field, "type": "string"}, other]}
+        registered = Registry(self.behind).register(f"s{uuid.uuid4().hex}", json.dumps(schema))
+        text = id.encode()
+        producer = self.kafka.producer()
+        value = b"\0" + registered.to_bytes(4, "big") + bytes([2 * len(text)]) + text + b"\0"
+        producer.produce(self.read_topic, value, text)
+        producer.flush()
+        producer.close()
+
+    def lag(self, labels: dict[str, str]) -> float:
+        """The lag that the metric shows of a topic, all partitions together."""
+        (family,) = metrics.CONSUMER_LAG.collect()
+        return sum(sample.value for sample in family.samples if labels.items() <= sample.labels.items())
+
+    def turned_within(self, seconds: float, worker: str) -> bool:
+        """Whether a worker shows life from now on."""
+        self.seconds += STEP
+        self.crew.look()
+        wait_until(lambda: self.turned([worker]), seconds=seconds, what=f"{worker} shows life")
+        return True
+
+    def records(self, topic: str) -> list[Message]:
+        return [message for batch in self.kafka.read_to_end(topic, timeout=20) for message in batch]
 
     @contextmanager
     def gated_database(self) -> Iterator[None]:

@@ -45,6 +45,11 @@ HANGS = [
 """What hangs: the kind of service, the name in the log, the call that does not return, and the request it takes."""
 
 
+def cases(of: list[Any]) -> list[Any]:
+    """One of each in `make test`; the others take their time."""
+    return [each if each[0] == "kafka" else pytest.param(*each, marks=pytest.mark.slow) for each in of]
+
+
 @pytest.fixture
 def house(
     request: pytest.FixtureRequest, shared_kafka: LocalKafka, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -60,7 +65,7 @@ def said(caplog: pytest.LogCaptureFixture, event: str) -> list[dict[str, Any]]:
     return [line for line in found if line.get("event") == event]
 
 
-@pytest.mark.parametrize(("house", "name"), WORKERS, indirect=["house"])
+@pytest.mark.parametrize(("house", "name"), cases(WORKERS), indirect=["house"])
 def test_a_thread_that_is_killed_ends_the_process(house: House, name: str, caplog: pytest.LogCaptureFixture):
     name = name.format(house.name)
     with house.running():
@@ -72,7 +77,7 @@ def test_a_thread_that_is_killed_ends_the_process(house: House, name: str, caplo
     assert ("SystemExit" if name != "web" else "ended by itself") in line["error"]
 
 
-@pytest.mark.parametrize(("house", "name", "call", "path"), HANGS, indirect=["house"])
+@pytest.mark.parametrize(("house", "name", "call", "path"), cases(HANGS), indirect=["house"])
 def test_a_thread_that_hangs_is_named_and_ends_the_process(
     house: House, name: str, call: str, path: str, caplog: pytest.LogCaptureFixture
 ):

@@ -66,7 +66,7 @@ def headers_in(value: bytes | None) -> list[tuple[str, bytes]]:
     """
     try:
         found = msgspec.structs.asdict(_attributes(value or b""))
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):  # no event at all: decoding says so
         return []
     return [(_HEADERS.get(name, name), text.encode()) for name, text in found.items() if isinstance(text, str)]
 

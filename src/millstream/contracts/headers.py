@@ -186,7 +186,7 @@ def _text(raw: bytes | None) -> str | None:
         return None
     try:
         text = raw.decode()
-    except UnicodeDecodeError:
+    except UnicodeDecodeError:  # text that is none counts as missing
         return None
     return text if text.isprintable() else None
 
@@ -203,7 +203,7 @@ def _moment(text: str | None) -> datetime | None:
     try:
         moment = datetime.fromisoformat(text or "")
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    except (ValueError, OverflowError):
+    except (ValueError, OverflowError):  # a moment that is none counts as missing
         return None
 
 

@@ -25,7 +25,7 @@ def derived_id(input_id: str, handler: str, ordinal: int) -> str:
     digits = input_id.replace("-", "")
     try:
         namespace = bytes.fromhex(digits)
-    except ValueError:
+    except ValueError:  # any text may be an id
         namespace = b""
     if len(namespace) != 16 or len(digits) != 32:
         namespace = uuid5(NAMESPACE_URL, input_id).bytes

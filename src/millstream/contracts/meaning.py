@@ -259,7 +259,7 @@ def _to_decimal(meaning: Meaning, shape: Decimals) -> Convert | None:
         if value.is_finite():
             try:
                 return value.quantize(unit, context=context)
-            except (Inexact, InvalidOperation):
+            except (Inexact, InvalidOperation):  # refused below, with the field's name
                 pass
         raise ValueError(
             f"a decimal that has more than {shape.precision} digits, {shape.scale} of them after the point"
@@ -268,7 +268,7 @@ def _to_decimal(meaning: Meaning, shape: Decimals) -> Convert | None:
     def of_text(text: str) -> Decimal:
         try:
             value = Decimal(text) if len(text) <= _LONGEST_DECIMAL else None
-        except InvalidOperation:
+        except InvalidOperation:  # refused below, with the field's name
             value = None
         if value is None:
             raise ValueError("a text that is no decimal")

@@ -79,5 +79,5 @@ async def _drain(receive: Receive) -> None:
                 dropped += len(message.get("body", b""))
                 if message["type"] != "http.request" or not message.get("more_body"):
                     return
-    except TimeoutError:
+    except TimeoutError:  # the client has had its answer, and does not go
         return

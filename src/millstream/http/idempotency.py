@@ -138,7 +138,7 @@ class IdempotencyKeys:
             gathered.append(self._waiting.get(timeout=timeout) if timeout else self._waiting.get_nowait())
             while len(gathered) < MOST_TOGETHER:
                 gathered.append(self._waiting.get_nowait())
-        except queue.Empty:
+        except queue.Empty:  # that is all there is now
             pass
         return gathered
 

@@ -94,7 +94,7 @@ class Outcomes:
                 return None
             async with asyncio.timeout_at(patience):
                 return await answer
-        except TimeoutError:
+        except TimeoutError:  # not yet, as the caller is told
             return None
         finally:
             self._requests -= 1

@@ -215,7 +215,7 @@ class Publisher:
                 self._waiting.append(self._joining.get(timeout=timeout))
             while True:
                 self._waiting.append(self._joining.get_nowait())
-        except queue.Empty:
+        except queue.Empty:  # that is all there is now
             return
 
     def _expire(self) -> None:

@@ -48,7 +48,7 @@ class ClusterAdmin:
         self._client_id = client_id
         self._reading = properties.reader(settings, client_id, "read_committed")
         # Kept for the whole life of this object: an AdminClient that is dropped takes its pending answers with it.
-        self._native = made(AdminClient, properties.client(settings, client_id) | settings.kafka)
+        self._native = made(AdminClient, properties.client(settings, client_id) | properties.outside_groups(settings))
 
     def cluster_id(self, timeout: float = 10.0) -> str:
         try:
@@ -281,7 +281,9 @@ class ClusterAdmin:
         """A client that remembers the leaders of before asks with their epochs for ever: librdkafka looks for new
         leaders when one is gone, not when it came back under another epoch."""
         before = self._native
-        self._native = made(AdminClient, properties.client(self._settings, self._client_id) | self._settings.kafka)
+        self._native = made(
+            AdminClient, properties.client(self._settings, self._client_id) | properties.outside_groups(self._settings)
+        )
         before.__exit__(None, None, None)
 
     def _metadata(self, timeout: float) -> ClusterMetadata:

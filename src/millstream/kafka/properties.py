@@ -10,6 +10,21 @@ from millstream.settings import MOST_BYTES, Settings
 logger = logging.getLogger("millstream.kafka.librdkafka")
 logger.addFilter(SeldomFilter())
 
+OF_MEMBERS = frozenset(
+    {
+        "group.id",
+        "group.instance.id",
+        "group.protocol",
+        "group.remote.assignor",
+        "heartbeat.interval.ms",
+        "max.poll.interval.ms",
+        "partition.assignment.strategy",
+        "session.timeout.ms",
+    }
+)
+"""Properties of a group's members. A reader outside any group keeps librdkafka's own, which fit each other: a
+`max.poll.interval.ms` below the session time-out that a reader does not have made it refuse its configuration."""
+
 
 def client(settings: Settings, client_id: str) -> dict[str, Any]:
     """What every client has: where the brokers are and how to speak to them."""
@@ -70,14 +85,17 @@ def consumer(
 ) -> dict[str, Any]:
     """A member of a consumer group."""
     properties = client(settings, client_id) | fetching(isolation)
+    # librdkafka refuses a session that outlasts what a member may take between two polls.
+    longest_poll = int(settings.kafka.get("max.poll.interval.ms", max(300_000, settings.session_timeout_ms)))
+    session = min(settings.session_timeout_ms, longest_poll)
     properties |= {
         "group.id": group,
         # Long, because it costs nothing: an instance that restarts under its name takes its partitions back at once. A
         # short one makes librdkafka rejoin after an outage, when a late heartbeat of its own old self can fence it.
-        "session.timeout.ms": settings.session_timeout_ms,
+        "session.timeout.ms": session,
         # Members learn of a rebalance by a heartbeat's answer: its interval is how long a rebalance takes.
-        "heartbeat.interval.ms": settings.heartbeat_ms,
-        "max.poll.interval.ms": max(300_000, settings.session_timeout_ms),
+        "heartbeat.interval.ms": min(settings.heartbeat_ms, session // 3),
+        "max.poll.interval.ms": longest_poll,
         # Sticky moves the fewest partitions, in two rebalances: one takes them away, one hands them out. A named
         # instance that is killed between the two comes back without a rebalance, and nobody gets what it gave up.
         # Range does all in one, and it alone puts partition n of every topic on one member.
@@ -96,7 +114,12 @@ def reader(settings: Settings, client_id: str, isolation: Isolation) -> dict[str
         # A partition's end shows by an empty answer: do not let it wait for records to come.
         "fetch.wait.max.ms": 5,
     }
-    return client(settings, client_id) | fetching(isolation) | own | settings.kafka
+    return client(settings, client_id) | fetching(isolation) | own | outside_groups(settings)
+
+
+def outside_groups(settings: Settings) -> dict[str, str]:
+    """The properties of `MILLSTREAM_KAFKA`, for a client that is no member of a group."""
+    return {name: value for name, value in settings.kafka.items() if name not in OF_MEMBERS}
 
 
 def producer(settings: Settings, client_id: str) -> dict[str, Any]:
@@ -115,7 +138,7 @@ def producer(settings: Settings, client_id: str) -> dict[str, Any]:
         "queue.buffering.max.messages": 20_000,
         "queue.buffering.max.kbytes": 8_192,
     }
-    return client(settings, client_id) | own | settings.kafka
+    return client(settings, client_id) | own | outside_groups(settings)
 
 
 def transactional_producer(settings: Settings, client_id: str, transactional_id: str) -> dict[str, Any]:
@@ -132,4 +155,4 @@ def transactional_producer(settings: Settings, client_id: str, transactional_id:
         "metadata.recovery.strategy": "none",
         "socket.timeout.ms": min(15_000, settings.transaction_timeout_ms),
     }
-    return producer(settings, client_id) | own | settings.kafka
+    return producer(settings, client_id) | own | outside_groups(settings)

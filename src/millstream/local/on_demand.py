@@ -56,7 +56,7 @@ class OnDemand:
 
     def _forget(self) -> None:
         asyncio.get_running_loop().remove_reader(self._socket)
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # nobody can connect to it either way
             self._socket.close()
 
 

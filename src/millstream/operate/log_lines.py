@@ -65,7 +65,7 @@ def read_line(text: str) -> LogLine:
     if text.startswith("{"):
         try:
             found: Any = json.loads(text)
-        except ValueError:
+        except ValueError:  # a line of text, and shown so
             found = None
         if isinstance(found, dict) and isinstance(found.get("message"), str):
             record = cast("dict[str, Any]", found)

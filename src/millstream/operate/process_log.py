@@ -40,7 +40,7 @@ class ProcessLog:
         """Bytes that it has now."""
         try:
             return self.file.stat().st_size
-        except FileNotFoundError:
+        except FileNotFoundError:  # nothing was written yet
             return 0
 
     def begin(self) -> None:
@@ -82,7 +82,7 @@ class ProcessLog:
                 size = self.size
                 written.seek(max(min(self._began, size), size - LAST_BYTES))
                 text = written.read().decode(errors="replace")
-        except OSError:
+        except OSError:  # no log, no last words
             return ""
         lines = [line for line in text.splitlines() if line.strip()]
         if not lines:
@@ -104,7 +104,7 @@ class ProcessLog:
             with self.file.open("r+b") as written, fresh.open("wb") as copy:
                 shutil.copyfileobj(written, copy, 1 << 20)  # to the end, wherever that is meanwhile
                 os.ftruncate(written.fileno(), 0)
-        except FileNotFoundError:
+        except FileNotFoundError:  # nothing to make shorter
             return False
         fresh.replace(self.older)
         self._read = self._began = 0
@@ -116,7 +116,7 @@ class ProcessLog:
         """When it was set aside last; 0 where it never was."""
         try:
             return self.older.stat().st_mtime_ns
-        except FileNotFoundError:
+        except FileNotFoundError:  # there is no older one
             return 0
 
     def _rest_set_aside(self) -> list[str]:
@@ -127,7 +127,7 @@ class ProcessLog:
             with self.older.open("rb") as written:
                 written.seek(begin)
                 rest = written.read(MOST_NEWS)
-        except FileNotFoundError:
+        except FileNotFoundError:  # somebody removed it; the next start makes a new one
             return []
         return [line for line in rest.decode(errors="replace").splitlines() if line]
 

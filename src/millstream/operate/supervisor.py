@@ -309,6 +309,6 @@ async def _answers(url: str) -> bool:
                 await reader.read(65_536)
             finally:
                 writer.close()
-    except (OSError, TimeoutError):
+    except (OSError, TimeoutError):  # no answer is the answer
         return False
     return status.split(b" ")[1:2] == [b"200"]

@@ -223,7 +223,7 @@ def running(data: Path) -> dict[str, Any] | None:
     try:
         state = json.loads((data / STATE_FILE).read_text())
         os.kill(state["pid"], 0)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError):  # no state, or of a process that is gone: none runs
         return None
     return state
 

@@ -166,7 +166,7 @@ class Lane:
         """Wait so long, or until a redrive comes."""
         self.resting = True
         self._wake.clear()
-        with suppress(TimeoutError):
+        with suppress(TimeoutError):  # the rest is over
             async with asyncio.timeout(seconds):
                 await self._wake.wait()
         self.resting = False

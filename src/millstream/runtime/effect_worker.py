@@ -141,7 +141,7 @@ class EffectWorker:
             while not stop.is_set():
                 self._turn()
             self._release(list(self._partitions.values()))
-        except Stopping:
+        except Stopping:  # told to stop while it waited
             pass
         finally:
             self._consumer.close()

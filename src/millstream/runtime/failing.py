@@ -244,7 +244,7 @@ class Failing:
     def _handler(self, message: Message) -> Handler | None:
         try:
             return self._read_patiently(message)[0]
-        except DecodeError:
+        except DecodeError:  # without an event there is no handler; the refusal says why
             return None
 
     def _set_aside(

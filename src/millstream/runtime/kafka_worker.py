@@ -156,7 +156,7 @@ class KafkaWorker:
             )
             while not stop.is_set():
                 self._turn()
-        except Stopping:
+        except Stopping:  # told to stop while it waited
             pass
         except Stop as stopped:
             # What was finished is committed; what the event that stops us has done so far must not be.

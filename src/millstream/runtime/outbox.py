@@ -129,7 +129,7 @@ def _columns(topic: str, headers: Headers) -> dict[str, str | bytes | None]:
     if tuple(name for name, _ in headers) in _EVENTS:
         try:
             texts = {_HEADERS[name].name: value.decode("ascii") for name, value in headers}
-        except UnicodeDecodeError:
+        except UnicodeDecodeError:  # kept as bytes below
             pass
         else:
             return {**empty, **texts, "headers": None}

@@ -74,7 +74,7 @@ class Slot:
         try:
             holder = json.loads(self._path.read_text())
             who = f"process {holder['pid']} since {holder['since']}"
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError):  # its holder is about to write it
             who = "another process"
         return (
             f"Slot {self.name} is held by {who}. Stop it, or give this process a slot of its own with MILLSTREAM_SLOT."

@@ -172,7 +172,7 @@ class SqlWorker:
         while not stop.is_set():
             try:
                 transaction()
-            except Stopping:
+            except Stopping:  # told to stop while it waited
                 return False
             except Overtaken:
                 self._catch_up()

@@ -169,7 +169,7 @@ def describe_build(service: str, slot: int) -> None:
     """Let `millstream_build_info` say what runs here."""
     try:
         release = version("millstream")
-    except PackageNotFoundError:
+    except PackageNotFoundError:  # run from a folder that is not installed
         release = "unknown"
     BUILD_INFO.labels(release, platform.python_version(), service, str(slot)).set(1)
 

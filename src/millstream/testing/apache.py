@@ -190,6 +190,7 @@ def _brokers_known_to(port: int) -> int:
     """How many live brokers the node on `port` names in its Metadata; 0 while it does not answer."""
     request = struct.pack(">hhih", 3, 1, 0, -1) + struct.pack(">i", 0)
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+        # not up yet, or no longer
         connection.sendall(struct.pack(">i", len(request)) + request)
         with connection.makefile("rb") as answer:
             head = answer.read(12)

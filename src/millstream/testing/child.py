@@ -64,11 +64,11 @@ def first_line(process: subprocess.Popen[bytes], seconds: float) -> bytes:
 def end(process: subprocess.Popen[bytes], *, how: signal.Signals = signal.SIGTERM, seconds: float = 10) -> None:
     """Signal the process, wait for its end, and kill it and its children when it takes longer than `seconds`."""
     if process.poll() is None:
-        with contextlib.suppress(ProcessLookupError):
+        with contextlib.suppress(ProcessLookupError):  # it is gone already
             process.send_signal(how)
-        with contextlib.suppress(subprocess.TimeoutExpired):
+        with contextlib.suppress(subprocess.TimeoutExpired):  # it is killed below
             process.wait(seconds)
-    with contextlib.suppress(ProcessLookupError):
+    with contextlib.suppress(ProcessLookupError):  # it is gone already
         os.killpg(process.pid, signal.SIGKILL)
     process.wait(seconds)
     if process.stdout:

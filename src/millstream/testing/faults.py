@@ -92,7 +92,7 @@ class BrokerRule:
 
     def remove(self) -> None:
         """It strikes no more; nothing happens if it is gone, or its broker."""
-        with contextlib.suppress(LookupError, ConnectionError):
+        with contextlib.suppress(LookupError, ConnectionError):  # it is gone already, or its broker is
             self._control.ask("DELETE", self._path)
 
     def _told(self) -> dict[str, Any]:

@@ -67,7 +67,7 @@ class PostgreSQL:
             end(self._process, how=signal.SIGKILL)
             self._process = None
             for child in children:
-                with contextlib.suppress(ProcessLookupError):
+                with contextlib.suppress(ProcessLookupError):  # it is gone already
                     os.kill(child, signal.SIGKILL)
             wait_until(lambda: not any(map(_lives, children)), seconds=READY_WITHIN_SECONDS, what="PostgreSQL is gone")
 
@@ -107,7 +107,7 @@ class PostgreSQL:
             raise StartFailed(f"PostgreSQL ended:\n{last_lines(self._output)}")
         import psycopg
 
-        with contextlib.suppress(psycopg.OperationalError):
+        with contextlib.suppress(psycopg.OperationalError):  # not up yet
             psycopg.connect(self.url.replace("+psycopg", ""), connect_timeout=1).close()
             return True
         return False
@@ -126,7 +126,7 @@ def _children(pid: int) -> list[int]:
 def _lives(pid: int) -> bool:
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except (FileNotFoundError, ProcessLookupError):
+    except (FileNotFoundError, ProcessLookupError):  # it is gone already
         return False
     return state != "Z"
 

@@ -47,13 +47,13 @@ def _fields(data: bytes, depth: int) -> dict[str, Any]:
 def _guess(data: bytes, depth: int) -> Any:
     try:
         text = data.decode()
-    except UnicodeDecodeError:
+    except UnicodeDecodeError:  # then it is no text
         text = None
     if text is not None and text.isprintable():
         return text
     if depth < _MOST_DEPTH:
         try:
             return _fields(data, depth)
-        except (ValueError, EOFError, IndexError, OverflowError):
+        except (ValueError, EOFError, IndexError, OverflowError):  # then it is no message
             pass
     return data.hex()

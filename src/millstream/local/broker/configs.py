@@ -71,7 +71,7 @@ def _policies(text: str) -> bool:
 def _ratio(text: str) -> bool:
     try:
         return 0 <= float(text) <= 1
-    except ValueError:
+    except ValueError:  # no number, so no valid value
         return False
 
 

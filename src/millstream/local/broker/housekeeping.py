@@ -99,7 +99,7 @@ class Housekeeping:
         if self._compacting is not None:
             try:
                 next(self._compacting)
-            except StopIteration:
+            except StopIteration:  # it is done
                 self._compacting = None
             else:
                 self._timers.after(STEP_PAUSE_MS, self._step)

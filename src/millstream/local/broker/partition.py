@@ -286,7 +286,7 @@ def _check_time(batch: bytearray | memoryview, header: BatchHeader, rules: Rules
         return
     reason = f"timestamps are taken from {now - rules.earliest} to {now + rules.latest}"
     wrong: list[tuple[int, str]] = []
-    with suppress(BadBatch):
+    with suppress(BadBatch):  # what is wrong with the batch itself is found elsewhere
         for position, record in enumerate(iter_records(memoryview(batch))):
             if not -rules.earliest <= record.timestamp - now <= rules.latest and len(wrong) < MOST_RECORD_ERRORS:
                 wrong.append((position, f"{reason}, not {record.timestamp}"))

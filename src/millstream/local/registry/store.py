@@ -75,7 +75,7 @@ class Store:
                     continue
                 try:
                     await self._log.append(records.TOPIC, 0, batch)
-                except Overtaken:
+                except Overtaken:  # read what the other has written, and decide again
                     continue
                 except Exception as error:
                     _failed(error)

@@ -66,7 +66,7 @@ def logs(
         for name, line in _following(folder, service, tails):
             if level == "debug" or at_least(line.level, level):
                 _print(name, line, as_json=as_json)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt:  # how one ends it
         return
 
 
@@ -106,7 +106,7 @@ def _last_lines(file: Path) -> list[str]:
             size = file.stat().st_size
             written.seek(max(0, size - READ_BYTES))
             lines = written.read().decode(errors="replace").splitlines()
-    except FileNotFoundError:
+    except FileNotFoundError:  # nothing was written yet
         return []
     return [line for line in (lines[1:] if size > READ_BYTES else lines) if line.strip()]
 

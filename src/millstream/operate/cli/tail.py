@@ -66,7 +66,7 @@ def tail(
                 sys.stdout.flush()
                 if number == most:
                     return
-        except KeyboardInterrupt:
+        except KeyboardInterrupt:  # how one ends it
             return
         if not number:
             say_none(f"{topic} has no records.")
@@ -121,7 +121,7 @@ def _time(message: "Message") -> str | None:
         return None
     try:
         return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds")
-    except (ValueError, OverflowError, OSError):
+    except (ValueError, OverflowError, OSError):  # a time that no calendar has is shown as none
         return None
 
 

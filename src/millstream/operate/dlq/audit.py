@@ -137,7 +137,7 @@ def whoami() -> str:
     """The person at this machine, as `user@host`."""
     try:
         user = getpass.getuser()
-    except (OSError, KeyError):
+    except (OSError, KeyError):  # no user database, as in a container
         user = "somebody"
     return f"{user}@{socket.gethostname()}"
 

@@ -56,7 +56,7 @@ class Draft:
             event = contracts.decoder([self._topic]).decode(letter.value)
             if type(event) is self.contract:
                 self._real = to_json(shape_of(self.contract), event)
-        except DecodeError:
+        except DecodeError:  # then it is edited as it is
             pass
         self.present: Any = self._real if reveal else masked(self.contract, copy.deepcopy(self._real))
 
@@ -132,7 +132,7 @@ class Draft:
         named = {"type": full_name(self.contract), "datacontenttype": "application/json", "data": msgspec.Raw(data)}
         try:
             before = msgspec.json.decode(self._letter.value or b"", type=dict[str, Any])
-        except (msgspec.MsgspecError, UnicodeDecodeError):
+        except (msgspec.MsgspecError, UnicodeDecodeError):  # there was nothing readable before
             before = {}
         if "id" in before:
             return msgspec.json.encode({name: part for name, part in before.items() if name != "data_base64"} | named)
@@ -179,7 +179,7 @@ def _parsed(text: str, before: Any) -> Any:
     """JSON where it is JSON; but what is text stays text, though it looks like a number."""
     try:
         found = json.loads(text)
-    except ValueError:
+    except ValueError:  # text is a value, too
         return text
     return text if isinstance(before, str) and not isinstance(found, str | None) else found
 

@@ -103,5 +103,5 @@ def rate(text: str) -> float:
 def _schema(letter: DeadLetter) -> int | None:
     try:
         return schema_id_of(letter.value or b"")
-    except DecodeError:
+    except DecodeError:  # bytes without a schema id
         return None

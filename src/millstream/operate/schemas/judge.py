@@ -57,7 +57,7 @@ def _is(parsed: Parsed, schema_type: str, version: Version) -> bool:
         return False
     try:
         return formats.find(version.type).parse(version.text, (), as_new=False).canonical == parsed.canonical
-    except formats.InvalidSchema:
+    except formats.InvalidSchema:  # a version that nobody can read is no ancestor
         return False
 
 

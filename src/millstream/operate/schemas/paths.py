@@ -64,7 +64,7 @@ def _in_protobuf(text: str, pointer: str) -> Iterator[str]:
 
     try:
         inside: File | Message | Enum = read(text)
-    except InvalidSchema:
+    except InvalidSchema:  # what is no schema has no paths; its reader says why
         return
     for name in re.split(r"[/.]", pointer.removeprefix("#")):
         names = {}

@@ -64,7 +64,7 @@ class _Player(threading.Thread):
         while True:
             try:
                 seed = self._waiting.get_nowait()
-            except queue.Empty:
+            except queue.Empty:  # all are given out
                 return
             self._found.put(self._play(seed))
 
@@ -87,7 +87,7 @@ class _Player(threading.Thread):
             process.stdin.write(b"%d\n" % seed)
             process.stdin.flush()
             line = process.stdout.readline()
-        except OSError:
+        except OSError:  # its process has ended, as its missing line says
             line = b""
         finally:
             late.cancel()

@@ -30,7 +30,7 @@ class PositionsMoved(Exception):
 class RowsRefused(Exception):
     """Rows that a sink will never take, by their keys, and why. Nothing was written, the others neither."""
 
-    def __init__(self, refused: Mapping[str, Exception]) -> None:
+    def __init__(self, refused: Mapping[str, BaseException]) -> None:
         super().__init__(", ".join(refused))
         self.refused = refused
 

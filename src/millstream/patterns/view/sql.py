@@ -15,6 +15,7 @@ from millstream.runtime.database import is_sqlite, open_database, passing
 from millstream.runtime.positions import forget_positions, move_position, move_positions, read_positions
 from millstream.runtime.tables import positions_table
 from millstream.runtime.upsert import insert_into
+from millstream.runtime.worker import ProcessEnds
 from millstream.settings import Settings
 from millstream.telemetry import get_logger
 
@@ -94,7 +95,7 @@ class SqlSink:
     def apply(self, rows: Sequence[Row], moved: Mapping[TopicPartition, int]) -> None:
         try:
             self._commit(rows, moved, self._write)
-        except Exception as error:
+        except BaseException as error:
             if not refuses_a_row(error):
                 raise
             self._commit(rows, moved, self._write_each)
@@ -146,12 +147,12 @@ class SqlSink:
             connection.execute(text("SET CONSTRAINTS ALL IMMEDIATE"))
         waiting = list(rows)
         while waiting:
-            refused: dict[str, Exception] = {}
+            refused: dict[str, BaseException] = {}
             for row in waiting:
                 try:
                     with connection.begin_nested():
                         self._write(connection, [row])
-                except Exception as error:
+                except BaseException as error:
                     if not refuses_a_row(error):
                         raise
                     refused[row.key] = error
@@ -211,12 +212,12 @@ class SqlSink:
         return lambda row: {name: _plain(getattr(row, name)) for name in names}
 
 
-def refuses_a_row(error: Exception) -> bool:
-    """Whether it is about a row: what its column cannot hold, a constraint, or `columns=` that raises.
+def refuses_a_row(error: BaseException) -> bool:
+    """Whether it is about a row: what its column cannot hold, a constraint, or whatever `columns=` raises.
 
     A missing column or a full disk would refuse every row, and is no reason to set one aside.
     """
-    if passing(error) or isinstance(error, PositionsMoved):
+    if passing(error) or isinstance(error, (PositionsMoved, ProcessEnds)):
         return False
     if not isinstance(error, DBAPIError):
         return True

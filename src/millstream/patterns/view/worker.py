@@ -95,7 +95,7 @@ class SinkWorker:
                     self._telling.tell(self._consumer, self._positions)
                 self._tally.lag(consumer)
                 self._outage.probe(consumer, self._of.topic)
-        except Stopping:
+        except Stopping:  # told to stop while it waited
             return
         finally:
             consumer.close()
@@ -147,7 +147,7 @@ class SinkWorker:
                 letters.append((message, error))
         return rows, letters
 
-    def _set_aside(self, letters: Sequence[tuple[Message, Exception]]) -> None:
+    def _set_aside(self, letters: Sequence[tuple[Message, BaseException]]) -> None:
         """What cannot be kept of a view's topic is rare, so the producer is made when it is needed."""
         producer = self._kafka.producer()
         try:

@@ -42,7 +42,7 @@ class Patterns:
             self._known[pattern] = self._understood(pattern)
         try:
             self._known[pattern].validate_python(name)
-        except ValidationError:
+        except ValidationError:  # it does not match
             return False
         return True
 

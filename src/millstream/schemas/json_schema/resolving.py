@@ -44,7 +44,7 @@ class Place:
             for spelling in (name, name.replace("#/$defs/", "#/definitions/", 1)):
                 try:
                     found = resolver.lookup(spelling)
-                except (Unresolvable, ValueError, TypeError, AttributeError, KeyError):
+                except (Unresolvable, ValueError, TypeError, AttributeError, KeyError):  # tried in another spelling
                     continue
                 return found.contents, Place(found.resolver, self._root, self._draft)
         raise InvalidSchema(

@@ -121,7 +121,7 @@ class _Library:
             renamed = FileDescriptorProto.FromString(descriptor.SerializeToString())
             renamed.name = ""
             building.add(pool, renamed.SerializeToString())
-        except InvalidSchema:
+        except InvalidSchema:  # its extensions stay unknown
             return None
         return pool
 

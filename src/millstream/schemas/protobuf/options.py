@@ -60,7 +60,7 @@ def _as_known_to(pool: DescriptorPool, options: Message) -> Message:
     try:
         made = GetMessageClass(pool.FindMessageTypeByName(options.DESCRIPTOR.full_name))()
         made.MergeFromString(options.SerializeToString(deterministic=True))
-    except (KeyError, DecodeError):
+    except (KeyError, DecodeError):  # options of extensions that are not here stay as they are
         return options
     return made
 

@@ -141,7 +141,7 @@ class SimulatedConsumer(Client):
                 self._on_taken["revoked"](mine)
         finally:
             self._fetcher.close()
-            with suppress(Unavailable):
+            with suppress(Unavailable):  # it leaves by its session's end then
                 self.do(self._membership.leave(), timeout, f"leaving group {self._group!r}")
             self._membership.close()
             self.connection.close()

@@ -167,7 +167,7 @@ class Actor:
             try:
                 if not self.life.dead:
                     work()
-            except Crashed:
+            except Crashed:  # killed, as its life says
                 pass
             except BaseException as error:
                 # As in a real process: what one thread cannot deal with ends them all.

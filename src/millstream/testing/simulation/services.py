@@ -93,7 +93,7 @@ class Services:
         """Where all partitions end; None where no broker says so."""
         try:
             return self._admin.end_offsets(self._partitions, "read_uncommitted")
-        except Unavailable:
+        except Unavailable:  # asked again
             return None
 
     def _behind(self) -> list[str]:

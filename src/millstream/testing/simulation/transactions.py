@@ -121,7 +121,7 @@ class SimulatedTransactionalProducer(Client):
         return 0.0 if self._began is None else (self.world.now - self._began) / 1_000_000
 
     def close(self, timeout: float = 5.0) -> None:
-        with suppress(Fenced):
+        with suppress(Fenced):  # a newer holder ended it
             self.abort(timeout)
         self._discard()
         self._sender.close()

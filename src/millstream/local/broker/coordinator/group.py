@@ -277,6 +277,6 @@ def subscribed_topics(subscription: bytes) -> set[str] | None:
                 return None
             topics.add(subscription[at + 2 : at + 2 + length].decode())
             at += 2 + length
-    except (struct.error, UnicodeDecodeError):
+    except (struct.error, UnicodeDecodeError):  # not a consumer's metadata: nothing to know of it
         return None
     return topics

@@ -34,7 +34,7 @@ class AbortedIndex:
         try:
             with open(f"{self._folder}/aborted", "rb") as file:
                 data = file.read()
-        except FileNotFoundError:
+        except FileNotFoundError:  # no transaction was aborted yet
             return
         numbers.frombytes(data[: len(data) // _SIZE * _SIZE])
         last = 0

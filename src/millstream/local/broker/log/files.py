@@ -103,7 +103,7 @@ class Files:
         try:
             if durable:
                 self.flush()
-            with suppress(FileNotFoundError):
+            with suppress(FileNotFoundError):  # there was no draft
                 self._disk.unlink(draft)
             fd = self._disk.create(draft)
             try:
@@ -117,7 +117,7 @@ class Files:
             self.forget(path)
             self._disk.rename(draft, path)
         except OSError:
-            with suppress(OSError):
+            with suppress(OSError):  # the error above is raised, and names the file
                 self._disk.unlink(draft)
             raise
         if durable:
@@ -137,7 +137,7 @@ class Files:
         """Remove `path`; do nothing if there is none. Raises OSError."""
         self.forget(path)
         self._unsynced.pop(path, None)
-        with suppress(FileNotFoundError):
+        with suppress(FileNotFoundError):  # it is gone already
             self._disk.unlink(path)
 
     def make_folder(self, folder: Path) -> None:
@@ -149,7 +149,7 @@ class Files:
     def remove_folder(self, folder: Path) -> None:
         """Remove `folder` and the files in it; do nothing if there is none. Raises OSError."""
         self._unsynced_folders.pop(folder, None)
-        with suppress(FileNotFoundError):
+        with suppress(FileNotFoundError):  # it is gone already
             for name in sorted(os.listdir(folder)):
                 self.remove(folder / name)
             self._disk.remove_folder(folder)

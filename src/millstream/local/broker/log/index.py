@@ -69,7 +69,7 @@ class Index:
         """The newest entry in the file, if it is whole."""
         try:
             size = self.path.stat().st_size
-        except FileNotFoundError:
+        except FileNotFoundError:  # it is made from the log
             return None
         return self._read_at(size // _SIZE - 1) if size >= _SIZE else None
 
@@ -86,7 +86,7 @@ class Index:
         self._columns = None
         try:
             size = self.path.stat().st_size
-        except FileNotFoundError:
+        except FileNotFoundError:  # it is made from the log
             return
         count = size // _SIZE
         while count and ((entry := self._read_at(count - 1)) is None or entry.position >= position):
@@ -103,7 +103,7 @@ class Index:
     def _loaded(self, size: int) -> "tuple[array[int], array[int], array[int]]":
         if self._columns is None:
             numbers = array("q")
-            with suppress(FileNotFoundError):
+            with suppress(FileNotFoundError):  # it is made from the log
                 data = self.path.read_bytes()
                 numbers.frombytes(data[: len(data) // _SIZE * _SIZE])
             self._columns = _columns(numbers, size)

@@ -18,7 +18,7 @@ def literal_topics(services: Sequence[Service], topics: Sequence[Topic]) -> Iter
     for file in _files(services, topics):
         try:
             tree = ast.parse(file.read_text())
-        except (SyntaxError, UnicodeDecodeError):
+        except (SyntaxError, UnicodeDecodeError):  # Python itself says so, when it is run
             continue
         for constant in _constants(tree):
             if constant.value in known:
