@@ -85,7 +85,8 @@ def test_an_unknown_version_of_the_first_question_is_answered_in_the_first_form(
     answer = raw(clients, 18, 99, b"\0" * 8)
     _, correlation, error, count = struct.unpack_from(">iihi", answer)
     keys = {key: (low, high) for key, low, high in struct.iter_unpack(">hhh", answer[14 : 14 + 6 * count])}
-    assert (correlation, error, keys[18]) == (7, 35, (0, 4))
+    assert (correlation, error) == (7, 35)
+    assert keys[18] in ((0, 4), (0, 5))  # Apache Kafka 4.4 speaks one more
 
 
 def test_every_version_of_the_first_question_is_answered(clients: Any):

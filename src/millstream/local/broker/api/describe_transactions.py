@@ -130,7 +130,7 @@ def _describe_producer(producer_id: int, producer: Producer) -> dict[str, Any]:
         "producer_epoch": producer.epoch,
         "last_sequence": producer.batches[-1].last_sequence if producer.batches else -1,
         "last_timestamp": producer.last_timestamp,
-        "coordinator_epoch": -1,
+        "coordinator_epoch": 0 if producer.has_ended else -1,
         "current_txn_start_offset": -1 if producer.open_from is None else producer.open_from,
     }
 

@@ -20,15 +20,17 @@ class Written(NamedTuple):
 
 
 class Producer:
-    """One producer id: its newest epoch and last batches, and the first offset of its open transaction or None."""
+    """One producer id: its newest epoch and last batches, the first offset of its open transaction or None, and whether
+    a transaction of it has ended here."""
 
-    __slots__ = ("batches", "epoch", "last_timestamp", "open_from")
+    __slots__ = ("batches", "epoch", "has_ended", "last_timestamp", "open_from")
 
     def __init__(self, epoch: int) -> None:
         self.epoch = epoch
         self.batches: deque[Written] = deque(maxlen=REMEMBERED_BATCHES)
         self.open_from: int | None = None
         self.last_timestamp = 0
+        self.has_ended = False
 
     def adopt(self, epoch: int) -> None:
         """Sequences start again with a new epoch."""
@@ -97,6 +99,7 @@ class Producers:
         producer.adopt(max(header.producer_epoch, producer.epoch))
         producer.last_timestamp = header.max_timestamp
         producer.open_from = None
+        producer.has_ended = True
         return self.open.pop(header.producer_id, None)
 
     def forget_idle(self, before: int) -> None:
@@ -109,15 +112,16 @@ class Producers:
 
     def checkpoint(self) -> list[Any]:
         return [
-            [pid, producer.epoch, producer.open_from, producer.last_timestamp, [list(b) for b in producer.batches]]
-            for pid, producer in self.by_id.items()
+            [pid, p.epoch, p.open_from, p.last_timestamp, [list(b) for b in p.batches], p.has_ended]
+            for pid, p in self.by_id.items()
         ]
 
     def restore(self, checkpoint: list[Any]) -> None:
-        for pid, epoch, open_from, last_timestamp, batches in checkpoint:
+        for pid, epoch, open_from, last_timestamp, batches, *ended in checkpoint:
             producer = self.by_id[pid] = Producer(epoch)
             producer.open_from = open_from
             producer.last_timestamp = last_timestamp
+            producer.has_ended = any(ended)
             producer.batches.extend(Written(*batch) for batch in batches)
         self.open = dict(
             sorted(
