@@ -286,6 +286,15 @@ class House:
         producer.flush()
         producer.close()
 
+    def settled(self) -> bool:
+        """Whether the group has read all of what it reads."""
+        group = f"{self.name}.rows.rows" if self.kind == "sink" else self.service.group(self.service.kinds()[0])
+        admin = self.kafka.admin()
+        try:
+            return all(found.lag == 0 for found in admin.group_lag(group, [self.read_topic]))
+        finally:
+            admin.close()
+
     def lag(self, labels: dict[str, str]) -> float:
         """The lag that the metric shows of a topic, all partitions together."""
         (family,) = metrics.CONSUMER_LAG.collect()

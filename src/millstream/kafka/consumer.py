@@ -10,11 +10,12 @@ from confluent_kafka import Consumer as Librdkafka
 from confluent_kafka.cimpl import KafkaError, KafkaException
 from confluent_kafka.cimpl import TopicPartition as Native
 
-from millstream.errors import KafkaFault, TopicMissing, Unavailable
+from millstream.errors import Fenced, KafkaFault, TopicMissing, Unavailable
 from millstream.kafka.faults import MISSING, REBALANCING, REFUSED, fault, is_fatal, kafka_error, made
 from millstream.kafka.port import HOLD, Committed, Message, Offsets, OnAssigned, OnTaken, TopicPartition
 from millstream.kafka.seldom import Seldom
 from millstream.kafka.settling import once_settled
+from millstream.kafka.static_member import has_other_holder
 from millstream.telemetry import metrics
 from millstream.telemetry.logs import get_logger
 
@@ -46,7 +47,10 @@ class GroupConsumer:
         self._incremental = properties["partition.assignment.strategy"].startswith("cooperative")
         self._closing = False
         self._seldom = Seldom()
-        self._native = made(Librdkafka, properties | {"error_cb": self._trouble})
+        self._properties = properties | {"error_cb": self._trouble}
+        self._members: set[str] = set()
+        self._fenced_by_itself = False
+        self._native = made(Librdkafka, self._properties)
 
     def subscribe(
         self,
@@ -59,9 +63,22 @@ class GroupConsumer:
         self._topics = list(topics)
         self._assigned, self._revoked = on_assigned, on_revoked
         self._lost = on_lost or on_revoked
+        self._join()
+
+    def _join(self) -> None:
         self._native.subscribe(self._topics, on_assign=self._assign, on_revoke=self._revoke, on_lost=self._lose)
 
     def poll_batch(self, max_records: int = 200, timeout: float = 0.1) -> list[Message]:
+        if self._fenced_by_itself:
+            self._join_again()
+        try:
+            return self._poll_batch(max_records, timeout)
+        except Fenced as fenced:
+            self._look_for_another_holder(fenced)
+            self._join_again()
+            return []
+
+    def _poll_batch(self, max_records: int, timeout: float) -> list[Message]:
         try:
             # consume(n, timeout) waits for n records or the whole timeout, so wait for the first alone.
             # librdkafka counts whole milliseconds; cut down to none, a wait for what is due soon would be a busy loop.
@@ -157,9 +174,31 @@ class GroupConsumer:
             failure = fault(error, f"committing offsets of group {self.group!r}")
             # Only polling gets a rebalance forward.
             hopeless = not isinstance(failure, Unavailable) or error.code() in REBALANCING
+            if isinstance(failure, Fenced):
+                self._look_for_another_holder(failure)
+                self._fenced_by_itself = True
+                raise Unavailable(f"Group {self.group!r} is joined again at the next poll: {failure}")
             if hopeless or time.monotonic() > deadline:
                 raise failure
             time.sleep(0.05)  # before it is tried again
+
+    def _look_for_another_holder(self, fenced: Fenced) -> None:
+        """Raises `Fenced` where another process holds this membership, or where there is none to hold."""
+        if "group.instance.id" not in self._properties or self._closing:
+            raise fenced
+        where = has_other_holder(self._properties, self._members)
+        if where is not None:
+            raise Fenced(f"{fenced} {self._properties['group.instance.id']!r} is held from {where}.") from fenced
+
+    def _join_again(self) -> None:
+        """As a new member under the same name: librdkafka's client is good for nothing once it was fenced."""
+        self._fenced_by_itself = False
+        log.warning("group_joined_again", group=self.group, instance=self._properties["group.instance.id"])
+        old, mine = self._native, self.assignment()
+        self._take("lost", self._lost, old, [Native(*key) for key in mine])
+        self._native = made(Librdkafka, self._properties)
+        threading.Thread(target=old.close, name="kafka-close", daemon=True).start()
+        self._join()
 
     def _try_commit(self, entries: list[Native]) -> KafkaError | None:
         try:
@@ -188,8 +227,9 @@ class GroupConsumer:
                 log.warning("consumer did not close in time", group=self.group, seconds=timeout)
 
     def _assign(self, native: Librdkafka, partitions: list[Native]) -> None:
-        if self._closing:
+        if self._closing or native is not self._native:
             return
+        self._members.add(native.memberid())
         new = _plain(partitions)
         metrics.REBALANCES.labels(self.group, "assigned").inc()
         log.info("partitions assigned", group=self.group, partitions=_names(new))
@@ -214,7 +254,7 @@ class GroupConsumer:
         self._take("lost", self._lost, native, partitions)
 
     def _take(self, how: str, told: OnTaken | None, native: Librdkafka, partitions: list[Native]) -> None:
-        if self._closing:
+        if self._closing or native is not self._native:
             return
         taken = _plain(partitions)
         metrics.REBALANCES.labels(self.group, how).inc()

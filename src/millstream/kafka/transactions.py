@@ -179,8 +179,9 @@ class ExactlyOnceProducer:
         """The transaction cannot go on: end it, and raise what the caller has to know."""
         error, refused, open_for = kafka_error(raised), self._refused, self.open_seconds
         what = f"{doing} as {self.transactional_id!r}"
-        if is_fenced(error):
+        if is_fenced(error) and error.code() != KafkaError.FENCED_INSTANCE_ID:
             self._fall(error, what, open_for)
+        # A member of the group is fenced, not this producer: the next poll finds out by whom.
         if error.fatal():
             self._discard()
         else:

@@ -233,7 +233,7 @@ def _ports_before(data: Path) -> dict[str, int]:
     try:
         found = json.loads((data / PORTS_FILE).read_text())
         return {str(name): int(port) for name, port in found.items() if 0 < int(port) < 65_536}
-    except (OSError, ValueError, AttributeError, TypeError):
+    except (OSError, ValueError, AttributeError, TypeError):  # the first start, or a file of another's
         return {}
 
 

@@ -240,7 +240,7 @@ def _enum(ours: Symbols, theirs: nodes.Enum, path: str) -> Element:
 def _zero(kind: str, convert: Convert) -> Any:
     try:
         return convert(_ZEROS.get(kind, 0))
-    except (ValueError, ArithmeticError, LookupError):
+    except (ValueError, ArithmeticError, LookupError):  # its class has no zero: a record without the field is refused
         return REQUIRED
 
 

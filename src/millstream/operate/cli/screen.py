@@ -152,7 +152,7 @@ def _has_page(url: str) -> bool:
     try:
         connection.request("GET", f"/{path}")
         return connection.getresponse().status == HTTPStatus.OK
-    except (OSError, HTTPException):
+    except (OSError, HTTPException):  # no answer is the answer
         return False
     finally:
         connection.close()

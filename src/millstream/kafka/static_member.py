@@ -1,0 +1,56 @@
+"""Who holds a static membership of a group: whether a member that was fenced has another holder, or none.
+
+librdkafka gives up its member id when the session runs out, as after an outage that outlasts it, and joins again; a
+commit with the old id that is still under way is answered FENCED_INSTANCE_ID then, though nobody else is there. To
+librdkafka that is fatal, and reads as if another process held the slot.
+"""
+
+from typing import Any
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+from millstream.kafka.faults import made
+from millstream.telemetry.logs import get_logger
+
+log = get_logger(__name__)
+
+ASK_SECONDS = 5.0
+_CLIENT = ("bootstrap.", "client.id", "security.", "sasl.", "ssl.", "logger", "socket.", "reconnect.")
+
+
+class Holder:
+    """The member that a group knows by an instance's name.
+
+    - `member`: its member id.
+    - `where`: its address, as brokers see it.
+    """
+
+    def __init__(self, member: str, where: str) -> None:
+        self.member = member
+        self.where = where.lstrip("/")
+
+
+def holder_of(properties: dict[str, Any]) -> Holder | None:
+    """Who holds `group.instance.id` in `group.id`, if anybody. Raises `KafkaException` without an answer."""
+    group, instance = properties["group.id"], properties["group.instance.id"]
+    client = {name: value for name, value in properties.items() if name.startswith(_CLIENT)}
+    admin: Any = made(AdminClient, client)
+    found = admin.describe_consumer_groups([group], request_timeout=ASK_SECONDS)[group].result(2 * ASK_SECONDS)
+    for member in found.members:
+        if member.group_instance_id == instance:
+            return Holder(member.member_id, member.host)
+    return None
+
+
+def has_other_holder(properties: dict[str, Any], mine: set[str]) -> str | None:
+    """Where another process holds this membership; None where nobody but this one does.
+
+    - `mine`: the member ids that this process has had.
+    """
+    try:
+        holder = holder_of(properties)
+    except (KafkaException, TimeoutError) as error:
+        log.warning("holder_unknown", group=properties["group.id"], error=str(error))
+        return "an address that is not known"
+    return None if holder is None or holder.member in mine else holder.where
