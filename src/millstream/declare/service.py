@@ -2,8 +2,8 @@
 
 import inspect
 from collections.abc import Callable, Iterable
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_type_hints
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, get_args, get_type_hints
 
 from millstream.declare.checks import (
     check_collisions,
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from sqlalchemy import MetaData
 
 Delivery = Literal["exactly_once", "at_least_once"]
+Start: TypeAlias = Literal["earliest", "latest"] | datetime
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -41,6 +42,9 @@ class Service:
     - `tables`: the SQLAlchemy metadata of its database; missing tables are created at start.
     - `web`: `"module:function"` of a factory `(Web) -> ASGI application`, imported only by the process that serves it.
     - `publishes`: what its web handlers publish, beside what the annotations of the handlers say.
+    - `start`: where its groups begin that have read nothing yet: `"earliest"`, `"latest"`, or a `datetime` with a time
+      zone. By default at the earliest event there is, unless what the service publishes is there already: then it was
+      renamed, or has lost its positions, and refuses to start.
     - `most_parked`: events that may be parked in one partition of a kind of handler; with as many it pauses and alerts.
 
     >>> from millstream.declare.contract import Event
@@ -67,6 +71,7 @@ class Service:
         web: str | None = None,
         publishes: Iterable[type[Contract]] = (),
         most_parked: int = 1_000,
+        start: Start | None = None,
     ) -> None:
         where = f"Service {name!r}"
         check_name(where, name)
@@ -87,7 +92,12 @@ class Service:
         self.handlers: list[Handler] = []
         self.providers: dict[type, Callable[..., Any]] = {}
         self.background: list[Any] = []
+        if isinstance(start, datetime) and start.tzinfo is None:
+            raise DeclarationError(f"Service {name!r}: start={start.isoformat()} has no time zone; add tzinfo=UTC")
+        if not isinstance(start, datetime) and start not in (None, "earliest", "latest"):
+            raise DeclarationError(f"Service {name!r}: start={start!r} is neither 'earliest', 'latest' nor a datetime")
         self.most_parked = most_parked
+        self.start: Start | None = start
         self._group = group
 
     def on(

@@ -140,4 +140,7 @@ def too_few(topic: str, there: int, declared: int) -> str:
 
 def in_use(group: str) -> str:
     """Say that a group has members."""
-    return f"Group {group!r} has members: its offsets are theirs. Stop the service, and do it again."
+    return (
+        f"Group {group!r} has members: its offsets are theirs. Stop the service, and do it again: an instance that was "
+        "stopped counts until its session has run out (MILLSTREAM_SESSION_TIMEOUT_MS)."
+    )

@@ -95,6 +95,7 @@ def run(system: System, name: str, settings: Settings | None = None) -> Exit:
 def _run_service(system: System, name: str, settings: Settings) -> Exit:
     from millstream.kafka import connect
     from millstream.operate.assembly import assemble, prepare
+    from millstream.operate.starting import begin
     from millstream.runtime.dead_letter_log import dead_letter_log
     from millstream.runtime.slots import Slot
 
@@ -114,6 +115,8 @@ def _run_service(system: System, name: str, settings: Settings) -> Exit:
         tracer = start_tracing(name, settings.slot)
         kafka = connect(settings, f"{name}-{settings.slot}")
         contracts = _interruptible(lambda: prepare(service, settings, kafka), lambda: _waits(settings))
+        others = [*system.names, *system.sandbox]
+        _interruptible(lambda: begin(service, others, settings, kafka), lambda: _waits(settings))
         assembly = assemble(service, settings, contracts, kafka, health=health, tracer=tracer)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())

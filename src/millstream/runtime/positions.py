@@ -43,6 +43,11 @@ def read_positions(
     }
 
 
+def known_positions(connection: Connection, group: str) -> bool:
+    """Whether the group has any position, of whatever topic."""
+    return connection.execute(select(_at.topic).where(_at.group_id == group).limit(1)).first() is not None
+
+
 def replaced_topics(connection: Connection, group: str, ids: Mapping[str, str]) -> list[str]:
     """Those of the topics in `ids` of which the group has positions under another id only."""
     rows = connection.execute(select(_at.topic, _at.topic_id).where(_at.group_id == group).distinct())

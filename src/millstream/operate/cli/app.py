@@ -9,6 +9,7 @@ from millstream.operate.cli.docs import docs
 from millstream.operate.cli.help import help_
 from millstream.operate.cli.lag import lag
 from millstream.operate.cli.logs import logs
+from millstream.operate.cli.reset import reset
 from millstream.operate.cli.run import run
 from millstream.operate.cli.sagas import sagas
 from millstream.operate.cli.schemas import EXIT_CODES as FOUND
@@ -38,12 +39,13 @@ def broker(context: typer.Context) -> None:
     become_broker(context.args)
 
 
-for command in (up, run, logs, topics, lag, tail, config, simulate):
+for command in (up, run, logs, lag, tail, config, reset, simulate):
     app.command(epilog=EXIT_CODES)(command)
 app.command("help", epilog=EXIT_CODES)(help_)
 app.command(epilog=FOUND)(docs)
 app.command(epilog=VERIFIED)(verify)
 app.add_typer(schemas, name="schemas")
+app.add_typer(topics, name="topics")
 app.add_typer(dlq, name="dlq")
 app.add_typer(sagas, name="sagas")
 app.command(add_help_option=False, context_settings={"ignore_unknown_options": True, "allow_extra_args": True})(broker)

@@ -20,7 +20,16 @@ if TYPE_CHECKING:
     from millstream.kafka import TopicInfo
 
 
-def topics(
+topics = typer.Typer(
+    help="Topics: what lives on them, and how many partitions they have.",
+    rich_markup_mode="markdown",
+    invoke_without_command=True,
+)
+
+
+@topics.callback()
+def list_(
+    context: typer.Context,
     system: SystemOption = None,
     everything: Annotated[bool, typer.Option("--all", help="Also what the system does not declare.")] = False,
     as_json: JsonOption = False,
@@ -35,6 +44,8 @@ def topics(
     """
     from millstream.operate.place import load_system
 
+    if context.invoked_subcommand is not None:
+        return
     found = load_system(system)
     settings, _ = tool_settings()
     with cluster(settings, "millstream-topics") as (_, _, there):
@@ -55,6 +66,46 @@ def topics(
         listed = [", ".join(row[key]) for key in ("carries", "written_by", "read_by")]
         table.add_row(row["topic"], str(row["partitions"]), copies, *listed)
     print_table(table)
+
+
+@topics.command()
+def grow(
+    system: SystemOption = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
+) -> None:
+    """Give topics the partitions that they are declared with, all that must agree at once.
+
+    Change the declaration first, `Topic(..., partitions=12)`, and run this before the services start with it. Where
+    keys that move would lose state or order it refuses, and names what stands against it.
+
+    Examples:
+
+      millstream topics grow --dry-run
+
+      millstream topics grow
+    """
+    from millstream.errors import ConfigurationError
+    from millstream.operate.growing import plan_growth
+    from millstream.operate.place import load_system
+
+    found = load_system(system)
+    settings, _ = tool_settings()
+    with cluster(settings, "millstream-topics") as (kafka, admin, _):
+        growth = plan_growth(found.services(), settings, kafka, admin)
+        for name, (has, count) in growth.topics.items():
+            typer.echo(f"{name}: {has} partitions, declared with {count}")
+        if growth.against:
+            reasons = "".join(f"\n- {reason}" for reason in growth.against)
+            raise ConfigurationError(
+                f"Nothing was changed. Against {len(growth.topics)} topics getting more partitions stands:{reasons}\n"
+                "State and order that have to move need a new topic with more partitions: see "
+                "docs/topics-that-change.md. Or declare the number of partitions that there are."
+            )
+        if not growth.topics:
+            typer.echo("All topics have as many partitions as are declared.")
+        elif not dry_run:
+            admin.grow_topics({name: count for name, (_, count) in growth.topics.items()})
+            typer.echo("Done. Start the services that read them with the new declaration.")
 
 
 def _declared(system: "System", there: "dict[str, TopicInfo]") -> list[dict[str, Any]]:
