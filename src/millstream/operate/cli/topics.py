@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 
 topics = typer.Typer(
-    help="Topics: what lives on them, and how many partitions they have.",
     rich_markup_mode="markdown",
     invoke_without_command=True,
 )
