@@ -12,10 +12,11 @@ from millstream.operate.verify.calling import Broken, amounts, sentences
 from millstream.operate.verify.causes import Knowledge
 from millstream.operate.verify.filing import CaseFile
 from millstream.operate.verify.findings import MOST_EVIDENCE, Unjudged, Violation, named
+from millstream.operate.verify.spill import Spill
 
 
 class Auditor:
-    """Keeps a little of each event, and judges when it is asked.
+    """Keeps a little of each event, on disk where it is much, and judges when it is asked.
 
     - `cut`: topics whose oldest records are gone, so that a cause may be gone, too.
 
@@ -28,10 +29,18 @@ class Auditor:
         self._next: dict[tuple[str, int], int] = {}
         self._totals = [found for found in invariants if isinstance(found, Total)]
         summed = {part for total in self._totals for part in total.parts}
+        spill = Spill()
         self._files = {
-            found: CaseFile(found, whole=found in summed) for found in invariants if isinstance(found, Cases)
+            found: CaseFile(found, spill, number, whole=found in summed)
+            for number, found in enumerate(invariants)
+            if isinstance(found, Cases)
         }
-        self._causes = [Knowledge(found, frozenset(cut)) for found in invariants if isinstance(found, Causes)]
+        self._causes = [
+            Knowledge(found, frozenset(cut), spill, number)
+            for number, found in enumerate(invariants)
+            if isinstance(found, Causes)
+        ]
+        self._summed: tuple[int, list[Violation | Unjudged]] | None = None
         self._watching: defaultdict[type[Contract], list[CaseFile | Knowledge]] = defaultdict(list)
         for watcher in (*self._files.values(), *self._causes):
             for contract in watcher.contracts:
@@ -54,11 +63,11 @@ class Auditor:
     @property
     def cases(self) -> int:
         """How many things it keeps something of."""
-        return sum(len(file.entries) for file in self._files.values())
+        return sum(len(file) for file in self._files.values())
 
     def under_way(self, quiet_since: datetime) -> int:
         """How many of them had an event since then."""
-        return sum(entry.last >= quiet_since for file in self._files.values() for entry in file.entries.values())
+        return sum(file.since(quiet_since) for file in self._files.values())
 
     def see(self, event: Contract, envelope: Envelope, moment: datetime | None = None) -> bool:
         """Takes one event into account; false where it was seen before.
@@ -97,8 +106,9 @@ class Auditor:
         for file in self._files.values():
             yield from file.findings(at_rest, quiet_since)
         if at_rest or (quiet_since is not None and not self.waiting(quiet_since)):
-            for total in self._totals:
-                yield from self._over_all(total)
+            if self._summed is None or self._summed[0] != self.events:
+                self._summed = self.events, [found for total in self._totals for found in self._over_all(total)]
+            yield from self._summed[1]
         for knowledge in self._causes:
             for fact, cause in knowledge.missing(at_rest, quiet_since):
                 says = f"its cause {cause} is not there" if cause else "it names no cause"

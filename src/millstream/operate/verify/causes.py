@@ -1,10 +1,11 @@
 """Which events exist, and which are named as a cause and do not."""
 
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from millstream.declare import Contract, Envelope
 from millstream.declare.invariant import Causes, Fact
+from millstream.operate.verify.spill import BUFFERED, Spill
 
 SLACK = timedelta(days=1)
 """How much later than its cause an event may be, where causes have been deleted."""
@@ -13,37 +14,52 @@ SLACK = timedelta(days=1)
 class Knowledge:
     """The ids of all events seen, and the steps whose cause has not been seen yet."""
 
-    def __init__(self, declared: Causes, cut: frozenset[str]) -> None:
+    def __init__(self, declared: Causes, cut: frozenset[str], spill: Spill, number: int) -> None:
         self.name, self.contracts = declared.name, declared.contracts
-        self._steps = declared.steps
-        self._ids: set[str] = set()
-        self._waiting: dict[str, list[tuple[Fact, datetime]]] = {}
+        self._steps, self._spill = declared.steps, spill
         self._without: list[tuple[Fact, datetime]] = []
         self._oldest: dict[str, datetime | None] = dict.fromkeys(cut)
+        self._new_ids: list[tuple[str]] = []
+        self._new_steps: list[tuple[str | int | float, ...]] = []
+        self._ids, self._waiting = f"ids_{number}", f"waiting_{number}"
+        spill.db.execute(f"CREATE TABLE {self._ids} (id TEXT PRIMARY KEY) WITHOUT ROWID")
+        spill.db.execute(
+            f"CREATE TABLE {self._waiting} (cause TEXT, topic TEXT, part INT, at INT, type TEXT, id TEXT, moment REAL)"
+        )
 
     def note(self, event: Contract, envelope: Envelope, moment: datetime) -> None:
         """Takes one event into account."""
-        self._ids.add(envelope.id)
-        self._waiting.pop(envelope.id, None)
+        self._new_ids.append((envelope.id,))
         if envelope.topic in self._oldest:
             oldest = self._oldest[envelope.topic]
             self._oldest[envelope.topic] = moment if oldest is None else min(oldest, moment)
-        if type(event) not in self._steps or envelope.causation_id in self._ids:
-            return
-        fact = Fact.of(envelope)
-        if envelope.causation_id is None:
-            self._without.append((fact, moment))
-        else:
-            self._waiting.setdefault(envelope.causation_id, []).append((fact, moment))
+        if type(event) in self._steps:
+            fact = Fact.of(envelope)
+            if envelope.causation_id is None:
+                self._without.append((fact, moment))
+            else:
+                self._new_steps.append((envelope.causation_id, *fact[:5], moment.timestamp()))
+        if len(self._new_ids) >= BUFFERED:
+            self._flush()
 
     def missing(self, at_rest: bool, quiet_since: datetime | None) -> Iterator[tuple[Fact, str | None]]:
         """The steps that name no cause; and, of what is at rest, those whose cause does not exist."""
+        self._flush()
         yield from ((fact, None) for fact, _ in self._without)
-        for cause, steps in self._waiting.items():
-            for fact, moment in steps:
-                rests = at_rest or (quiet_since is not None and moment < quiet_since)
-                if rests and not self._excused(moment):
-                    yield fact, cause
+        self._spill.db.execute(f"DELETE FROM {self._waiting} WHERE cause IN {self._ids}")  # noqa: S608 ours
+        rows = self._spill.db.execute(f"SELECT * FROM {self._waiting} ORDER BY rowid")  # noqa: S608 ours
+        for cause, topic, partition, offset, type_name, id, seconds in rows:
+            moment = datetime.fromtimestamp(seconds, UTC)
+            rests = at_rest or (quiet_since is not None and moment < quiet_since)
+            if rests and not self._excused(moment):
+                yield Fact(topic, partition, offset, type_name, id), cause
+
+    def _flush(self) -> None:
+        # In the order of the table: pages are written once.
+        self._spill.write(f"INSERT OR IGNORE INTO {self._ids} VALUES (?)", sorted(self._new_ids))  # noqa: S608 ours
+        self._spill.write(f"INSERT INTO {self._waiting} VALUES (?, ?, ?, ?, ?, ?, ?)", self._new_steps)  # noqa: S608 ours
+        self._new_ids.clear()
+        self._new_steps.clear()
 
     def _excused(self, moment: datetime) -> bool:
         return any(oldest is None or moment < oldest + SLACK for oldest in self._oldest.values())

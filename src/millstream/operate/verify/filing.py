@@ -1,40 +1,50 @@
 """The cases of one kind: what is kept of each key, and what its checks say of it."""
 
-from bisect import insort
 from collections.abc import Iterator
 from datetime import datetime
+from itertools import groupby
+from operator import itemgetter
+from typing import Any
 
 from millstream.declare import Contract, Envelope
 from millstream.declare.invariant import MOST_KEPT, Case, Cases, Fact
 from millstream.operate.verify.calling import Broken, filed, sentences
 from millstream.operate.verify.findings import MOST_EVIDENCE, Unjudged, Violation, named
+from millstream.operate.verify.spill import BUFFERED, Spill
 
+Facts = dict[type[Contract], tuple[int, list[Fact]]]
+"""Of each class how many there are, and the first ones by their places."""
 
-class Entry:
-    """What is kept of one key. `judged`: at rest or not, when it was judged last; `found`: with which result."""
-
-    __slots__ = ("facts", "found", "judged", "last")
-
-    def __init__(self, moment: datetime) -> None:
-        self.facts: dict[type[Contract], tuple[int, list[Fact]]] = {}
-        self.last = moment
-        self.judged: bool | None = None
-        self.found: tuple[Violation | Unjudged, ...] = ()
+AT_ONCE = 500
+"""Cases that are judged together."""
 
 
 class CaseFile:
-    """All cases of one kind.
+    """All cases of one kind, in a database: by their keys, and within a key by class and place.
 
-    - `whole`: keeps every event, for a sum over the first few of each case would be another sum.
+    - `whole`: shows every event, for a sum over the first few of each case would be another sum.
     """
 
-    def __init__(self, declared: Cases, *, whole: bool) -> None:
-        self._declared = declared
+    def __init__(self, declared: Cases, spill: Spill, number: int, *, whole: bool) -> None:
+        self._declared, self._spill = declared, spill
         self._most = None if whole else MOST_KEPT
         self.contracts = declared.contracts
-        self.entries: dict[str, Entry] = {}
         self.broken: Broken | None = None
         """Why an event could not be filed, where that happened: something is missing of some case, then."""
+        self._found: dict[str, tuple[Violation | Unjudged, ...]] = {}
+        self._buffer: list[tuple[Any, ...]] = []
+        self._numbers = {contract: place for place, contract in enumerate(declared.contracts)}
+        self._cases, self._facts = f"cases_{number}", f"facts_{number}"
+        # `judged`: 1 at rest, 0 not, when it was judged last; NULL: not since its last event.
+        spill.db.execute(f"CREATE TABLE {self._cases} (key TEXT PRIMARY KEY, last REAL, judged INT) WITHOUT ROWID")
+        spill.db.execute(
+            f"CREATE TABLE {self._facts} (key TEXT, kind INT, topic TEXT, part INT, at INT, type TEXT, id TEXT, kept, "
+            "PRIMARY KEY (key, kind, topic, part, at)) WITHOUT ROWID"
+        )
+
+    def __len__(self) -> int:
+        self._flush()
+        return self._spill.db.execute(f"SELECT count(*) FROM {self._cases}").fetchone()[0]  # noqa: S608 ours
 
     def note(self, event: Contract, envelope: Envelope, moment: datetime) -> None:
         """Takes one event into account."""
@@ -46,42 +56,84 @@ class CaseFile:
         if found is None:
             return
         key, fact = found
-        if (entry := self.entries.get(key)) is None:
-            entry = self.entries[key] = Entry(moment)
-        entry.last, entry.judged = max(entry.last, moment), None
-        count, facts = entry.facts.get(type(event), (0, []))
-        # By their places, so that it makes no difference in which order they came.
-        insort(facts, fact, key=_place)
-        if self._most is not None:
-            del facts[self._most :]
-        entry.facts[type(event)] = count + 1, facts
+        kind = self._numbers[type(event)]
+        self._buffer.append((key, kind, *fact[:5], self._spill.pack(fact.kept), moment.timestamp()))
+        if len(self._buffer) >= BUFFERED:
+            self._flush()
+
+    def since(self, moment: datetime) -> int:
+        """How many had an event since then."""
+        self._flush()
+        asked = f"SELECT count(*) FROM {self._cases} WHERE last >= ?"  # noqa: S608 ours
+        return self._spill.db.execute(asked, (moment.timestamp(),)).fetchone()[0]
 
     def findings(self, at_rest: bool, quiet_since: datetime | None) -> Iterator[Violation | Unjudged]:
         """What its checks say."""
+        self._flush()
         if (broken := self.broken) is not None:
             for name in self._declared.checks:
                 yield Unjudged(named(self._declared, name), broken.key, str(broken), broken.evidence)
-        for key, entry in self.entries.items():
             # Nobody knows what is missing of which case where an event could not be filed; what is too much, is.
-            rests = self.broken is None and (at_rest or (quiet_since is not None and entry.last < quiet_since))
-            if entry.judged is not rests:
-                entry.judged, entry.found = rests, tuple(self._judge(key, entry, rests))
-            yield from entry.found
+            at_rest, quiet_since = False, None
+        self._judge_changed("1" if at_rest else "0" if quiet_since is None else "last < :quiet", quiet_since)
+        for key in sorted(self._found):
+            yield from self._found[key]
 
     def cases(self) -> Iterator[Case]:
         """Each at rest, with all that is kept of it."""
-        return (Case(key, entry.facts, at_rest=True, most=None) for key, entry in self.entries.items())
+        self._flush()
+        rows = self._spill.db.execute(f"SELECT * FROM {self._facts} ORDER BY key, kind, topic, part, at")  # noqa: S608 ours
+        for key, facts in groupby(rows, itemgetter(0)):
+            yield Case(key, self._read(facts), at_rest=True, most=None)
 
-    def _judge(self, key: str, entry: Entry, rests: bool) -> Iterator[Violation | Unjudged]:
+    def _judge_changed(self, rests: str, quiet_since: datetime | None) -> None:
+        """Judges the cases that had an event since they were judged, or have come to rest; in the order of keys."""
+        bound, last = {"quiet": quiet_since.timestamp() if quiet_since else None, "most": AT_ONCE}, ""
+        asked = (
+            f"SELECT key, {rests} FROM {self._cases} "  # noqa: S608 ours
+            f"WHERE key > :key AND judged IS NOT ({rests}) ORDER BY key LIMIT :most"
+        )
+        while rows := self._spill.db.execute(asked, bound | {"key": last}).fetchall():
+            for key, at_rest in rows:
+                of_key = self._spill.db.execute(f"SELECT * FROM {self._facts} WHERE key = ?", (key,))  # noqa: S608 ours
+                if found := tuple(self._judge(key, self._read(of_key), bool(at_rest))):
+                    self._found[key] = found
+                else:
+                    self._found.pop(key, None)
+            done = [(at_rest, key) for key, at_rest in rows]
+            self._spill.write(f"UPDATE {self._cases} SET judged = ? WHERE key = ?", done)  # noqa: S608 ours
+            last = rows[-1][0]
+
+    def _judge(self, key: str, facts: Facts, rests: bool) -> Iterator[Violation | Unjudged]:
         for check_name, check in self._declared.checks.items():
-            case, name = Case(key, entry.facts, at_rest=rests), named(self._declared, check_name)
+            case, name = Case(key, facts, at_rest=rests), named(self._declared, check_name)
             try:
                 for sentence in sentences(check, case, self.contracts):
                     yield Violation(name, key, sentence, case.evidence[:MOST_EVIDENCE])
             except Broken as broken:
-                kept = tuple(fact for _, facts in entry.facts.values() for fact in facts)
+                kept = tuple(fact for _, some in facts.values() for fact in some)
                 yield Unjudged(name, key, str(broken), (case.evidence or kept)[:MOST_EVIDENCE])
 
+    def _read(self, rows: Iterator[tuple[Any, ...]]) -> Facts:
+        """The facts of one case, in the order of their places."""
+        facts: Facts = {}
+        for _, kind, topic, partition, offset, type_name, id, kept in rows:
+            contract = self.contracts[kind]
+            count, some = facts.get(contract, (0, []))
+            if self._most is None or len(some) < self._most:
+                some.append(Fact(topic, partition, offset, type_name, id, self._spill.unpack(kept)))
+            facts[contract] = count + 1, some
+        return facts
 
-def _place(fact: Fact) -> tuple[str, int, int]:
-    return fact[:3]
+    def _flush(self) -> None:
+        if not self._buffer:
+            return
+        rows = sorted(self._buffer, key=itemgetter(0))
+        self._buffer.clear()
+        keep = f"INSERT OR IGNORE INTO {self._facts} VALUES (?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 ours
+        self._spill.write(keep, [row[:8] for row in rows])
+        self._spill.write(
+            f"INSERT INTO {self._cases} VALUES (?, ?, NULL) ON CONFLICT (key) DO UPDATE "  # noqa: S608 ours
+            "SET last = max(last, excluded.last), judged = NULL",
+            [(row[0], row[8]) for row in rows],
+        )
