@@ -8,8 +8,9 @@ import msgspec
 
 from millstream.contracts.cloudevents import cloudevents_decoder
 from millstream.contracts.codec import Codec, codec_for
+from millstream.contracts.foreign_json import json_decoder, json_encoder
 from millstream.contracts.framing import schema_id_of
-from millstream.contracts.json import json_decoder, json_encoder, plain_json
+from millstream.contracts.json import plain_json
 from millstream.contracts.json_schema import JsonCodec, json_schema_text, json_writer
 from millstream.contracts.meeting import Expected, Read, Written, plain_json_payload, refusing
 from millstream.contracts.protobuf import ProtobufCodec, protobuf_schema

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 
 from millstream.contracts.codec import codec_for
-from millstream.contracts.json import json_decoder, json_encoder
+from millstream.contracts.foreign_json import json_decoder, json_encoder
 from millstream.contracts.json_schema import JsonCodec, json_schema_text
 from millstream.contracts.meeting import Expected, Read, Written
 from millstream.contracts.protobuf import ProtobufCodec, protobuf_schema

@@ -1,38 +1,16 @@
-"""Plain JSON, for topics of others: one object of one class, no schema id, no registry."""
+"""JSON without a class, and what every reader of JSON raises."""
 
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
-from millstream.declare.contract import Value
-from millstream.errors import DecodeError, EncodeError
-
-
-def json_decoder(contract: type[Value]) -> Callable[[bytes | None], Any]:
-    """A function from JSON to the class. It raises `DecodeError` with `malformed_json`, or `invalid` and the path."""
-    return guarded(msgspec.json.Decoder(contract).decode)
+from millstream.errors import DecodeError
 
 
 def plain_json(value: bytes) -> Any:
     """Any JSON, without a class. Raises `DecodeError`."""
     return guarded(msgspec.json.decode)(value)
-
-
-def json_encoder(contract: type[Value]) -> Callable[[Any], bytes]:
-    """A function from the class to JSON. It raises `EncodeError` for what it could not read back."""
-    encode = msgspec.json.Encoder().encode
-    check = msgspec.json.Decoder(contract).decode
-
-    def checked(record: Any) -> bytes:
-        try:
-            value = encode(record)
-            check(value)
-        except (msgspec.MsgspecError, ValueError, TypeError, OverflowError, RecursionError) as error:
-            raise EncodeError(f"{contract.__name__}: {error}") from error
-        return value
-
-    return checked
 
 
 def guarded(decode: Callable[[bytes], Any]) -> Callable[[bytes | None], Any]:

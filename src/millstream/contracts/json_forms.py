@@ -5,11 +5,14 @@ object with one key, its name, as in `{"Card": {"number": "4111"}}`.
 """
 
 import math
+from collections.abc import Callable
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
 import msgspec
 
+from millstream.contracts.meaning import Convert, from_number
 from millstream.contracts.shape import (
     REQUIRED,
     Decimals,
@@ -23,6 +26,7 @@ from millstream.contracts.shape import (
     Symbols,
     python_class,
 )
+from millstream.declare.foreign import FromNumber, FromText, LocalAsUtc
 
 
 def kind_of(shape: Shape | None) -> str:
@@ -140,9 +144,9 @@ def from_json(shape: Shape | None, value: Any, path: str) -> Any:
                 if json_value(member) == value and not isinstance(value, bool):
                     return member
         case Decimals():
-            return _converted(value, Decimal, path)
-        case Scalar(python=python):
-            return _converted(value, python, path)
+            return _decimal(value, path)
+        case Scalar():
+            return _scalar(shape, value, path)
         case _:
             pass
     raise ValueError(f"{path}: {str(value)[:80]!r} is no {python_class(shape).__name__}")
@@ -168,15 +172,105 @@ def _branch(union: OneOf, value: Any, path: str) -> Any:
                 if branch_name(branch) == name:
                     return from_json(branch, inner, f"{path}.{name}")
     else:
-        kinds = {str: "string", bool: "boolean", int: "number", float: "number", list: "array", dict: "object"}
+        kinds = {
+            str: "string",
+            bool: "boolean",
+            int: "number",
+            float: "number",
+            Decimal: "number",
+            list: "array",
+            dict: "object",
+        }
         for branch in present:
             if kind_of(branch) == kinds.get(type(value)):
                 return from_json(branch, value, path)
     raise ValueError(f"{path}: {str(value)[:80]!r} is none of {', '.join(map(branch_name, present))}")
 
 
-def _converted(value: Any, python: type, path: str) -> Any:
+def _scalar(shape: Scalar, value: Any, path: str) -> Any:
+    python = shape.python
+    if python is int:
+        return _whole(value, path)
+    if python is float and type(value) in (int, float, Decimal):
+        return _real(value, path)
+    if type(value) in (int, Decimal):
+        for note in shape.foreign:
+            if isinstance(note, FromNumber):
+                return _noted(from_number(python, note), _whole(value, path), path)
+    converted = _noted(lambda given: msgspec.convert(given, python), value, path)
+    if python is datetime and converted.tzinfo is None and LocalAsUtc in shape.foreign:
+        return converted.replace(tzinfo=UTC)
+    return converted
+
+
+def _whole(value: Any, path: str) -> int:
+    """1.0 is an integer in JSON."""
+    if type(value) is int:
+        return value
+    if isinstance(value, Decimal) and -(1 << 63) <= value < 1 << 63 and value == value.to_integral_value():
+        return int(value)
+    raise ValueError(f"{path}: {str(value)[:80]!r} is no int")
+
+
+def _real(value: Any, path: str) -> float:
     try:
-        return msgspec.convert(value, python)
-    except msgspec.ValidationError as error:
+        real = float(value)
+    except OverflowError:
+        real = math.inf
+    if not math.isfinite(real):
+        raise ValueError(f"{path}: {str(value)[:80]} is too large for a float")
+    return real
+
+
+def _decimal(value: Any, path: str) -> Decimal:
+    if isinstance(value, Decimal):
+        return value
+    return _noted(lambda given: msgspec.convert(given, Decimal), value, path)
+
+
+def _noted(convert: Convert, value: Any, path: str) -> Any:
+    try:
+        return convert(value)
+    except (ValueError, ArithmeticError) as error:
         raise ValueError(f"{path}: {error}") from None
+
+
+def has_notes(shape: Shape | None, above: tuple[Shape, ...] = ()) -> bool:
+    """Whether some number or time without a zone is to be read as the class says."""
+    match shape:
+        case Record(fields=fields):
+            return shape not in above and any(has_notes(field.shape, (*above, shape)) for field in fields)
+        case Items(item=inner) | Entries(value=inner):
+            return has_notes(inner, above)
+        case Fixed(parts=parts) | OneOf(branches=parts):
+            return any(has_notes(part, above) for part in parts)
+        case Scalar(foreign=foreign):
+            return any(note != FromText for note in foreign)
+        case _:
+            return False
+
+
+read_exactly: Callable[[bytes], Any] = msgspec.json.Decoder(float_hook=Decimal).decode
+"""From JSON to what it holds, numbers with all digits. As floats, 9007199254740993.0 and long decimals are others."""
+
+
+def no_number(value: Any, path: str) -> str | None:
+    """The first thing that no contract holds, whatever its class says: a time without a zone, a number that is none."""
+    match value:
+        case msgspec.Struct():
+            parts = ((f"{path}.{name}", getattr(value, name)) for name in value.__struct_fields__)
+        case dict():
+            parts = ((f"{path}[{str(key)[:40]!r}]", part) for key, part in value.items())
+        case list() | tuple() | set() | frozenset():
+            parts = ((f"{path}[{at}]", part) for at, part in enumerate(value))
+        case float() if not math.isfinite(value):
+            return f"{path}: JSON has no {value}"
+        case Decimal() if not value.is_finite():
+            return f"{path}: {value} is no number"
+        case datetime() if value.tzinfo is None:
+            return f"{path} has no time zone"
+        case int() if not -(1 << 63) <= value < 1 << 63:
+            return f"{path} does not fit 64 bits"
+        case _:
+            return None
+    return next((problem for name, part in parts if (problem := no_number(part, name))), None)

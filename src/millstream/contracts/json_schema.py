@@ -15,9 +15,12 @@ from millstream.contracts.json_forms import (
     branch_name,
     from_json,
     has_floats,
+    has_notes,
     is_plain,
     json_value,
     needs_names,
+    no_number,
+    read_exactly,
     to_json,
 )
 from millstream.contracts.misfit import misfit
@@ -178,7 +181,7 @@ class JsonCodec(Generic[V]):
 
 def json_writer(contract: type[V], prefix: bytes = b"") -> Callable[[V], bytes]:
     """A function from the class to JSON after `prefix`. It raises `EncodeError`."""
-    record, write, check = shape_of(contract), msgspec.json.encode, _check(contract)
+    record, write, check = shape_of(contract), msgspec.json.encode, fitting(contract)
     name = contract.__name__
     directly = is_plain(record) and not has_floats(record)
 
@@ -187,7 +190,7 @@ def json_writer(contract: type[V], prefix: bytes = b"") -> Callable[[V], bytes]:
         try:
             return prefix + write(value if directly else to_json(record, value))
         except (ValueError, TypeError, RecursionError, msgspec.MsgspecError) as error:
-            raise EncodeError(f"{name}: {error}") from None
+            raise EncodeError(no_number(value, name) or f"{name}: {error}") from None
 
     return encode
 
@@ -197,15 +200,19 @@ def json_reader(contract: type[V], *, own: bool, start: int = 5) -> Callable[[by
 
     It raises `DecodeError`.
     """
-    record = shape_of(contract)
-    read = msgspec.json.Decoder(contract).decode if own and is_plain(record) else None
-    read_any = msgspec.json.Decoder().decode
+    record, check, name = shape_of(contract), fitting(contract), contract.__name__
+    directly = own and is_plain(record) and not has_notes(record)
+    read = msgspec.json.Decoder(contract).decode if directly else None
 
-    check = _check(contract)
+    def read_by_names(payload: bytes) -> V:
+        return from_json(record, read_exactly(payload), name)
 
     def checked(message: bytes) -> V:
         payload = message[start:]
-        value = read(payload) if read is not None else from_json(record, read_any(payload), contract.__name__)
+        try:
+            value = read(payload) if read is not None else read_by_names(payload)
+        except msgspec.ValidationError as error:
+            value = _again(read_by_names, payload, error)
         try:
             check(value)
         except EncodeError as error:
@@ -215,6 +222,14 @@ def json_reader(contract: type[V], *, own: bool, start: int = 5) -> Callable[[by
     return guarded(checked)
 
 
-def _check(contract: type[Value]) -> Callable[[Any], object]:
+def _again(read: Callable[[bytes], V], payload: bytes, error: msgspec.ValidationError) -> V:
+    """What msgspec refused, read as JSON means it: 1.0 is an integer. The first error stands where that fails, too."""
+    try:
+        return read(payload)
+    except (ValueError, RecursionError):
+        raise error from None
+
+
+def fitting(contract: type[Value]) -> Callable[[Any], object]:
     """Raises `EncodeError` for a value that does not fit its class. Nothing of ours says so faster than Avro."""
     return codec_for(contract, 0).encode

@@ -31,6 +31,7 @@ EpochMicros = FromNumber("microseconds")
 """`Annotated[datetime, EpochMicros]`: a plain number is in microseconds since 1970."""
 
 
+@dataclass(frozen=True, slots=True, repr=False)
 class _FromText:
     def __repr__(self) -> str:
         return "FromText"
@@ -41,6 +42,7 @@ FromText = _FromText()
 symbol of an enumeration, ISO 8601 of a `datetime`, `date`, `time` or `timedelta`."""
 
 
+@dataclass(frozen=True, slots=True, repr=False)
 class _LocalAsUtc:
     def __repr__(self) -> str:
         return "LocalAsUtc"
