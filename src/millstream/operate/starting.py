@@ -79,7 +79,7 @@ def _begin(service: Service, kind: Kind, names: frozenset[str], settings: Settin
             f"Group {group!r} has read nothing yet, and {', '.join(topics)} hold about {events} records; but "
             f"{found.what} in {found.where} {found.by}. It would handle all of them, and publish again what came of "
             f"them. Was the service renamed, or were its committed offsets lost? Say where it shall begin: "
-            f"{ways(service)}; see docs/start-position.md"
+            f"{ways(service)}; see `millstream help start-position`"
         )
     elif not in_database(service, kind):
         # From now on it is no new group, also while no event has come.

@@ -98,7 +98,7 @@ def grow(
             raise ConfigurationError(
                 f"Nothing was changed. Against {len(growth.topics)} topics getting more partitions stands:{reasons}\n"
                 "State and order that have to move need a new topic with more partitions: see "
-                "docs/topics-that-change.md. Or declare the number of partitions that there are."
+                "`millstream help topics-that-change`. Or declare the number of partitions that there are."
             )
         if not growth.topics:
             typer.echo("All topics have as many partitions as are declared.")
