@@ -9,11 +9,15 @@ from millstream.declare.personal import is_personal
 from millstream.errors import DeclarationError
 
 if TYPE_CHECKING:
+    from msgspec import StructMeta
+
     from millstream.declare.topic import Topic
+else:
+    StructMeta = type(msgspec.Struct)
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(msgspec.field,))
-class ValueMeta(type(msgspec.Struct)):
+class ValueMeta(StructMeta):
     """Makes every subclass frozen and keyword-only without repeating it; takes `key=`, `namespace=`, `aliases=`."""
 
     def __new__(
@@ -39,7 +43,7 @@ class ValueMeta(type(msgspec.Struct)):
         return cls
 
     def __init__(
-        cls,
+        cls,  # noqa: N805 of a metaclass
         name: str,
         bases: tuple[type, ...],
         body: dict[str, Any],
@@ -52,6 +56,8 @@ class ValueMeta(type(msgspec.Struct)):
         super().__init__(name, bases, body)
 
 
+# Again, for mypy, which finds the one of Struct before that of the metaclass.
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(msgspec.field,))
 class Value(msgspec.Struct, metaclass=ValueMeta):
     """A frozen record: a part of an event, or what a store keeps.
 
