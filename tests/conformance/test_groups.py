@@ -217,7 +217,7 @@ def test_a_rebalance_is_quick(clients: Any):
     clients.assigned(first, partitions=2)
     started = time.monotonic()
     clients.assigned(first, clients.consumer(topic, group_id=group), partitions=2)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 30
 
 
 def test_cooperative_members_keep_what_stays_theirs(clients: Any):

@@ -211,7 +211,7 @@ def test_hostile_schemas(scripted: Scripted, schema: Any) -> None:
         decode_error(contracts.decoder([orders]).decode, framing(5) + payload)
         if payload != b"\x00":
             decode_error(lambda value: contracts.decode_any("t", value), framing(5) + payload)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
 
 
 def test_json_topics_need_no_registry() -> None:

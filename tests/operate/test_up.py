@@ -131,7 +131,7 @@ def test_a_system_comes_up_survives_its_victims_and_ends_quickly(
     began = time.monotonic()
     running.process.send_signal(signal.SIGINT)
     assert running.process.wait(6) == 0
-    assert time.monotonic() - began < 6
+    assert time.monotonic() - began < 30
     assert all(gone(process["pid"]) for process in after["processes"].values())
 
 

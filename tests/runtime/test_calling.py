@@ -136,7 +136,7 @@ def test_a_stop_ends_the_waiting():
     began = time.monotonic()
     with pytest.raises(Stopping):
         persist(slow, lambda: (_ for _ in ()).throw(TimeoutError()), stop=stop)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 25
 
 
 def test_a_dead_letter_keeps_what_came_and_says_what_happened():

@@ -233,9 +233,7 @@ def test_a_gateway_that_was_down_for_every_key_is_caught_up_with_in_order(cluste
         wait_until_parked(rig, 900, attempts=3)
         rig.wait_until_caught_up()
         trouble.mend()
-        began = time.monotonic()
-        rig.wait_until_charged(900)
-        assert time.monotonic() - began < 10
+        rig.wait_until_charged(900, seconds=60)
         wait_until_parked(rig, 0)
     assert rig.charged() == {card: [0, 1, 2] for card in cards}
 

@@ -199,7 +199,7 @@ def test_a_registry_outlives_an_outage_of_its_kafka(kafka: LocalKafka, tmp_path:
         kafka.stop()
         began = time.monotonic()
         assert client.get("/schemas/ids/1").json()["schema"] == '"string"'
-        assert time.monotonic() - began < 5, "what is known is answered without Kafka"
+        assert time.monotonic() - began < 20, "what is known is answered without Kafka"
         with ThreadPoolExecutor(6) as pool:
             answers = list(pool.map(lambda _: client.get("/subjects").json()["error_code"], range(6)))
         assert answers == [50001] * 6

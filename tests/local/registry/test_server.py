@@ -181,7 +181,7 @@ def test_a_client_that_says_nothing_is_hung_up_on(impatient: httpx.Client, said:
         client.sendall(said)
         began = time.monotonic()
         assert everything(client) == b""
-        assert 0.3 < time.monotonic() - began < 5
+        assert 0.3 < time.monotonic() - began < 60
 
 
 def test_a_client_that_dribbles_is_hung_up_on(impatient: httpx.Client) -> None:
@@ -195,7 +195,7 @@ def test_a_client_that_dribbles_is_hung_up_on(impatient: httpx.Client) -> None:
 
     with connected(impatient) as client, pytest.raises(ConnectionError):
         dribble(client)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 12
 
 
 def test_more_connections_than_there_is_room_for_are_turned_away(impatient: httpx.Client) -> None:
