@@ -12,18 +12,21 @@ import os
 import random
 import subprocess
 import sys
+import time
 from collections import Counter
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
-from tests.chaos.faults import Faults
-from tests.chaos.test_orders_under_faults import settings
+from tests.chaos.faults import LONG_PAUSE, Faults
+from tests.chaos.test_orders_under_faults import SECONDS_A_FAULT, settings
 from tests.end_to_end.leftovers import half_closed, hold_that_nothing_is_left
 from tests.end_to_end.running import Running
 from tests.end_to_end.test_replay import ORDERS, hold_against_the_truth
 
 from millstream.testing.apache import ApacheKafka
 from millstream.testing.postgresql import PostgreSQL
+from orders.replay.invoices import InvoiceFile
 
 WEEKS = int(os.environ.get("CHAOS_WEEKS", "10"))
 INVOICES = int(os.environ.get("CHAOS_INVOICES", "0"))
@@ -64,19 +67,21 @@ def check_weeks(running: Running, database: PostgreSQL, apache: ApacheKafka | No
         if WHOLE_WEEK:
             hold_against_the_truth(outcome)
         print(f"seed {seed} week {week}: {outcome}; half closed for now: {half_closed(running)}", flush=True)
-    hold_that_nothing_is_left(running)
+    hold_that_nothing_is_left(running, but_for=urlsplit(database.url).port)
 
 
 def replay_under(faults: Faults, running: Running, invoices: Path, chance: random.Random, at: str) -> dict[str, object]:
-    """Replays all invoices while each kind of fault strikes in turn, until the replay has ended."""
+    """Replays all invoices, at such a rate that they last for a round of all faults; then lets everything settle."""
+    lasts = sum(LONG_PAUSE + SECONDS_A_FAULT if "pause" in kind else SECONDS_A_FAULT for kind in faults.kinds)
+    rate = sum(1 for _ in InvoiceFile(invoices)) / lasts
     command = [Path(sys.executable).parent / "orders", "replay", str(invoices), "--url", running.url, "--json"]
-    command += ["--timeout", str(A_WEEK_WITHIN)]
+    command += ["--rate", f"{rate:.3f}", "--timeout", str(A_WEEK_WITHIN)]
     log = running.data / "replay.log"
     with log.open("wb") as errors:
         replay = subprocess.Popen(command, env=running.env, stdout=subprocess.PIPE, stderr=errors, text=True)
     with replay:
         try:
-            done = strike_until_it_ends(faults, replay, chance, at)
+            done = strike(faults, chance, at, at_least=lasts)
             output, _ = replay.communicate(timeout=A_WEEK_WITHIN)
         finally:
             replay.kill()
@@ -84,19 +89,16 @@ def replay_under(faults: Faults, running: Running, invoices: Path, chance: rando
     return json.loads(output.splitlines()[-1])
 
 
-def strike_until_it_ends(
-    faults: Faults, replay: "subprocess.Popen[str]", chance: random.Random, at: str
-) -> Counter[str]:
-    """One fault after the other: every kind once at least, and again for as long as invoices are sent."""
-    done: Counter[str] = Counter()
+def strike(faults: Faults, chance: random.Random, at: str, *, at_least: float) -> Counter[str]:
+    """One fault after the other: every kind once, and then any for as long as invoices are sent."""
+    started = time.monotonic()
     plan = chance.sample(faults.kinds, len(faults.kinds))
-    while plan:
-        kind = plan.pop()
+    done: Counter[str] = Counter()
+    while plan or time.monotonic() - started < at_least:
+        kind = plan.pop() if plan else chance.choice(faults.kinds)
         print(f"{at} fault {done.total() + 1}: {kind}", flush=True)
         faults.strike(kind)
         done[kind] += 1
-        if not plan and replay.poll() is None and done.total() < 3 * len(faults.kinds):
-            plan = chance.sample(faults.kinds, len(faults.kinds))
     return done
 
 
