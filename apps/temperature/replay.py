@@ -11,7 +11,7 @@ from sqlalchemy.exc import OperationalError
 
 from millstream.contracts import Contracts
 from millstream.errors import Unavailable
-from millstream.kafka import Admin, Kafka, TopicPartition
+from millstream.kafka import Admin, Kafka, TopicPartition, headers_of
 from millstream.runtime.database import READ_ONLY, open_engine
 from millstream.runtime.dead_letters import PREFIX
 from millstream.settings import Settings
@@ -103,7 +103,7 @@ def _reasons(kafka: Kafka, begun: Mapping[TopicPartition, int]) -> Counter[str]:
     reasons: Counter[str] = Counter()
     for batch in kafka.read_to_end(sensor_temperature.dead_letters, start=begun):
         for message in batch:
-            reason = dict(message.headers() or ()).get(f"{PREFIX}reason", b"unknown")
+            reason = dict(headers_of(message)).get(f"{PREFIX}reason") or b"unknown"
             reasons[reason.decode(errors="replace")] += 1
     return reasons
 

@@ -5,6 +5,7 @@
     ├── ConfigurationError      a setting that is missing or wrong
     ├── ContractError
     │   ├── EncodeError         an event that does not fit its schema
+    │   │   └── RecordsRefused  brokers refuse a batch for a record in it
     │   ├── DecodeError         bytes that are no event of their topic
     │   └── IncompatibleSchema  the registry refused a schema
     ├── RegistryUnavailable     the registry does not answer            (retriable)
@@ -46,6 +47,18 @@ class ContractError(MillstreamError):
 
 class EncodeError(ContractError):
     """An event that does not fit its schema; the message names the field."""
+
+
+class RecordsRefused(EncodeError):
+    """Brokers refused a batch of `topic` because of a record in it; nothing of its transaction was written.
+
+    The record is above the topic's `max.message.bytes`, lacks the key that a compacted topic demands, or has a
+    timestamp that is not allowed. Which of the batch it was is not known.
+    """
+
+    def __init__(self, topic: str, detail: str) -> None:
+        super().__init__(detail)
+        self.topic = topic
 
 
 class DecodeError(ContractError):

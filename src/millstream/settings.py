@@ -108,9 +108,14 @@ class Settings(BaseSettings):
     log: Literal["auto", "json", "text"] = Field("auto", description="Log format; auto: text on a terminal, else JSON")
 
     @property
+    def message_bytes(self) -> int:
+        """How large a record may be that this process writes: librdkafka's `message.max.bytes`."""
+        return int(self.kafka.get("message.max.bytes", MOST_BYTES))
+
+    @property
     def record_bytes(self) -> int:
         """How large what a handler says or keeps may be: whatever carries it, such as a dead letter, is larger."""
-        most = int(self.kafka.get("message.max.bytes", MOST_BYTES))
+        most = self.message_bytes
         return max(most - CARRIER_BYTES, most // 2)
 
     @property

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import text
+from tests.runtime.limits import noise, set_limit
 from tests.runtime.running import Running
 from tests.runtime.sql_rig import PATIENCE, ROOT, SqlRig, running
 
@@ -52,7 +53,7 @@ def wait_for(rig: SqlRig, count: int) -> None:
 
 def turn(rig: SqlRig) -> Turn:
     made = Turn(rig.service, rig.kafka, rig.engine)
-    made.begin(rig.kafka)
+    made.begin()
     return made
 
 
@@ -206,6 +207,78 @@ def test_a_database_made_anew_publishes_from_its_first_row(rig: SqlRig, tmp_path
         wait_for(anew, 3)
     anew.engine.dispose()
     assert published(rig) == [1, 2, 3]
+
+
+def test_a_header_without_a_value_is_published_as_one(rig: SqlRig):
+    topic = rig.stock.reserved.name
+    headers = [("ce_id", b"1"), ("nothing", None), ("empty", b"")]
+    with rig.engine.begin() as connection:
+        Outbox(rig.service.name).append(connection, [(topic, b"k", b"1", headers)])
+    with running(rig.relay()):
+        wait_for(rig, 1)
+    (message,) = rig.records(topic)
+    assert message.headers() == headers
+
+
+def test_a_row_that_cannot_be_read_is_set_aside_and_holds_up_no_other(rig: SqlRig):
+    append(rig, 1, 2, 3)
+    with rig.engine.begin() as connection:
+        whole = connection.execute(text("SELECT headers FROM millstream_outbox WHERE seq = 2")).scalar_one()
+        connection.execute(text("UPDATE millstream_outbox SET headers = :bad WHERE seq = 2"), {"bad": b"\xc1"})
+    with running(rig.relay()):
+        wait_for(rig, 2)
+        append(rig, 4)
+        wait_for(rig, 3)
+        wait_until(lambda: rows(rig) == 0, seconds=10, what="rows deleted")
+    assert published(rig) == [1, 3, 4]
+    with rig.engine.begin() as connection:
+        (refused,) = connection.execute(text("SELECT seq, payload, reason FROM millstream_outbox_refused"))
+        assert tuple(refused) == (2, b"2", "its headers cannot be read")
+        # Mended, it is published when the relay starts.
+        connection.execute(text("UPDATE millstream_outbox_refused SET headers = :whole"), {"whole": whole})
+    with running(rig.relay()):
+        wait_for(rig, 4)
+    assert published(rig) == [1, 3, 4, 2]
+    with rig.engine.connect() as connection:
+        assert Outbox(rig.service.name).refused(connection) == 0
+
+
+def test_a_row_that_its_topic_does_not_take_is_set_aside_until_it_does(rig: SqlRig):
+    topic = rig.stock.reserved.name
+    set_limit(rig.bootstrap, topic, 20_000)
+    large = noise(30_000)
+    append(rig, 1)
+    with rig.engine.begin() as connection:
+        Outbox(rig.service.name).append(connection, [(topic, b"k", large, [])])
+    append(rig, 2)
+    with running(rig.relay()):
+        wait_for(rig, 2)
+    with rig.engine.connect() as connection:
+        (reason,) = connection.execute(text("SELECT reason FROM millstream_outbox_refused")).scalars()
+    assert topic in reason
+    assert "max.message.bytes" in reason
+    set_limit(rig.bootstrap, topic, 40_000)
+    with running(rig.relay()):
+        wait_until(lambda: len(rig.records(topic)) == 3, seconds=20, what="the large row", every=0.05)
+    assert [message.value() for message in rig.records(topic)] == [b"1", b"2", large]
+
+
+def test_a_limit_that_was_lowered_meanwhile_is_found_out(rig: SqlRig):
+    topic = rig.stock.reserved.name
+    relay = turn(rig)
+    append(rig, 1)
+    relay.publish_all()
+    set_limit(rig.bootstrap, topic, 20_000)
+    large = noise(30_000)
+    append(rig, *range(2, 12))
+    with rig.engine.begin() as connection:
+        Outbox(rig.service.name).append(connection, [(topic, b"k", large, [])])
+    append(rig, *range(12, 20))
+    relay.publish_all()
+    relay.close()
+    assert published(rig) == list(range(1, 20))
+    with rig.engine.connect() as connection:
+        assert Outbox(rig.service.name).refused(connection) == 1
 
 
 def main() -> None:

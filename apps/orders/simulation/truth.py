@@ -11,7 +11,7 @@ from typing import Any
 from millstream.contracts import Contracts
 from millstream.contracts.headers import envelope_from
 from millstream.declare import Topic, key_of
-from millstream.kafka import Kafka
+from millstream.kafka import Kafka, headers_of
 from millstream.operate.verify import Auditor
 from orders import contracts as declared
 from orders.contracts import (
@@ -56,7 +56,7 @@ class Truth:
                     self.events[type(event)].append((envelope.id, event))
             for batch in kafka.read_to_end(topic.dead_letters):
                 for message in batch:
-                    told = f"{topic.dead_letters}: {dict(message.headers() or ())}"
+                    told = f"{topic.dead_letters}: {dict(headers_of(message))}"
                     self.dead.append(((message.key() or b"").decode(), told))
 
     def violations(self, requests: list[Request], gateway: SimulatedGateway, mailer: SimulatedMailer) -> Iterator[str]:

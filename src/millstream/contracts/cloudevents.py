@@ -48,17 +48,21 @@ _attributes = msgspec.json.Decoder(_Attributes).decode
 _HEADERS = {"id": "ce_id", "type": "ce_type", "source": "ce_source", "time": "ce_time"}
 
 
-def structured(data: bytes, headers: "Sequence[tuple[str, bytes]]") -> bytes:
+def structured(data: bytes, headers: "Sequence[tuple[str, bytes | None]]") -> bytes:
     """The whole event: `data`, which is JSON, with the attributes that its headers in binary mode have.
 
     >>> structured(b'{"grams":850}', [("ce_id", b"e-1"), ("correlationid", b"e-0"), ("content-type", CONTENT_TYPE)])
     b'{"id":"e-1","correlationid":"e-0","datacontenttype":"application/json","data":{"grams":850}}'
     """
-    attributes = {name.removeprefix("ce_"): value.decode() for name, value in headers if name != "content-type"}
+    attributes = {
+        name.removeprefix("ce_"): value.decode()
+        for name, value in headers
+        if name != "content-type" and value is not None
+    }
     return msgspec.json.encode(attributes | {"datacontenttype": "application/json", "data": msgspec.Raw(data)})
 
 
-def headers_in(value: bytes | None) -> list[tuple[str, bytes]]:
+def headers_in(value: bytes | None) -> list[tuple[str, bytes | None]]:
     """The attributes of a whole event as headers in binary mode. Never raises: without any if it is none.
 
     >>> headers_in(b'{"specversion":"1.0","id":"e-1","source":"/scales","type":"weighed"}')

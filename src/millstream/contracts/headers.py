@@ -16,7 +16,7 @@ from millstream.contracts.ids import position_id
 from millstream.declare.contract import Contract, full_name
 from millstream.declare.envelope import Envelope
 
-Headers: TypeAlias = "list[tuple[str, bytes]]"
+Headers: TypeAlias = "list[tuple[str, bytes | None]]"
 HeaderWriter: TypeAlias = "Callable[[str, str, str | None, bytes | None], Headers]"
 
 MOST_BYTES = 255
@@ -69,7 +69,7 @@ def header_writer(contract: type[Contract], source: str) -> HeaderWriter:
     content = ("content-type", _CONTENT[home.format if home else "avro"])
 
     def write(id: str, correlation_id: str, causation_id: str | None, traceparent: bytes | None) -> Headers:
-        headers = [
+        headers: Headers = [
             ("ce_id", id.encode()),
             ("correlationid", correlation_id.encode()),
             kind,
@@ -147,7 +147,7 @@ def _position(message: "Lying") -> str:
 def metadata(message: Received, contract: type[Contract] | None) -> "Sequence[tuple[str, bytes | None]] | None":
     """The headers of a message. Those of a whole CloudEvent, where only its value has them, are made of its attributes.
 
-    Never raises. `contract` is what the value turned out to be.
+    `contract` is what the value turned out to be. Raises `DecodeError` only for headers that cannot be read at all.
     """
     headers = message.headers()
     if headers and headers[0][0] == "ce_id":
@@ -160,7 +160,8 @@ def envelope_from(message: Received, contract: type[Contract] | None = None) -> 
     """The whole metadata of a message. `contract` is what its value turned out to be.
 
     Foreign records without headers get an id from their position, the full name of `contract` (or their topic) as their
-    type, their topic as the source, and the broker's time. Never raises for what headers hold.
+    type, their topic as the source, and the broker's time. Never raises for what headers hold, but `DecodeError` for
+    headers that cannot be read at all.
     """
     headers = metadata(message, contract)
     topic = message.topic()

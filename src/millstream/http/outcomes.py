@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from millstream.contracts import Contracts, edge_id, with_key
 from millstream.declare import Contract, Topic
 from millstream.errors import DecodeError, RegistryUnavailable, Unavailable
-from millstream.kafka import END, Kafka, Message, TopicPartition, TopicSpec
+from millstream.kafka import END, Kafka, Message, TopicPartition, TopicSpec, headers_of
 from millstream.settings import Settings
 from millstream.telemetry import get_logger
 
@@ -192,7 +192,7 @@ def _settle(answers: Sequence["asyncio.Future[Contract | None]"], outcome: Contr
 
 
 def _cause(message: Message) -> str | None:
-    for name, value in message.headers() or ():
-        if name == "causationid":
+    for name, value in headers_of(message):
+        if name == "causationid" and value is not None:
             return value.decode(errors="replace")
     return None

@@ -22,6 +22,7 @@ from millstream.kafka.port import (
     TopicSpec,
     TransactionalProducer,
 )
+from millstream.kafka.unreadable import headers_of
 
 if TYPE_CHECKING:
     from millstream.settings import Settings
@@ -56,5 +57,6 @@ __all__ = [
     "TopicSpec",
     "TransactionalProducer",
     "connect",
+    "headers_of",
     "partition_of",
 ]

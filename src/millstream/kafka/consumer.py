@@ -4,7 +4,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 from confluent_kafka import Consumer as Librdkafka
 from confluent_kafka.cimpl import KafkaError, KafkaException
@@ -16,6 +16,7 @@ from millstream.kafka.port import HOLD, Committed, Message, Offsets, OnAssigned,
 from millstream.kafka.seldom import Seldom
 from millstream.kafka.settling import once_settled
 from millstream.kafka.static_member import has_other_holder
+from millstream.kafka.unreadable import with_safe_headers
 from millstream.telemetry import metrics
 from millstream.telemetry.logs import get_logger
 
@@ -86,17 +87,17 @@ class GroupConsumer:
             if first is None:
                 self._check_missing()
                 return []
-            batch = [first, *self._native.consume(max_records - 1, 0)] if max_records > 1 else [first]
+            batch: list[Any] = [first, *self._native.consume(max_records - 1, 0)] if max_records > 1 else [first]
         except KafkaException as raised:
             raise fault(raised, f"reading as group {self.group!r}") from raised
-        records = [message for message in batch if message.error() is None]
+        records = with_safe_headers([message for message in batch if message.error() is None])
         if len(records) < len(batch):
             self._sort_out(batch)
         if self._gone:
             # A rebalance came between the first record and the rest: its records are somebody else's now.
             gone, self._gone = self._gone, set()
             records = [message for message in records if (message.topic(), message.partition()) not in gone]
-        return cast(list[Message], records)
+        return records
 
     def assignment(self) -> list[TopicPartition]:
         return _plain(self._native.assignment())

@@ -5,7 +5,15 @@ from typing import Any, TypeVar
 
 from confluent_kafka.cimpl import KafkaError, KafkaException
 
-from millstream.errors import ConfigurationError, EncodeError, Fenced, KafkaFault, TopicMissing, Unavailable
+from millstream.errors import (
+    ConfigurationError,
+    EncodeError,
+    Fenced,
+    KafkaFault,
+    RecordsRefused,
+    TopicMissing,
+    Unavailable,
+)
 
 T = TypeVar("T")
 
@@ -50,6 +58,12 @@ REFUSED = {
 """Errors that nobody but a person can mend, and how."""
 
 TOO_LARGE = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE, KafkaError.INVALID_MSG_SIZE})
+RECORD_REFUSED = {
+    KafkaError.INVALID_RECORD: "a compacted topic takes no record without a key",
+    KafkaError._INVALID_DIFFERENT_RECORD: "another record of its batch is at fault",
+    KafkaError.INVALID_TIMESTAMP: "see message.timestamp.before.max.ms and message.timestamp.after.max.ms of the topic",
+}
+"""Errors that a broker has for a batch because of one of its records, beside its size."""
 _PASSING = frozenset(
     {
         KafkaError._ALL_BROKERS_DOWN,
@@ -115,6 +129,8 @@ def fault(error: KafkaError | BaseException, doing: str) -> KafkaFault | EncodeE
         return TopicMissing(f"No such topic or partition while {doing}: {detail}. Create it, or check its name.")
     if code in TOO_LARGE:
         return EncodeError(f"The record is too large while {doing}: {detail}. See message.max.bytes.")
+    if code in RECORD_REFUSED:
+        return EncodeError(f"The record is refused while {doing}: {detail}; {RECORD_REFUSED[code]}.")
     if code in REFUSED:
         return KafkaFault(f"Refused while {doing}: {detail}; {REFUSED[code]}.")
     if code in REBALANCING:
@@ -122,6 +138,14 @@ def fault(error: KafkaError | BaseException, doing: str) -> KafkaFault | EncodeE
     if code in _PASSING or error.retriable():
         return Unavailable(f"No answer from Kafka while {doing}: {detail}. It is worth trying again.")
     return KafkaFault(f"Kafka failed while {doing}: {detail}.")
+
+
+def undelivered(error: KafkaError | int, topic: str) -> KafkaFault | EncodeError:
+    """What a delivery report says that a broker gave for a record of `topic`, or for the batch around it."""
+    failure = fault(error if isinstance(error, KafkaError) else KafkaError(error), f"writing to {topic!r}")
+    if not isinstance(failure, EncodeError):
+        return failure
+    return RecordsRefused(topic, f"{failure} Compare max.message.bytes of the topic with what is written to it.")
 
 
 def fault_of(code: int, doing: str) -> KafkaFault | EncodeError:

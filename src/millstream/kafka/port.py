@@ -11,7 +11,8 @@ from millstream.errors import KafkaFault
 
 TopicPartition: TypeAlias = tuple[str, int]
 Offsets: TypeAlias = Mapping[TopicPartition, int]
-Headers: TypeAlias = list[tuple[str, bytes]]
+Headers: TypeAlias = list[tuple[str, bytes | None]]
+"""Names and values, in order. A header may have no value (`None`), which is not the same as an empty one."""
 Isolation: TypeAlias = Literal["read_committed", "read_uncommitted"]
 OnAssigned: TypeAlias = Callable[[list[TopicPartition]], Offsets | None]
 OnTaken: TypeAlias = Callable[[list[TopicPartition]], None]
@@ -32,7 +33,10 @@ class Message(Protocol):
     def offset(self) -> int: ...
     def key(self) -> bytes | None: ...
     def value(self) -> bytes | None: ...
-    def headers(self) -> list[tuple[str, bytes]] | None: ...
+    def headers(self) -> Headers | None:
+        """Raises `DecodeError` (`headers_unreadable`) where they cannot be decoded, each time it is asked."""
+        ...
+
     def timestamp(self) -> tuple[int, int]:
         """Its kind (0 none, 1 the producer's, 2 the broker's) and milliseconds since 1970."""
         ...
@@ -145,6 +149,13 @@ class Producer(Protocol):
         """Run delivery reports that have come in."""
         ...
 
+    def keep_to(self, batch_bytes: int) -> None:
+        """Let several records make no batch above this size, before compression: none that their topic refuses.
+
+        Called while nothing is queued and no transaction is open.
+        """
+        ...
+
     def flush(self, timeout: float = 30.0) -> None:
         """Wait until all is delivered. Raises the first failure since the last `flush`, or `Unavailable`."""
         ...
@@ -164,8 +175,9 @@ class TransactionalProducer(Protocol):
     - `Fenced`: a newer holder of this transactional id, or the broker ended a transaction that stayed open too long.
       Stop. If it came from `commit`, the outcome is unknown too.
     - `Unavailable` (`init` and `begin` alone): nothing was begun.
-    - `EncodeError`, `TopicMissing` or plain `KafkaFault`: a record that the cluster refuses; the transaction is
-      aborted, except for an `EncodeError` from `produce`, where the record alone is left out.
+    - `EncodeError` from `produce`: the record is above the client's own limit; it alone is left out.
+    - `RecordsRefused`, an `EncodeError` too, from any call: a broker refuses a batch for a record in it. `TopicMissing`
+      or plain `KafkaFault`: something else that the cluster refuses. The transaction is aborted.
     """
 
     def init(self, timeout: float = 30.0) -> None:
@@ -183,6 +195,13 @@ class TransactionalProducer(Protocol):
         partition: int = -1,
         timestamp: int = 0,
     ) -> None: ...
+
+    def keep_to(self, batch_bytes: int) -> None:
+        """Let several records make no batch above this size, before compression: none that their topic refuses.
+
+        Called while nothing is queued and no transaction is open.
+        """
+        ...
 
     def send_offsets(
         self, offsets: Offsets, group_metadata: Any, metadata: Mapping[TopicPartition, str] | None = None

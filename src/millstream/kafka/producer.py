@@ -9,8 +9,8 @@ from typing import Any, cast
 from confluent_kafka import Producer as Librdkafka
 from confluent_kafka.cimpl import KafkaError, KafkaException
 
-from millstream.errors import EncodeError, KafkaFault, Unavailable
-from millstream.kafka.faults import fault, made
+from millstream.errors import EncodeError, KafkaFault, RecordsRefused, Unavailable
+from millstream.kafka.faults import fault, made, undelivered
 from millstream.kafka.port import Headers, Message
 from millstream.kafka.seldom import Seldom
 from millstream.telemetry import metrics
@@ -22,6 +22,9 @@ _seldom = Seldom()
 FULL_QUEUE_PATIENCE = 30.0
 """Seconds that a full queue may stay full before `produce` gives up."""
 
+BATCH_BYTES = 1_000_000
+"""The default of librdkafka's `batch.size`."""
+
 OnDelivery = Callable[[KafkaFault | None, Message], None]
 
 
@@ -31,12 +34,14 @@ class PlainProducer:
     def __init__(self, properties: dict[str, Any], on_delivery: OnDelivery | None = None) -> None:
         self._told = on_delivery
         self._failure: KafkaFault | EncodeError | None = None
+        self._spoilt = False
         reports = {
             "on_delivery": self._delivered,
             "delivery.report.only.error": on_delivery is None,
             "error_cb": trouble,
         }
-        self._native = made(Librdkafka, properties | reports)
+        self._properties = properties | reports
+        self._native = made(Librdkafka, self._properties)
         self._produce: Callable[..., None] = self._native.produce
 
     def produce(
@@ -59,9 +64,24 @@ class PlainProducer:
     def poll(self, timeout: float = 0.0) -> None:
         self._native.poll(timeout)
 
+    def keep_to(self, batch_bytes: int) -> None:
+        if batch_bytes < int(self._properties.get("batch.size", BATCH_BYTES)):
+            self._properties["batch.size"] = batch_bytes
+            # It is a property of the whole client.
+            self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        before, self._native = self._native, made(Librdkafka, self._properties)
+        self._produce = self._native.produce
+        let_go(before)
+
     def flush(self, timeout: float = 30.0) -> None:
         left = self._native.flush(timeout)
         failure, self._failure = self._failure, None
+        if self._spoilt and not left:
+            # Sequence numbers are used up that the broker never saw: OUT_OF_ORDER_SEQUENCE_NUMBER from here on.
+            self._spoilt = False
+            self._begin_anew()
         if failure is not None:
             raise failure
         if left:
@@ -74,9 +94,10 @@ class PlainProducer:
         let_go(self._native)
 
     def _delivered(self, error: KafkaError | None, message: Any) -> None:
-        failure = None if error is None else fault(error, f"writing to {message.topic()!r}")
+        failure = None if error is None else undelivered(error, message.topic())
         if failure is not None and self._failure is None:
             self._failure = failure
+        self._spoilt |= isinstance(failure, RecordsRefused)
         if self._told is not None:
             self._told(cast(KafkaFault | None, failure), message)
 

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 from confluent_kafka import Consumer as Librdkafka
 from confluent_kafka.cimpl import KafkaError, KafkaException
@@ -12,6 +12,7 @@ from millstream.errors import Unavailable
 from millstream.kafka.consumer import watermarks
 from millstream.kafka.faults import MISSING, REFUSED, fault, is_fatal, made
 from millstream.kafka.port import END, Isolation, Message, Offsets, TopicPartition
+from millstream.kafka.unreadable import with_safe_headers
 from millstream.telemetry.watchdog import still_alive
 
 
@@ -68,9 +69,9 @@ def _read(starts: Offsets, ends: Offsets, consumer: Librdkafka, timeout: float) 
                 raise Unavailable(f"Nothing came for {timeout:g} s while reading {_names(open_partitions)}.")
             continue
         patience = time.monotonic() + timeout
-        records = [message for message in batch if message.error() is None]
+        records: list[Any] = [message for message in batch if message.error() is None]
         if records:
-            yield cast(list[Message], records)
+            yield with_safe_headers(records)
         open_partitions -= _finished(batch, ends)
 
 

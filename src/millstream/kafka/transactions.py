@@ -15,9 +15,9 @@ from confluent_kafka.cimpl import KafkaError, KafkaException
 
 from millstream.errors import CommitUnknown, Fenced, KafkaFault, MillstreamError, TransactionAborted
 from millstream.kafka.consumer import native_offsets
-from millstream.kafka.faults import fault, is_fenced, kafka_error, made
+from millstream.kafka.faults import fault, is_fenced, kafka_error, made, undelivered
 from millstream.kafka.port import Headers, Offsets, TopicPartition
-from millstream.kafka.producer import let_go, trouble, wait_for_room
+from millstream.kafka.producer import BATCH_BYTES, let_go, trouble, wait_for_room
 from millstream.telemetry.logs import get_logger
 from millstream.telemetry.watchdog import native_call
 
@@ -38,6 +38,8 @@ class ExactlyOnceProducer:
         self._produce: Callable[..., None] = self._not_begun
         self._began: float | None = None
         self._refused: MillstreamError | None = None
+        self._spoilt = False
+        """A batch was refused for good: this producer's next transaction would fail, a new producer's does not."""
         self._fenced: Fenced | None = None
 
     def init(self, timeout: float = 30.0) -> None:
@@ -121,12 +123,21 @@ class ExactlyOnceProducer:
         native, self._began = self._native, None
         try:
             self._insist("abort_transaction", lambda left: native.abort_transaction(left), timeout)
+            native.poll(0)
+            if self._spoilt:
+                self._discard()
         except KafkaException as raised:
             # A successor's init aborts it for us: it was never committed.
             self._discard()
             if is_fenced(kafka_error(raised)):
                 self._fall(kafka_error(raised), f"aborting a transaction as {self.transactional_id!r}", 0.0)
             log.warning("transaction could not be aborted; its successor will", error=str(raised))
+
+    def keep_to(self, batch_bytes: int) -> None:
+        if batch_bytes < int(self._properties.get("batch.size", BATCH_BYTES)):
+            self._properties["batch.size"] = batch_bytes
+            # It is a property of the whole client.
+            self._discard()
 
     @property
     def open_seconds(self) -> float:
@@ -177,17 +188,20 @@ class ExactlyOnceProducer:
 
     def _give_up(self, raised: KafkaException, doing: str) -> None:
         """The transaction cannot go on: end it, and raise what the caller has to know."""
-        error, refused, open_for = kafka_error(raised), self._refused, self.open_seconds
+        error, open_for = kafka_error(raised), self.open_seconds
         what = f"{doing} as {self.transactional_id!r}"
         if is_fenced(error) and error.code() != KafkaError.FENCED_INSTANCE_ID:
             self._fall(error, what, open_for)
         # A member of the group is fenced, not this producer: the next poll finds out by whom.
+        if self._native is not None:
+            # What a broker refused is known by a delivery report, which may wait to be looked at.
+            self._native.poll(0)
         if error.fatal():
             self._discard()
         else:
             self.abort()
-        if refused is not None:
-            raise refused from raised
+        if self._refused is not None:
+            raise self._refused from raised
         raise TransactionAborted(f"Aborted while {what}: {error.str()} ({error.name()}). Do it again.") from raised
 
     def _fall(self, error: KafkaError, what: str, open_for: float) -> None:
@@ -204,12 +218,19 @@ class ExactlyOnceProducer:
             or error.code() in (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT)
         ):
             return
-        failure = fault(error, f"writing to {message.topic()!r}")
+        failure = undelivered(error, message.topic())
         if not failure.retriable and not isinstance(failure, Fenced):
             self._refused = failure
+            # Its sequence numbers are used up here and unknown to the broker, which would refuse the next transaction:
+            # OUT_OF_ORDER_SEQUENCE_NUMBER.
+            self._spoilt = True
+            if self._native is not None:
+                # What follows in its partitions would be tried in vain until message.timeout.ms is over.
+                self._native.purge(blocking=False)
 
     def _discard(self) -> None:
         self._began = None
+        self._spoilt = False
         if self._native is not None:
             native, self._native, self._produce = self._native, None, self._not_begun
             let_go(native)

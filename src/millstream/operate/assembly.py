@@ -151,7 +151,7 @@ def assemble_handlers(
         if service.delivery == "exactly_once" and settings.relay:
             from millstream.runtime.relay import Relay
 
-            late.append(Relay(service, kafka, engine(), wake))
+            late.append(Relay(service, kafka, engine(), wake, client_bytes=settings.message_bytes))
     if Kind.EFFECT in kinds:
         from millstream.runtime.effect_worker import EffectWorker
 

@@ -1,12 +1,15 @@
 """Dead letters: an event that could not be handled, byte for byte as it came, and why."""
 
+import sys
 import time
 import traceback
 from datetime import UTC, datetime
 from typing import TypeAlias
 
 from millstream.errors import DecodeError, Rejected
+from millstream.kafka.limits import record_bytes
 from millstream.kafka.port import Headers, Message
+from millstream.kafka.unreadable import has_unreadable_headers, headers_of
 from millstream.runtime.dead_letter_log import DeadLetterKind, dead_letter_log
 
 Record: TypeAlias = tuple[str, bytes | None, bytes | None, Headers]
@@ -30,8 +33,11 @@ def dead_letter(
     first_failed_at: float | None = None,
     parked: bool = False,
     redrives: int = 0,
+    limit: int = sys.maxsize,
 ) -> Record:
     """The record for `<topic>.dlq`: the original key, value and headers, and beside them what happened.
+
+    Headers that cannot be read are left out, and `millstream-dlq-headers: unreadable` says so.
 
     - `handler`: its name, or `None` where the event was never understood far enough to find one.
     - `attempts`: how often the handler was called for it.
@@ -39,6 +45,8 @@ def dead_letter(
     - `first_failed_at`: seconds since 1970; by default now, as for one that failed once.
     - `parked`: its key waits with it until a person redrives or discards it.
     - `redrives`: how often it had been handed in again before it failed this time.
+    - `limit`: bytes that the record may have. Above it the stack trace is left out, then the value, then the headers of
+      the event: a partition must not stand still because a dead letter has no room. Where it was read from stays.
 
     It is logged, each kind at once and repeats as a count.
 
@@ -66,12 +74,21 @@ def dead_letter(
         "failed-at": _moment(now),
         "state": "parked" if parked else None,
         "redrives": str(redrives) if redrives else None,
+        "headers": "unreadable" if has_unreadable_headers(message) else None,
         "stacktrace": _stack_of(error),
     }
     # A dead letter that was handed back and failed again tells of its last failure only.
-    original = [header for header in message.headers() or () if not header[0].startswith(PREFIX)]
-    added = [(PREFIX + name, text.encode(errors="replace")) for name, text in said.items() if text]
-    return f"{message.topic()}.dlq", message.key(), message.value(), [*original, *added]
+    original = [header for header in headers_of(message) if not header[0].startswith(PREFIX)]
+    added: Headers = [(PREFIX + name, text.encode(errors="replace")) for name, text in said.items() if text]
+    key, value = message.key(), message.value()
+    if record_bytes(key, value, [*original, *added]) > limit:
+        added = [header for header in added if header[0] != f"{PREFIX}stacktrace"]
+    if value is not None and record_bytes(key, value, [*original, *added]) > limit:
+        added.append((f"{PREFIX}value", f"left out: {len(value)} bytes".encode()))
+        value = None
+    if record_bytes(key, value, [*original, *added]) > limit:
+        original = []
+    return f"{message.topic()}.dlq", key, value, [*original, *added]
 
 
 def reason_of(error: BaseException) -> str:

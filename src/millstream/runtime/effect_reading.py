@@ -72,4 +72,5 @@ class Reader:
         except DecodeError as error:
             work.unreadable = error
         else:
-            work.handler, work.event, work.meta = read
+            if read is not None:
+                work.handler, work.event, work.meta = read

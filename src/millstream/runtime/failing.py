@@ -2,11 +2,12 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, NoReturn, Protocol
 
 from millstream.declare import Handler, Kind, OnFailure, Service
 from millstream.errors import DecodeError, EncodeError, RegistryUnavailable
+from millstream.kafka.limits import RecordLimits
 from millstream.kafka.port import Message
 from millstream.runtime.calling import GaveUp, persist
 from millstream.runtime.dead_letters import Record, dead_letter, reason_of
@@ -19,6 +20,10 @@ from millstream.runtime.worker import ProcessEnds
 from millstream.telemetry import get_logger
 
 log = get_logger(__name__)
+
+
+_MEAGRE_BYTES = 0
+"""Of a dead letter everything is left out that can be."""
 
 
 class Stop(Exception):
@@ -59,6 +64,8 @@ class Failing:
 
     - `commit`: commits what earlier events did; called before every wait.
     - `outage`: how it waits for the registry.
+    - `limits`: how large a dead letter may be; `limits_changed`: asks for the limits of topics again, and says whether
+      any has changed.
     - `spare`: whether an error is not the event's fault; it is raised as it is.
     """
 
@@ -73,6 +80,8 @@ class Failing:
         spare: Callable[[BaseException], bool] = lambda error: False,
         *,
         outage: Outage,
+        limits: RecordLimits,
+        limits_changed: Callable[[], bool],
     ) -> None:
         self.stop = threading.Event()
         self.condemned: dict[tuple[str, int, int], EncodeError] = {}
@@ -86,6 +95,10 @@ class Failing:
         self._commit = commit
         self._spare = spare
         self._outage = outage
+        self._limits = limits
+        self._limits_changed = limits_changed
+        self._meagre: set[tuple[str, int, int]] = set()
+        """Events whose whole dead letter Kafka cannot take either."""
 
     def first(
         self, message: Message, desk: Desk, *, failed: BaseException | None = None, redrives: int = 0
@@ -94,12 +107,22 @@ class Failing:
 
         - `failed`: what its first call raised, where that was made already.
         """
-        if desk.lanes.by_key and message.key() is not None and lane_of(message) in desk.lanes:
-            desk.lanes.add(park(message, redrives=redrives))
-            return []
-        outcome = self._judge(message, desk, Tried(redrives=redrives), failed)
+        behind = desk.lanes.by_key and message.key() is not None and lane_of(message) in desk.lanes
+        if behind and _at(message) not in self.condemned:
+            return self._park(Outcome([], park(message, redrives=redrives)), message, desk, Tried(redrives=redrives))
+        tried = Tried(redrives=redrives)
+        outcome = self._judge(message, desk, tried, failed)
         if outcome.parked is not None:
+            return self._park(outcome, message, desk, tried)
+        return outcome.records
+
+    def _park(self, outcome: Outcome, message: Message, desk: Desk, tried: Tried) -> list[Record]:
+        assert outcome.parked is not None
+        try:
             desk.lanes.add(outcome.parked)
+        except EncodeError as error:
+            # What cannot be kept cannot wait. Its key goes on without it.
+            return self._set_aside(message, self._handler(message), error, tried).records
         return outcome.records
 
     def do(self, message: ParkedEvent | Message, desk: Desk) -> list[Record]:
@@ -109,10 +132,15 @@ class Failing:
     def retry(self, head: ParkedEvent, desk: Desk) -> list[Record]:
         """What comes of a parked event whose turn it is. Raises as `first` does."""
         outcome = self._judge(head, desk, Tried(head.attempts, head.first_failed_at, head.redrives), None)
-        if outcome.parked is None:
-            desk.lanes.leave(head)
-        else:
-            desk.lanes.retry(outcome.parked)
+        if outcome.parked is not None:
+            try:
+                desk.lanes.retry(outcome.parked)
+            except EncodeError as error:
+                tried = Tried(head.attempts, head.first_failed_at, head.redrives)
+                outcome = self._set_aside(head, self._handler(head), error, tried)
+            else:
+                return outcome.records
+        desk.lanes.leave(head)
         return outcome.records
 
     def redrive(self, message: Message, desk: Desk, ours: Callable[[Redrive], bool]) -> list[Record]:
@@ -138,12 +166,22 @@ class Failing:
     def condemn(self, message: Message, error: EncodeError) -> None:
         """Kafka cannot take an output: done again, the event will be set aside. Raises `Stop` where it was already."""
         at = _at(message)
-        if at in self.condemned:
+        if at in self._meagre:
             error.add_note(
-                f"The dead letter of {at[0]}[{at[1]}] at offset {at[2]} is too large; raise message.max.bytes."
+                f"Even a dead letter of {at[0]}[{at[1]}] at offset {at[2]} without its value is refused; raise "
+                f"max.message.bytes of {at[0]}.dlq, and message.max.bytes here."
             )
             raise Stop(error)
+        if at in self.condemned:
+            self._meagre.add(at)
         self.condemned[at] = error
+
+    def committed(self, passed: Mapping[tuple[str, int], int]) -> None:
+        """What was condemned below these offsets of topics and partitions is dealt with."""
+        if self.condemned:
+            for at in [at for at in self.condemned if at[2] < passed.get(at[:2], 0)]:
+                del self.condemned[at]
+                self._meagre.discard(at)
 
     def _free(self, parked: ParkedEvent, redrive: Redrive, desk: Desk) -> None:
         if redrive.action is Action.DISCARD:
@@ -155,11 +193,12 @@ class Failing:
         if (refused := self.condemned.get(_at(message))) is not None:
             return self._set_aside(message, self._handler(message), refused, tried)
         try:
-            handler, event, meta = self._read_patiently(message)
+            read = self._read_patiently(message)
         except DecodeError as undecodable:
             return self._set_aside(message, None, undecodable, tried)
-        if handler is None:
+        if read is None:
             return Outcome([])
+        handler, event, meta = read
 
         def attempt() -> list[Record]:
             return desk.attempt(handler, event, meta)
@@ -187,6 +226,9 @@ class Failing:
         """What becomes of an event after one more failure."""
         if self._spare(failed):
             raise failed
+        if isinstance(failed, EncodeError) and self._limits_changed():
+            # It may be the topic's former limit that it is too large for.
+            return self._once_more(handler, message, attempt, tried)
         now = time.time()
         tried = Tried(tried.attempts + 1, tried.first_failed_at or now, tried.redrives)
         decided = verdict(
@@ -206,6 +248,17 @@ class Failing:
             letter = self._set_aside(message, handler, failed, tried, parked=True)
             return Outcome(letter.records, park(message, **tried._asdict()))
         return self._set_aside(message, handler, failed, tried)
+
+    def _once_more(
+        self, handler: Handler, message: Message, attempt: Callable[[], list[Record]], tried: Tried
+    ) -> Outcome:
+        try:
+            records = attempt()
+        except ProcessEnds:
+            raise
+        except BaseException as error:
+            return self._decide(handler, message, attempt, error, tried)
+        return self._handled(handler, message, records)
 
     def _persist(
         self,
@@ -237,13 +290,14 @@ class Failing:
         error.add_note(f"{self._name} stops, as {handler.name} says, without moving past {where}.")
         raise Stop(error) from None
 
-    def _read_patiently(self, message: Message) -> tuple[Handler | None, object, Meta]:
+    def _read_patiently(self, message: Message) -> tuple[Handler, object, Meta] | None:
         """An event whose schema only the registry knows waits for it, and those behind it too: they may be like it."""
         return self._outage.wait_out(lambda: self._inbox.read(message), self.stop, before_wait=self._commit)
 
     def _handler(self, message: Message) -> Handler | None:
         try:
-            return self._read_patiently(message)[0]
+            read = self._read_patiently(message)
+            return read[0] if read else None
         except DecodeError:  # without an event there is no handler; the refusal says why
             return None
 
@@ -262,6 +316,7 @@ class Failing:
             first_failed_at=tried.first_failed_at or None,
             parked=parked,
             redrives=tried.redrives,
+            limit=_MEAGRE_BYTES if _at(message) in self._meagre else self._limits.record(f"{message.topic()}.dlq"),
         )
         return Outcome([letter])
 

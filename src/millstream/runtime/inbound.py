@@ -56,15 +56,18 @@ class Inbox:
         }
         self.decode = {topic.name: contracts.decoder([topic]).decode for topic in service.consumed(kind)}
 
-    def read(self, message: Message) -> tuple[Handler | None, Any, Meta]:
-        """The handler of a record, its event, and its metadata. No handler: it is of no concern here; go on.
+    def read(self, message: Message) -> tuple[Handler, Any, Meta] | None:
+        """The handler of a record, its event, and its metadata. None: it is of no concern here; go on.
 
-        Raises `DecodeError` for bytes that are no event of their topic, and `RegistryUnavailable` where only the
-        registry knows.
+        Raises `DecodeError` for bytes that are no event of their topic, or headers that cannot be read, and
+        `RegistryUnavailable` where only the registry knows.
         """
         event = self.decode[message.topic()](message.value())
         contract = type(event)
         handler = self.handlers.get(contract)
-        if contract.__deletes__ is not None and handler is not None:
+        if handler is None:
+            # Its headers are of no concern either.
+            return None
+        if contract.__deletes__ is not None:
             event = with_key(event, message.key())
         return handler, event, Meta(message, contract)

@@ -2,12 +2,20 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from millstream.contracts.catalogue import Contracts
 from millstream.declare import Kind, Service, Timer, home_of
-from millstream.errors import CommitUnknown, EncodeError, KafkaFault, TransactionAborted, Unavailable
+from millstream.errors import (
+    CommitUnknown,
+    EncodeError,
+    KafkaFault,
+    RecordsRefused,
+    TransactionAborted,
+    Unavailable,
+)
+from millstream.kafka.limits import RecordLimits
 from millstream.kafka.port import BEGINNING, HOLD, Consumer, Kafka, Message, Offsets, TopicPartition
 from millstream.runtime.bounds import Bounds
 from millstream.runtime.calling import Caller, Stopping, keyed
@@ -19,7 +27,7 @@ from millstream.runtime.kafka_calls import kafka_caller
 from millstream.runtime.kafka_place import KafkaPlace
 from millstream.runtime.outage import Outage
 from millstream.runtime.outbound import Outbound
-from millstream.runtime.parking import ParkedEvent, park
+from millstream.runtime.parking import ParkedEvent
 from millstream.runtime.place import Keeping, seconds_until_due
 from millstream.runtime.signs import Signs
 from millstream.runtime.tally import Tally
@@ -27,6 +35,7 @@ from millstream.runtime.timers import FiredTimer, timer_decoder
 from millstream.runtime.topic_ids import TopicIds
 from millstream.runtime.transaction import AtLeastOnce, ExactlyOnce
 from millstream.runtime.worker import ProcessEnds
+from millstream.runtime.written import written_topics
 from millstream.settings import Settings
 from millstream.state.partitions import Progress, StatePartitions
 from millstream.telemetry import Health, Tracer, get_logger
@@ -105,6 +114,7 @@ class KafkaWorker:
         self._inbox.decode[service.timed(Kind.KAFKA)] = timer_decoder(service.timers(Kind.KAFKA))
         self._callers = callers
         self._outage = Outage(self.name, health, lambda: self._tally.lag(self._consumer))
+        self._limits = RecordLimits(kafka, settings.message_bytes)
         self._failing = Failing(
             service,
             Kind.KAFKA,
@@ -113,6 +123,8 @@ class KafkaWorker:
             self._tally,
             lambda: self._commit(),
             outage=self._outage,
+            limits=self._limits,
+            limits_changed=self._limits_changed,
         )
 
         self._stop = threading.Event()
@@ -128,6 +140,11 @@ class KafkaWorker:
         """Why partitions that were assigned could not be taken: records come for them, and nobody is there."""
         self._began = 0.0
         self._events = 0
+        self._together = settings.commit_max_events
+        """How many events may be in one transaction; fewer while a refused record is searched for."""
+        self._chunk = 0
+        self._last: Message | None = None
+        """The last event of the present chunk, and how many it has."""
 
     @property
     def partitions(self) -> set[int]:
@@ -147,6 +164,7 @@ class KafkaWorker:
         self._bounds = Bounds(Kind.KAFKA, self._consumer, self._topics, self._service.most_parked)
         try:
             # First of all: whatever a former life left open ends here, and what it had committed can be read.
+            self._keep_to_limits(written_topics(self._service, Kind.KAFKA))
             self._insist(self._transaction.start)
             self._consumer.subscribe(
                 [*self._topics, self._redrives],
@@ -180,19 +198,20 @@ class KafkaWorker:
             batch = self._consumer.poll_batch(CHUNK, idle)
             if self._torn is not None:
                 raise self._torn
-            if batch:
-                if not self._open:
-                    self._check_order(batch)
-                self._handle(batch)
-            elif self._open:
+            if batch and not self._open:
+                self._check_order(batch)
+            if not batch and self._open:
                 self._commit()
+            while batch:
+                part, batch = batch[: self._together], batch[self._together :]
+                self._handle(part)
+        except RecordsRefused as refused:
+            self._narrow_down(refused)
         except (TransactionAborted, CommitUnknown, Unavailable) as error:
             if error is self._unready:
                 raise
             log.warning("doing a transaction again", worker=self.name, error=str(error))
-            self._torn = error
-            self._recover(error)
-            self._torn = None
+            self._do_again(error)
         self._bounds.hold_back(self._places)
         self._bounds.tell(self._tally, self._places)
 
@@ -207,15 +226,17 @@ class KafkaWorker:
         decode, routes, records, handled = self._inbox.decode, self._routes, self._outbound.records, self._tally.handled
         places, positions, condemned, clock = self._places, self._positions, self._failing.condemned, time.monotonic
         began = clock()
+        self._chunk = len(batch)
+        self._last = batch[-1]
         deadline = self._begin_if_need_be()
         produce = self._transaction.produce
         for message in batch:
             topic, partition, offset = message.topic(), message.partition(), message.offset()
             place = places[partition]
             produced: Any = ()
-            if place.parked and (topic, partition, message.key()) in place.parked:
-                place.lanes.add(park(message))
-            elif condemned and (topic, partition, offset) in condemned:
+            if (place.parked and (topic, partition, message.key()) in place.parked) or (
+                condemned and (topic, partition, offset) in condemned
+            ):
                 produced = self._deal_with(message, place)
             else:
                 try:
@@ -236,6 +257,8 @@ class KafkaWorker:
             try:
                 for target, key, value, headers in produced:
                     produce(target, value, key, headers)
+            except RecordsRefused:
+                raise
             except EncodeError as error:
                 self._do_again_without(message, error)
             positions[topic, partition] = offset + 1
@@ -246,7 +269,8 @@ class KafkaWorker:
                 deadline = self._begin_if_need_be()
         self._tally.chunk(len(batch), clock() - began)
         self._events += len(batch)
-        if self._events >= self._settings.commit_max_events:
+        self._chunk = 0
+        if self._events >= self._together:
             self._commit()
 
     def _rescue(self, message: Message, place: KafkaPlace, error: BaseException) -> list[Record]:
@@ -268,6 +292,7 @@ class KafkaWorker:
                 if self._stop.is_set() or (message := place.take_due(now)) is None:
                     break
                 self._begin_if_need_be()
+                self._last, self._chunk = message, 1
                 self._finish_one(message, place)
                 if time.monotonic() > self._began + self._settings.commit_interval_ms / 1000:
                     self._commit()
@@ -279,10 +304,15 @@ class KafkaWorker:
         try:
             for target, key, value, headers in records:
                 self._transaction.produce(target, value, key, headers)
+        except RecordsRefused:
+            raise
         except EncodeError as error:
             self._do_again_without(message, error)
         self._stand(place.partition)
         self._events += 1
+        self._chunk = 0
+        if self._events >= self._together:
+            self._commit()
 
     def _stand(self, partition: int) -> None:
         """Commit a position of the partition with what was done for it, as it is: that fences those who lost it."""
@@ -294,6 +324,37 @@ class KafkaWorker:
         """Kafka cannot take an output, maybe after others of its event: do it all again, and set the event aside."""
         self._failing.condemn(message, error)
         raise TransactionAborted(f"An output is refused: {error}") from error
+
+    def _do_again(self, error: KafkaFault | EncodeError) -> None:
+        self._torn = error
+        self._recover(error)
+        self._torn = None
+
+    def _narrow_down(self, refused: RecordsRefused) -> None:
+        """A broker refuses a batch and does not say for which record: do half as many events again in one transaction,
+        until the refused one is alone; others of them are committed meanwhile. It is then set aside."""
+        events = self._events + self._chunk
+        log.warning("records_refused", worker=self.name, topic=refused.topic, events=events, error=str(refused))
+        if self._together == 1 and self._last is not None:
+            self._failing.condemn(self._last, refused)
+        self._together = max(1, min(self._together, events) // 2)
+        self._do_again(refused)
+        self._keep_to_limits([refused.topic])
+
+    def _keep_to_limits(self, topics: Sequence[str]) -> None:
+        """Know what these topics take now. Called while no transaction is open."""
+        self._limits.ask(topics)
+        self._outbound.keep_to(self._limits)
+        self._states.keep_to(self._limits)
+        self._transaction.keep_to(self._limits.smallest)
+
+    def _limits_changed(self) -> bool:
+        """Whether topics take other records than before; asked in the middle of a transaction."""
+        changed = self._limits.changed()
+        if changed:
+            self._outbound.keep_to(self._limits)
+            self._states.keep_to(self._limits)
+        return changed
 
     # Transactions
 
@@ -319,7 +380,8 @@ class KafkaWorker:
             self._transaction.commit(self._consumer, self._positions, self._notes())
             self._states.commit()
             self._standing |= self._positions
-            self._failing.condemned.clear()
+            self._failing.committed(self._standing)
+            self._together = min(self._settings.commit_max_events, 2 * self._together)
             self._tally.transaction("committed", time.monotonic() - self._began)
         else:
             self._transaction.abort()
@@ -337,7 +399,7 @@ class KafkaWorker:
         self._positions.clear()
         self._events = 0
 
-    def _recover(self, error: KafkaFault) -> None:
+    def _recover(self, error: KafkaFault | EncodeError) -> None:
         """Go back to what is committed: nothing after it is visible to anybody."""
         if isinstance(error, CommitUnknown):
             self._insist(self._transaction.start)
@@ -414,7 +476,7 @@ class KafkaWorker:
         if self._torn is None:
             try:
                 self._commit()
-            except (TransactionAborted, CommitUnknown, Unavailable) as error:
+            except (TransactionAborted, CommitUnknown, Unavailable, RecordsRefused) as error:
                 # To be dealt with after the poll, for the partitions that stay.
                 self._torn = error
         self._leave(partitions)

@@ -7,6 +7,7 @@ from millstream.contracts.catalogue import Contracts
 from millstream.contracts.ids import derived_id
 from millstream.declare import Contract, Service
 from millstream.errors import DeclarationError
+from millstream.kafka.limits import RecordLimits
 from millstream.runtime.dead_letters import Record
 from millstream.runtime.inbound import Meta
 from millstream.runtime.way import Way
@@ -34,6 +35,12 @@ class Outbound:
             )
             for handler in service.handlers
         }
+
+    def keep_to(self, limits: RecordLimits) -> None:
+        """Make no record that its topic does not take."""
+        for _, ways in self._handlers.values():
+            for way in ways.values():
+                way.keep_to(limits)
 
     def records(self, handler: str, meta: Meta, outputs: Outputs) -> list[Record]:
         """The records for what `handler` returned for the event that `meta` describes.

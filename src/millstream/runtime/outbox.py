@@ -6,18 +6,18 @@ from typing import Any, NamedTuple
 from uuid import uuid4
 
 import msgspec
-from sqlalchemy import Connection, Engine, bindparam, func, select, text
+from sqlalchemy import ColumnElement, Connection, Engine, bindparam, func, literal, select, text
 
 from millstream.kafka.port import Headers
 from millstream.runtime.dead_letters import Record
-from millstream.runtime.tables import identity_table, outbox_table
+from millstream.runtime.tables import identity_table, outbox_refused_table, outbox_table
 from millstream.runtime.upsert import insert_into
 
 OUTBOX_LOCK = 0x6D696C6C_00000002
 """PostgreSQL advisory lock from a transaction's first outbox row to its commit."""
 
 _encode_headers = msgspec.msgpack.Encoder().encode
-_decode_headers = msgspec.msgpack.Decoder(list[tuple[str, bytes]]).decode
+_decode_headers = msgspec.msgpack.Decoder(Headers).decode
 
 _row = outbox_table.c
 _HEADERS = {
@@ -51,13 +51,13 @@ _NEWEST = {
 
 
 class OutboxRow(NamedTuple):
-    """A record that waits to be published."""
+    """A record that waits to be published. `headers` is None where the row holds something else in their place."""
 
     seq: int
     topic: str
     key: bytes | None
     value: bytes | None
-    headers: Headers
+    headers: Headers | None
 
 
 class Outbox:
@@ -80,8 +80,7 @@ class Outbox:
         """
         if not records:
             return
-        if connection.dialect.name == "postgresql":
-            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": OUTBOX_LOCK})
+        self._lock(connection)
         now = time.time()
         connection.execute(
             outbox_table.insert(),
@@ -118,6 +117,44 @@ class Outbox:
         """The highest number that was ever given to a row of this table, whoever's; 0 for none."""
         return connection.execute(_NEWEST[connection.dialect.name]).scalar() or 0
 
+    def set_aside(self, connection: Connection, seq: int, reason: str) -> None:
+        """Keep a row that cannot be published, with all that it holds, where it holds up no other."""
+        self._forget_refused(connection, outbox_refused_table.c.seq == seq)
+        columns = [column.name for column in outbox_table.c]
+        row = select(*outbox_table.c, literal(reason)).where(outbox_table.c.seq == seq, self._mine)
+        connection.execute(outbox_refused_table.insert().from_select([*columns, "reason"], row))
+
+    def refused(self, connection: Connection) -> int:
+        """How many rows are set aside."""
+        mine = outbox_refused_table.c.service == self._service
+        return connection.execute(select(func.count()).select_from(outbox_refused_table).where(mine)).scalar_one()
+
+    def put_back(self, connection: Connection, before: int) -> int:
+        """Append the rows that were set aside to the outbox again, and say how many; call it right before the commit.
+
+        - `before`: the first number that is not published; rows set aside from there on are still in the outbox.
+        """
+        self._forget_refused(connection, outbox_refused_table.c.seq >= before)
+        mine = outbox_refused_table.c.service == self._service
+        found = select(outbox_refused_table.c.seq).where(mine).order_by(outbox_refused_table.c.seq)
+        seqs = list(connection.execute(found).scalars())
+        if not seqs:
+            return 0
+        self._lock(connection)
+        columns = [column.name for column in outbox_table.c if column.name != "seq"]
+        for seq in seqs:
+            row = select(*(outbox_refused_table.c[name] for name in columns)).where(outbox_refused_table.c.seq == seq)
+            connection.execute(outbox_table.insert().from_select(columns, row, include_defaults=False))
+        self._forget_refused(connection, outbox_refused_table.c.seq.in_(seqs))
+        return len(seqs)
+
+    def _forget_refused(self, connection: Connection, which: ColumnElement[bool]) -> None:
+        connection.execute(outbox_refused_table.delete().where(which, outbox_refused_table.c.service == self._service))
+
+    def _lock(self, connection: Connection) -> None:
+        if connection.dialect.name == "postgresql":
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": OUTBOX_LOCK})
+
     def delete_before(self, connection: Connection, first: int) -> int:
         """Deletes the rows with numbers below `first`, which are published, and says how many."""
         return connection.execute(outbox_table.delete().where(outbox_table.c.seq < first, self._mine)).rowcount
@@ -127,11 +164,10 @@ def _columns(topic: str, headers: Headers) -> dict[str, str | bytes | None]:
     """The headers of a record as columns; in one blob where they are not those of an event."""
     empty = dict.fromkeys((column.name for column in _HEADERS.values()), None)
     if tuple(name for name, _ in headers) in _EVENTS:
-        try:
-            texts = {_HEADERS[name].name: value.decode("ascii") for name, value in headers}
-        except UnicodeDecodeError:  # kept as bytes below
-            pass
-        else:
+        # A header without a value cannot be told from one that is not there by a column.
+        values = [value for _, value in headers if value is not None and value.isascii()]
+        if len(values) == len(headers):
+            texts = {_HEADERS[name].name: value.decode() for (name, _), value in zip(headers, values, strict=True)}
             return {**empty, **texts, "headers": None}
     found = dict(headers)
     return {
@@ -142,9 +178,12 @@ def _columns(topic: str, headers: Headers) -> dict[str, str | bytes | None]:
     }
 
 
-def _headers(blob: bytes | None, named: Sequence[str | None]) -> Headers:
+def _headers(blob: bytes | None, named: Sequence[str | None]) -> Headers | None:
     if blob is not None:
-        return _decode_headers(blob)
+        try:
+            return _decode_headers(blob)
+        except (msgspec.MsgspecError, UnicodeDecodeError):  # the relay sets the row aside, and logs it
+            return None
     return [(name, value.encode()) for name, value in zip(_HEADERS, named, strict=True) if value is not None]
 
 

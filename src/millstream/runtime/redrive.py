@@ -87,7 +87,7 @@ def redrive_headers(
 def read_redrive(message: Message) -> Redrive:
     """The event within a record of a redrive topic. Raises `DecodeError` (`not_a_redrive`) where there is none."""
     headers = message.headers() or []
-    said = {name.removeprefix(PREFIX): value for name, value in headers if name.startswith(PREFIX)}
+    said = {name.removeprefix(PREFIX): value or b"" for name, value in headers if name.startswith(PREFIX)}
     try:
         return Redrive(
             message=message,

@@ -13,12 +13,14 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from millstream.declare import Kind, Service
-from millstream.errors import CommitUnknown, ConfigurationError, Fenced, MillstreamError
+from millstream.errors import CommitUnknown, ConfigurationError, Fenced, MillstreamError, RecordsRefused
 from millstream.kafka import Kafka, TopicPartition
+from millstream.kafka.limits import RecordLimits, record_bytes
 from millstream.runtime.commit_note import cluster_token
 from millstream.runtime.database import READ_ONLY, passing
 from millstream.runtime.outbox import Outbox, OutboxRow, identity
 from millstream.runtime.relay_lock import relay_lock
+from millstream.settings import MOST_BYTES
 from millstream.telemetry import metrics
 from millstream.telemetry.logs import get_logger
 from millstream.telemetry.watchdog import still_alive
@@ -46,6 +48,7 @@ class Relay:
     - `engine`: the service's database, from `open_database`.
     - `wake`: set by whoever committed outbox rows in this process.
     - `poll_seconds`: how often to look without being woken.
+    - `client_bytes`: how large a record may be that this process writes.
 
     Instances of one service agree among themselves which of them relays.
     """
@@ -58,6 +61,7 @@ class Relay:
         wake: threading.Event,
         *,
         poll_seconds: float = POLL_SECONDS,
+        client_bytes: int = MOST_BYTES,
     ) -> None:
         self.name = f"{service.name}.relay"
         self._service = service
@@ -65,13 +69,16 @@ class Relay:
         self._engine = engine
         self._wake = wake
         self._poll_seconds = poll_seconds
+        self._client_bytes = client_bytes
+        self._tried_again = False
         self._pause = SHORTEST_PAUSE
 
     def run(self, stop: threading.Event) -> None:
         """Relays until `stop` is set, and publishes once more what has been committed by then.
 
-        Troubles that pass are waited out. Raises `MillstreamError` for a record that the cluster refuses, and
-        `ConfigurationError` for a database of which more was published than it knows of.
+        Troubles that pass are waited out; a row that cannot be read, or is refused for what is in it, is set aside.
+        Raises `MillstreamError` for a topic that is not there or not ours to write, and `ConfigurationError` for a
+        database of which more was published than it knows of.
         """
         while not stop.is_set():
             try:
@@ -90,9 +97,12 @@ class Relay:
             stop.wait(self._pause)
 
     def _relay(self, stop: threading.Event) -> None:
-        turn = Turn(self._service, self._kafka, self._engine)
+        turn = Turn(self._service, self._kafka, self._engine, self._client_bytes)
         try:
-            turn.begin(self._kafka)
+            turn.begin()
+            if not self._tried_again:
+                turn.try_refused_again()
+                self._tried_again = True
             last = False
             while not last:
                 # Both read before looking: what commits meanwhile is seen in the next round, and there is a next round.
@@ -112,8 +122,9 @@ class Relay:
 class Turn:
     """One holder's time as the relay: from reading its position until it stops or meets trouble."""
 
-    def __init__(self, service: Service, kafka: Kafka, engine: Engine) -> None:
+    def __init__(self, service: Service, kafka: Kafka, engine: Engine, client_bytes: int = MOST_BYTES) -> None:
         self._group = f"{service.name}.relay"
+        self._kafka = kafka
         self._engine = engine
         self._reading = engine.execution_options(**READ_ONLY)
         self._outbox = Outbox(service.name)
@@ -123,17 +134,23 @@ class Turn:
         self._next = self._kept = 0
         self._tidy_at = 0.0
         self._pending = metrics.OUTBOX_PENDING.labels(service.name)
+        self._refused = metrics.OUTBOX_REFUSED.labels(service.name)
+        self._limits = RecordLimits(kafka, client_bytes)
+        self._known: set[str] = set()
+        """Topics whose limits were asked for."""
+        self._together = ROWS_PER_TRANSACTION
+        self._batch_bytes = min(client_bytes, 1_000_000)  # as librdkafka has it
         self._producer = kafka.transactional_producer(self._group)
         # Never subscribed: it only lends the group's name to the offsets.
         self._member = kafka.consumer(self._group)
 
-    def begin(self, kafka: Kafka) -> None:
+    def begin(self) -> None:
         """Settles what a predecessor left open, and only then reads how far it came.
 
         Raises `ConfigurationError` for a database that was put back to an earlier state.
         """
         self._producer.init()
-        admin = kafka.admin()
+        admin = self._kafka.admin()
         try:
             committed = admin.group_offsets(self._group)
             self._identity = f"{identity(self._engine)}@{cluster_token(admin.cluster_id())}"
@@ -156,14 +173,28 @@ class Turn:
                 "the backup is done again, and its events are published again, with the ids that they had."
             )
 
+    def try_refused_again(self) -> None:
+        """Rows that were set aside go to the end of the outbox: what they were refused for may have been mended."""
+        with self._reading.connect() as connection:
+            if not self._outbox.refused(connection):
+                return
+        with self._engine.begin() as connection:
+            again = self._outbox.put_back(connection, self._next)
+        log.info("outbox_rows_tried_again", relay=self._group, rows=again)
+
     def publish_all(self) -> None:
-        """Publishes what waits, in transactions of bounded size.
+        """Publishes what waits, in transactions of bounded size. Rows that cannot be published are set aside.
 
         Raises a `KafkaFault`, after which the position must be read again.
         """
         while rows := self._waiting_rows():
             still_alive()
-            self._publish(rows)
+            try:
+                self._publish(rows)
+            except RecordsRefused as refused:
+                self._narrow_down(rows, refused)
+            else:
+                self._together = min(ROWS_PER_TRANSACTION, 2 * self._together)
 
     def tidy(self, *, now: bool = False) -> None:
         """Deletes rows that are published, every so often or `now`."""
@@ -177,6 +208,7 @@ class Turn:
             self._kept = self._next
         with self._reading.connect() as connection:
             self._pending.set(self._outbox.waiting(connection, self._next)[0])
+            self._refused.set(self._outbox.refused(connection))
 
     def close(self) -> None:
         self._producer.close()
@@ -184,10 +216,41 @@ class Turn:
 
     def _waiting_rows(self) -> list[OutboxRow]:
         with self._reading.connect() as connection:
-            return self._outbox.rows_from(connection, self._next, ROWS_PER_TRANSACTION)
+            return self._outbox.rows_from(connection, self._next, self._together)
 
-    def _publish(self, rows: list[OutboxRow]) -> None:
-        producer, after = self._producer, rows[-1].seq + 1
+    def _narrow_down(self, rows: list[OutboxRow], refused: RecordsRefused) -> None:
+        """A broker refuses a batch and does not say for which record: half as many rows are tried next; one alone is
+        the one."""
+        log.warning("records_refused", relay=self._group, topic=refused.topic, rows=len(rows), error=str(refused))
+        self._limits.ask([refused.topic])
+        self._keep_to_limits()
+        # The producer is a new one after this, as one that was fenced meanwhile would be: read how far it came.
+        self.begin()
+        if rows[0].seq != self._next:
+            return
+        if len(rows) == 1:
+            self._set_aside(rows[0], str(refused))
+            self._publish([], rows[0].seq + 1)
+        self._together = max(1, len(rows) // 2)
+
+    def _keep_to_limits(self) -> bool:
+        """Whether that made the producer a new one."""
+        if self._limits.smallest >= self._batch_bytes:
+            return False
+        self._batch_bytes = self._limits.smallest
+        self._producer.keep_to(self._batch_bytes)
+        return True
+
+    def _publish(self, rows: list[OutboxRow], after: int | None = None) -> None:
+        producer, after = self._producer, after or rows[-1].seq + 1
+        # First of all: its topics are new to this relay, or what is too large for them is to be known by now.
+        if new := {row.topic for row in rows} - self._known:
+            self._known |= new
+            self._limits.ask(new)
+            if self._keep_to_limits():
+                self.begin()
+                return
+        rows = [row for row in rows if not self._misfit(row)]
         producer.begin()
         for row in rows:
             producer.produce(row.topic, row.value, row.key, row.headers)
@@ -196,6 +259,36 @@ class Turn:
         producer.send_offsets({home: NO_OFFSET}, self._member.group_metadata(), {home: position})
         producer.commit()
         self._next = after
+
+    def _misfit(self, row: OutboxRow) -> bool:
+        """Whether a row cannot be published; then it is set aside."""
+        if row.headers is None:
+            self._set_aside(row, "its headers cannot be read")
+            return True
+        size = record_bytes(row.key, row.value, row.headers)
+        if size > self._limits.record(row.topic):
+            self._limits.changed()
+        if size <= (limit := self._limits.record(row.topic)):
+            return False
+        self._set_aside(
+            row,
+            f"it has {size:,} bytes, and {row.topic} takes {limit:,}: raise max.message.bytes of the topic, and "
+            "message.max.bytes here (MILLSTREAM_KAFKA) where that is less; then restart the service",
+        )
+        return True
+
+    def _set_aside(self, row: OutboxRow, reason: str) -> None:
+        """Before the position moves past it: a crash in between finds it again, and sets it aside again."""
+        with self._engine.begin() as connection:
+            self._outbox.set_aside(connection, row.seq, reason)
+        log.error(
+            "outbox_row_refused",
+            relay=self._group,
+            topic=row.topic,
+            seq=row.seq,
+            reason=reason,
+            remedy="it is kept in millstream_outbox_refused, and tried again when the relay starts",
+        )
 
 
 def write_position(identity: str, row: int) -> str:

@@ -12,6 +12,7 @@ from millstream.contracts import Contracts
 from millstream.declare import Kind, Service
 from millstream.errors import Fenced
 from millstream.kafka import BEGINNING, HOLD, Kafka, Message, Offsets, TopicPartition
+from millstream.kafka.limits import RecordLimits
 from millstream.runtime.bounds import Bounds
 from millstream.runtime.calling import Stopping
 from millstream.runtime.database import READ_ONLY, passing
@@ -33,6 +34,7 @@ from millstream.runtime.tally import Tally
 from millstream.runtime.telling import Telling
 from millstream.runtime.timers import timer_decoder
 from millstream.runtime.topic_ids import TopicIds
+from millstream.runtime.written import written_topics
 from millstream.settings import Settings
 from millstream.telemetry import Health, Tracer, get_logger
 
@@ -99,8 +101,9 @@ class SqlWorker:
         self._kept = SqlKept(service)
         self._places: dict[int, SqlPlace] = {}
         self._unit: SqlUnit
-        outbound = Outbound(service, contracts, settings.record_bytes)
-        self._calls = SqlCalls(service, outbound, tracer or Tracer(), self._tally, lambda: self._unit)
+        self._outbound = Outbound(service, contracts, settings.record_bytes)
+        self._calls = SqlCalls(service, self._outbound, tracer or Tracer(), self._tally, lambda: self._unit)
+        self._limits = RecordLimits(kafka, settings.message_bytes)
         self._failing = Failing(
             service,
             Kind.SQL,
@@ -110,6 +113,8 @@ class SqlWorker:
             lambda: self._commit(self._unit),
             passing,
             outage=self._outage,
+            limits=self._limits,
+            limits_changed=self._limits_changed,
         )
         self._bounds = Bounds(Kind.SQL, self._consumer, self._topics, service.most_parked)
         self._holding = Holding(service, Kind.SQL)
@@ -127,6 +132,8 @@ class SqlWorker:
         """
         self._failing.stop = stop
         try:
+            self._limits.ask(written_topics(self._service, Kind.SQL))
+            self._outbound.keep_to(self._limits)
             self._consumer.subscribe(
                 [*self._topics, self._redrives],
                 on_assigned=self._assigned,
@@ -234,6 +241,13 @@ class SqlWorker:
         if message.topic() == self._redrives:
             return self._failing.redrive(message, place, lambda redrive: redrive.partition() == place.partition)
         return self._failing.first(message, place)
+
+    def _limits_changed(self) -> bool:
+        """Whether topics take other records than before."""
+        changed = self._limits.changed()
+        if changed:
+            self._outbound.keep_to(self._limits)
+        return changed
 
     def _tidy(self) -> None:
         """Forget ids whose window has passed, in small transactions: others wait for each of them."""

@@ -41,6 +41,15 @@ outbox_table = Table(
     sqlite_autoincrement=True,
 )
 
+outbox_refused_table = Table(
+    "millstream_outbox_refused",
+    own_tables,
+    # A row of the outbox as it was, and why it could not be published.
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    *(Column(column.name, column.type, nullable=column.nullable) for column in outbox_table.c if column.name != "seq"),
+    Column("reason", Text, nullable=False),
+)
+
 kept_table = Table(
     "millstream_kept",
     own_tables,

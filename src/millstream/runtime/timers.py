@@ -14,6 +14,7 @@ import msgspec
 from millstream.contracts.ids import derived_id
 from millstream.declare import Timer, full_name, key_of
 from millstream.errors import DecodeError
+from millstream.kafka.port import Headers
 from millstream.runtime.calling import Caller, Given, done_within
 from millstream.runtime.inbound import Meta
 from millstream.state.kept import DueStore
@@ -62,10 +63,10 @@ class FiredTimer:
     def value(self) -> bytes:
         return msgspec.msgpack.encode(self.timer)
 
-    def headers(self) -> list[tuple[str, bytes]]:
+    def headers(self) -> Headers:
         timer = self.timer
         moment = datetime.fromtimestamp(timer.due, UTC).isoformat(timespec="milliseconds")
-        headers = [
+        headers: Headers = [
             ("ce_id", timer.id.encode()),
             ("correlationid", timer.correlation_id.encode()),
             ("ce_type", timer.type.encode()),

@@ -23,6 +23,10 @@ class Transaction(Protocol):
 
     def begin(self) -> None: ...
 
+    def keep_to(self, batch_bytes: int) -> None:
+        """Let several records make no batch above this size; called while no transaction is open."""
+        ...
+
     def produce(
         self,
         topic: str,
@@ -51,6 +55,7 @@ class ExactlyOnce:
         self._producer = kafka.transactional_producer(transactional_id)
         self.start = self._producer.init
         self.begin = self._producer.begin
+        self.keep_to = self._producer.keep_to
         self.produce = self._producer.produce
         self.abort = self._producer.abort
         self.close = self._producer.close
@@ -73,6 +78,9 @@ class AtLeastOnce:
 
     def begin(self) -> None:
         """Nothing is held back."""
+
+    def keep_to(self, batch_bytes: int) -> None:
+        self._producer.keep_to(batch_bytes)
 
     def abort(self) -> None:
         """What is written is written."""

@@ -9,23 +9,28 @@ from millstream.contracts.cloudevents import structured
 from millstream.contracts.headers import Headers, HeaderWriter, header_writer
 from millstream.declare import Contract, home_of, key_field
 from millstream.errors import EncodeError
+from millstream.kafka.limits import RecordLimits
 
 
 class Way:
     """The topic of a class, and what makes key, value and headers of one of its events."""
 
-    __slots__ = ("_most_bytes", "_structured", "encode", "headers", "key", "topic")
+    __slots__ = ("_most_bytes", "_record_bytes", "_structured", "encode", "headers", "key", "topic")
 
     def __init__(self, contract: type[Contract], source: str, contracts: Contracts, most_bytes: int) -> None:
         home = home_of(contract)
         self.topic = home.name
-        self._most_bytes = most_bytes
+        self._record_bytes = self._most_bytes = most_bytes
         self._structured = home.format == "cloudevents"
         self.key: Callable[[Any], str] = attrgetter(key_field(contract))
         self.encode: Callable[[Any], bytes | None] = (
             _no_value if contract.__deletes__ is not None else contracts.encoder(contract)
         )
         self.headers: HeaderWriter = header_writer(contract, source)
+
+    def keep_to(self, limits: RecordLimits) -> None:
+        """Make no value that its topic does not take."""
+        self._most_bytes = min(self._record_bytes, limits.value(self.topic))
 
     def value(self, data: bytes | None, headers: Headers) -> bytes | None:
         """The record's value: what `encode` made, or the whole CloudEvent where the topic carries those.
@@ -40,7 +45,8 @@ class Way:
         if len(value) > self._most_bytes:
             raise EncodeError(
                 f"{len(value):,} bytes are too large for a record of {self.topic}, which takes {self._most_bytes:,}: "
-                "put large things elsewhere and say where, or raise message.max.bytes here and for the topic"
+                "put large things elsewhere and say where, or raise message.max.bytes here (MILLSTREAM_KAFKA) and "
+                "max.message.bytes of the topic"
             )
         return value
 

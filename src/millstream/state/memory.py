@@ -44,7 +44,7 @@ class MemoryStore(Generic[V]):
         self._class = store.value
         self._encode = encode or _nothing
         self._decode = decode
-        self._most_bytes = most_bytes
+        self.most_bytes = most_bytes
         # Restored values stay bytes until somebody asks for them: a restore is quick, and most keys never wake up.
         self._values: dict[str, V | bytes] = {}
         self._dirty: dict[str, bytes | None] = {}
@@ -63,10 +63,10 @@ class MemoryStore(Generic[V]):
         if type(value) is not self._class:
             raise TypeError(f"{self._store} keeps {self._class.__name__}, not {type(value).__name__}")
         raw = self._encode(value)
-        if len(raw) > self._most_bytes:
+        if len(raw) > self.most_bytes:
             raise EncodeError(
                 f"{self._store}: the value of {key!r} has {len(raw):,} bytes, more than its changelog takes "
-                f"({self._most_bytes:,}). Keep less under one key, or raise message.max.bytes here and for the topic"
+                f"({self.most_bytes:,}). Keep less under one key, or raise message.max.bytes here and for the topic"
             )
         self._write(key, value, raw)
 

@@ -1,11 +1,12 @@
 """The stores of a service, for the partitions that this instance holds."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 from millstream.contracts.catalogue import Contracts
 from millstream.declare import Service, Store
+from millstream.kafka.limits import RecordLimits
 from millstream.kafka.port import Kafka
 from millstream.kafka.settling import wait_for_transactions
 from millstream.state.kept import Kept
@@ -13,6 +14,9 @@ from millstream.state.memory import MemoryStore
 from millstream.telemetry import get_logger, metrics
 
 log = get_logger(__name__)
+
+_KEPT_KEY_BYTES = 300
+"""What a key of the runtime's own stores may have."""
 
 AnyStore: TypeAlias = Store[Any] | Kept[Any]
 
@@ -60,6 +64,7 @@ class StatePartitions:
         self._ways = {store: contracts.values(topic, store.value) for store, topic in self._changelogs.items()}
         self._kept = tuple(kept)
         self._changelogs |= {store: store.topic for store in self._kept}
+        self._limits: dict[AnyStore, int] = {}
         self._held: dict[int, dict[AnyStore, MemoryStore[Any]]] = {}
 
     @property
@@ -78,6 +83,22 @@ class StatePartitions:
         Raises `KeyError` for a partition that is not here.
         """
         return self._held[partition]
+
+    def keep_to(self, limits: RecordLimits) -> None:
+        """Keep no value that its changelog does not take."""
+        self._limits = {
+            store: min(self._most_bytes, limits.value(topic))
+            if store in self._ways
+            else limits.record(topic) - _KEPT_KEY_BYTES
+            for store, topic in self._changelogs.items()
+        }
+        for stores in self._held.values():
+            self._limit(stores)
+
+    def _limit(self, stores: Mapping[AnyStore, MemoryStore[Any]]) -> None:
+        for store, held in stores.items():
+            if store in self._limits:
+                held.most_bytes = self._limits[store]
 
     def restore(self, partitions: Iterable[int]) -> None:
         """Rebuild what was committed for these partitions; those that are here already stay as they are.
@@ -100,7 +121,9 @@ class StatePartitions:
         stores: dict[AnyStore, MemoryStore[Any]] = {
             store: MemoryStore(store, way.encode, way.decode, self._most_bytes) for store, way in self._ways.items()
         }
-        return stores | {store: store.partition() for store in self._kept}
+        stores |= {store: store.partition() for store in self._kept}
+        self._limit(stores)
+        return stores
 
     def drop(self, partitions: Iterable[int]) -> None:
         """Forget partitions that somebody else holds from now on."""

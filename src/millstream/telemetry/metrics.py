@@ -141,6 +141,9 @@ CONSUMER_LAG = Gauge("millstream_consumer_lag", "Records still to be read.", ["s
 REBALANCES = Counter("millstream_rebalances", "Partitions given and taken.", ["group", "kind"])
 KAFKA_ERRORS = Counter("millstream_kafka_errors", "Troubles that librdkafka told of.", ["client", "error"])
 OUTBOX_PENDING = Gauge("millstream_outbox_pending", "Outbox rows that are not published yet.", ["service"])
+OUTBOX_REFUSED = Gauge(
+    "millstream_outbox_refused", "Outbox rows set aside because they cannot be published.", ["service"]
+)
 RESTORE_SECONDS = Gauge(
     "millstream_restore_seconds", "How long the last restore of a store took.", ["service", "store"]
 )

@@ -75,8 +75,9 @@ def tail(
 def describe(message: "Message", contracts: "Contracts", masking: "Masking | None" = None) -> dict[str, Any]:
     """What a person wants to know of a record, masked by `masking`. Never raises for what it holds."""
     from millstream.errors import DecodeError
+    from millstream.kafka.unreadable import has_unreadable_headers, headers_of
 
-    headers = {name: (value or b"").decode(errors="replace") for name, value in message.headers() or ()}
+    headers = {name: None if value is None else value.decode(errors="replace") for name, value in headers_of(message)}
     key, value = message.key(), message.value()
     told: dict[str, Any] = {
         "topic": message.topic(),
@@ -89,6 +90,8 @@ def describe(message: "Message", contracts: "Contracts", masking: "Masking | Non
         "correlation_id": headers.get("correlationid"),
     }
     told |= {name: text for name, text in headers.items() if name.startswith(DEAD_LETTER)}
+    if has_unreadable_headers(message):
+        told["headers_unreadable"] = True
     topic = message.topic().removesuffix(".dlq")
     if value is None:
         told["value"] = None
@@ -137,4 +140,6 @@ def _as_line(told: dict[str, Any]) -> str:
         content = json.dumps(told["value"], ensure_ascii=False, default=str)
     reason = told.get(f"{DEAD_LETTER}reason")
     dead = f"dead letter of {told.get(f'{DEAD_LETTER}service')}: {reason}" if reason else None
-    return " ".join(str(part) for part in (told["time"], place, told["key"], told["type"], dead, content) if part)
+    lost = "(headers unreadable)" if told.get("headers_unreadable") else None
+    parts = (told["time"], place, told["key"], told["type"], dead, lost, content)
+    return " ".join(str(part) for part in parts if part)

@@ -48,7 +48,8 @@ class DeadLetter:
     - `at`: topic, partition and offset that the event was first read from; `milliseconds`: its timestamp there.
     - `group`: the consumer group that failed; letters of before redrives name none.
     - `redrives`: how often it had been handed in again before it failed this time.
-    - `headers`: those of the event, without what was added when it was set aside.
+    - `headers`: those of the event, without what was added when it was set aside; none where they were not readable.
+    - `value_left_out`: it did not fit into the dead letter; the record that it comes from has it.
     """
 
     id: LetterId
@@ -69,6 +70,8 @@ class DeadLetter:
     key: bytes | None
     value: bytes | None
     headers: Headers
+    headers_unreadable: bool = False
+    value_left_out: bool = False
 
     @property
     def type(self) -> str | None:
@@ -84,9 +87,11 @@ class DeadLetter:
 
 def read_letter(message: Message) -> DeadLetter:
     """A record of a dead letter topic. Raises `DecodeError` (`not_a_dead_letter`) for what somebody else put there."""
-    headers = [(name, value or b"") for name, value in message.headers() or ()]
+    headers = message.headers() or []
     try:
-        said = {name.removeprefix(PREFIX): value.decode() for name, value in headers if name.startswith(PREFIX)}
+        said = {
+            name.removeprefix(PREFIX): (value or b"").decode() for name, value in headers if name.startswith(PREFIX)
+        }
         return DeadLetter(
             id=LetterId(message.topic(), message.partition(), message.offset()),
             at=(said["topic"], _below(2**31, said["partition"]), _below(2**63, said["offset"])),
@@ -106,6 +111,8 @@ def read_letter(message: Message) -> DeadLetter:
             key=message.key(),
             value=message.value(),
             headers=[header for header in headers if not header[0].startswith(PREFIX)],
+            headers_unreadable=said.get("headers") == "unreadable",
+            value_left_out="value" in said,
         )
     except (KeyError, ValueError) as error:
         raise DecodeError("not_a_dead_letter", f"its headers do not say where it comes from: {error!r}") from None

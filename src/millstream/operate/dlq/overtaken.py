@@ -11,6 +11,7 @@ from millstream.declare import Value, full_name
 from millstream.declare.contract import former_names
 from millstream.declare.deleted import deletion_of
 from millstream.kafka.port import Message, TopicPartition
+from millstream.kafka.unreadable import headers_of
 from millstream.operate.dlq.filters import Filter
 from millstream.operate.dlq.lanes import Lane, Spot, spot_of
 from millstream.operate.dlq.letter import DeadLetter, LetterId
@@ -169,5 +170,5 @@ def _names(classes: Iterable[type[Value]]) -> frozenset[bytes]:
 
 def _type(message: Message) -> bytes | None:
     """The name of its class, where its headers say it, or its value where that is a whole CloudEvent."""
-    named = dict(message.headers() or ()).get("ce_type")
+    named = dict(headers_of(message)).get("ce_type")
     return named if named is not None else dict(headers_in(message.value())).get("ce_type")

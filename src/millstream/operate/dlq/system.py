@@ -92,7 +92,7 @@ class Origins:
             raise ConfigurationError(f"{self.system} has no topic {letter.at[0]!r}, so nobody knows its classes")
         wanted = named or letter.type
         if wanted is None and topic.format == "cloudevents":
-            wanted = dict(headers_in(letter.value)).get("ce_type", b"").decode()
+            wanted = (dict(headers_in(letter.value)).get("ce_type") or b"").decode()
         found = [of for of in topic.contracts if wanted in (full_name(of), of.__name__, *former_names(of))]
         if not found and named is None and len(topic.contracts) == 1:
             return topic.contracts[0]

@@ -66,6 +66,14 @@ def redrive(
             f"it was handed in {letter.redrives} times and failed again: mend the cause, then --most-redrives "
             f"{letter.redrives + 1}; or edit or discard it",
         )
+    if letter.value_left_out:
+        topic, partition, offset = letter.at
+        return Refused(
+            letter,
+            "value_left_out",
+            f"its value did not fit into the dead letter. While {topic}[{partition}] has offset {offset}, raise "
+            f"max.message.bytes of {letter.id.topic}, and publish the event again from there; or discard it",
+        )
     if overtaken_by is not None:
         return overtaken(letter, overtaken_by)
     try:

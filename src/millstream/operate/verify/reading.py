@@ -90,12 +90,12 @@ class LogReader:
         topic, partition, offset = message.topic(), message.partition(), message.offset()
         try:
             event = with_key(self._decoders[topic](message.value()), message.key())
+            envelope = envelope_from(message, type(event))
         except DecodeError as error:
             self.undecodable[topic] += 1
             if len(self.shown) < MOST_SHOWN:
                 self.shown[f"{topic}[{partition}]@{offset}"] = str(error)
         else:
-            envelope = envelope_from(message, type(event))
             audit.see(event, envelope, _happened(message, envelope.time, asked))
         self._next[topic, partition] = offset + 1
 

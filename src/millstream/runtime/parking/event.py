@@ -2,7 +2,8 @@
 
 import msgspec
 
-from millstream.kafka.port import Message
+from millstream.kafka.port import Headers, Message
+from millstream.kafka.unreadable import has_unreadable_headers, headers_of, unreadable
 
 
 class ParkedEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -13,18 +14,20 @@ class ParkedEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     - `first_failed_at`, `due_at`: seconds since 1970. A failed event that is not `due_at` any time waits for a person.
     - `redrives`: how often it was handed in again by a person.
     - `slept`: seconds since the first failure in which it could not be tried, because its process did not run.
+    - `headers_unreadable`: it had headers that could not be decoded; they are not kept.
     """
 
     at: tuple[str, int, int]
     stamp: tuple[int, int]
     raw_key: bytes
     raw_value: bytes | None = None
-    raw_headers: list[tuple[str, bytes]] | None = None
+    raw_headers: Headers | None = None
     attempts: int = 0
     first_failed_at: float = 0.0
     due_at: float | None = None
     redrives: int = 0
     slept: float = 0.0
+    headers_unreadable: bool = False
 
     @property
     def held(self) -> bool:
@@ -46,7 +49,9 @@ class ParkedEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     def value(self) -> bytes | None:
         return self.raw_value
 
-    def headers(self) -> list[tuple[str, bytes]] | None:
+    def headers(self) -> Headers | None:
+        if self.headers_unreadable:
+            raise unreadable("when it was parked")
         return self.raw_headers
 
     def timestamp(self) -> tuple[int, int]:
@@ -71,7 +76,8 @@ def park(
         stamp=message.timestamp(),
         raw_key=key,
         raw_value=message.value(),
-        raw_headers=message.headers(),
+        raw_headers=headers_of(message) or None,
+        headers_unreadable=has_unreadable_headers(message),
         attempts=attempts,
         first_failed_at=first_failed_at,
         due_at=due_at,

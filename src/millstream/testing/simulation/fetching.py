@@ -9,7 +9,7 @@ from millstream.errors import TopicMissing
 from millstream.kafka.port import BEGINNING, Isolation, Message, Offsets, TopicPartition
 from millstream.testing.simulation.client import AGAIN, Client, failure_of
 from millstream.testing.simulation.network import Connection, HungUp
-from millstream.testing.simulation.records import SimulatedMessage, read_batches
+from millstream.testing.simulation.records import read_batches
 from millstream.testing.simulation.tasks import Signal, Steps
 
 LONGEST_WAIT_MS = 500
@@ -42,7 +42,7 @@ class Fetcher:
 
     def __init__(self, client: Client, group: str, isolation: Isolation) -> None:
         self.places: dict[TopicPartition, Place] = {}
-        self.queue: deque[tuple[TopicPartition, int, SimulatedMessage | int]] = deque()
+        self.queue: deque[tuple[TopicPartition, int, Message | int]] = deque()
         """Messages, and where a partition was read to its end."""
         self._client = client
         self._group = group

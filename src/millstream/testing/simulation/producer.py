@@ -25,6 +25,9 @@ class SimulatedProducer(Client):
         self._reports: deque[tuple[Failure | None, Message]] = deque()
         self._sender = Sender(self, settings, reported=self._delivered)
 
+    def keep_to(self, batch_bytes: int) -> None:
+        self._sender.batch_bytes = min(self._sender.batch_bytes, batch_bytes)
+
     def produce(
         self,
         topic: str,

@@ -1,13 +1,14 @@
 """Records as a client has them: batches with headers, and the partition of a key."""
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
 from crc32c import crc32c
 
-from millstream.kafka.port import Headers
+from millstream.kafka.port import Headers, Message
+from millstream.kafka.unreadable import UnreadableHeaders
 from millstream.local.broker.log.batch import (
     CONTROL,
     CRC_STARTS,
@@ -84,6 +85,14 @@ class SimulatedMessage:
     def headers(self) -> Headers | None:
         return self._headers or None
 
+    def with_headers(self, names: Sequence[bytes], contents: Sequence[bytes | None]) -> Message:
+        """The same with these headers; with none that can be read where a name is no UTF-8, as from librdkafka."""
+        try:
+            self._headers = [(name.decode(), content) for name, content in zip(names, contents, strict=True)]
+        except UnicodeDecodeError as error:
+            return UnreadableHeaders(self, error)
+        return self
+
     def timestamp(self) -> tuple[int, int]:
         return self._timestamp
 
@@ -109,12 +118,12 @@ def batch_of(records: list[Record], producer_id: int, epoch: int, sequence: int,
 
 def read_batches(
     topic: str, partition: int, data: bytes, start: int, aborted: list[tuple[int, int]]
-) -> tuple[list[SimulatedMessage], int]:
+) -> tuple[list[Message], int]:
     """The messages from `start` on that are not of an aborted transaction, and where to read on.
 
     - `aborted`: (producer id, first offset) as the broker lists them; empty for a reader of everything.
     """
-    messages: list[SimulatedMessage] = []
+    messages: list[Message] = []
     open_aborts: set[int] = set()
     waiting = sorted(aborted, key=lambda entry: entry[1])
     at, following = 0, start
@@ -138,12 +147,12 @@ def read_batches(
 
 
 @lru_cache(2_000)
-def _messages(topic: str, partition: int, batch: bytes) -> tuple[SimulatedMessage, ...]:
+def _messages(topic: str, partition: int, batch: bytes) -> tuple[Message, ...]:
     """Every group reads what is written once, so what was read once is remembered."""
     return tuple(_read_messages(topic, partition, batch))
 
 
-def _read_messages(topic: str, partition: int, batch: bytes) -> Iterator[SimulatedMessage]:
+def _read_messages(topic: str, partition: int, batch: bytes) -> Iterator[Message]:
     header = read_header(batch)
     by_log = bool(header.attributes & TIMESTAMP_TYPE)
     at = HEADER_SIZE
@@ -155,13 +164,16 @@ def _read_messages(topic: str, partition: int, batch: bytes) -> Iterator[Simulat
         key, at = _read_sized(batch, at)
         value, at = _read_sized(batch, at)
         count, at = read_varint(batch, at)
-        headers: Headers = []
+        names: list[bytes] = []
+        contents: list[bytes | None] = []
         for _ in range(count):
             name, at = _read_sized(batch, at)
             content, at = _read_sized(batch, at)
-            headers.append(((name or b"").decode(), content))  # type: ignore[arg-type] # a null value is rare
+            names.append(name or b"")
+            contents.append(content)
         timestamp = (2, header.max_timestamp) if by_log else (1, header.base_timestamp + timestamp_delta)
-        yield SimulatedMessage(topic, partition, header.base_offset + delta, timestamp, key, value, headers)
+        message = SimulatedMessage(topic, partition, header.base_offset + delta, timestamp, key, value, [])
+        yield message.with_headers(names, contents)
         at = end
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from millstream.errors import EncodeError, KafkaFault, TopicMissing, Unavailable
+from millstream.kafka.faults import undelivered
 from millstream.kafka.port import Headers, Message, TopicPartition
 from millstream.settings import MOST_BYTES, Settings
 from millstream.testing.simulation.client import AGAIN, PASSING, Client, failure_of
@@ -48,6 +49,7 @@ class Sender:
         self.identity: tuple[int, int] | None = None
         """Producer id and epoch."""
         self.changed = Signal()
+        self.batch_bytes = MOST_BATCH_BYTES
         options = settings.kafka
         self._client = client
         self._transactional_id = transactional_id
@@ -130,7 +132,7 @@ class Sender:
             try:
                 if self._enlist is not None:
                     yield from self._enlist(waiting)
-                batches = {partition: _head(records) for partition, records in waiting.items()}
+                batches = {partition: _head(records, self.batch_bytes) for partition, records in waiting.items()}
                 yield from self._produce(batches)
             except (KafkaFault, EncodeError) as failure:
                 self._fail([record for each in waiting.values() for record in each], failure)
@@ -208,7 +210,7 @@ class Sender:
 
     def _settle(self, partition: TopicPartition, records: list[Record], entry: Any) -> None:
         if entry.error_code and entry.error_code != DELIVERED_BEFORE:
-            self._fail(records, failure_of(entry.error_code, f"writing to {partition[0]!r}"))
+            self._fail(records, undelivered(int(entry.error_code), partition[0]))
             return
         self._sequences[partition] = self._sequences.get(partition, 0) + len(records)
         self._flying -= len(records)
@@ -231,12 +233,12 @@ class Sender:
         self._reported(failure, message)
 
 
-def _head(records: list[Record]) -> list[Record]:
+def _head(records: list[Record], limit: int) -> list[Record]:
     """As many as fit into one batch."""
     size = 0
     for count, record in enumerate(records):
         size += record.size
-        if count and size > MOST_BATCH_BYTES:
+        if count and size > limit:
             return records[:count]
     return records
 

@@ -54,6 +54,9 @@ class SimulatedTransactionalProducer(Client):
         self._partitions.clear()
         self._groups.clear()
 
+    def keep_to(self, batch_bytes: int) -> None:
+        self._sender.batch_bytes = min(self._sender.batch_bytes, batch_bytes)
+
     def produce(
         self,
         topic: str,

@@ -1,0 +1,237 @@
+"""Outputs, state and dead letters that their topic does not take: the one event is set aside, and others go on."""
+
+import uuid
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import msgspec
+import pytest
+from tests.runtime.limits import set_limit
+from tests.runtime.running import Running
+
+from millstream.contracts import Contracts, Registry
+from millstream.declare import (
+    Delivery,
+    Event,
+    Kind,
+    Retry,
+    Service,
+    State,
+    Store,
+    Topic,
+    Value,
+    dead_letter,
+    exponential,
+)
+from millstream.kafka import Message, connect, headers_of
+from millstream.operate.assembly import topics_of
+from millstream.runtime.kafka_worker import KafkaWorker
+from millstream.settings import Settings
+from millstream.testing.child import wait_until
+from millstream.testing.plugin import Cluster
+
+LIMIT = 20_000
+LARGE = 30_000
+
+
+class Echoes:
+    """A service that answers with as many bytes as it is asked for, and keeps as many."""
+
+    def __init__(self, cluster: Cluster, registry: Any, delivery: Delivery = "exactly_once") -> None:
+        name = f"t{uuid.uuid4().hex[:8]}"
+
+        class Asked(Event, key="who"):
+            who: str
+            number: int
+            answer: int = 0
+            keep: int = 0
+            fail: int = 0
+            padding: str = ""
+
+        class Answered(Event, key="who"):
+            who: str
+            number: int
+            text: str
+
+        class Note(Value, namespace="test"):
+            text: str
+
+        self.asked = Topic(f"{name}.asked", Asked, partitions=2, format="json")
+        self.answered = Topic(f"{name}.answered", Answered, partitions=2, format="json")
+        self.notes = Store("notes", Note)
+        self.service = Service(name, delivery=delivery)
+        self.failures = 0
+
+        @self.service.on(Asked, retry=Retry(attempts=3, backoff=exponential(0.01)), on_failure=dead_letter)
+        def answer(asked: Asked, notes: Annotated[State[Note], self.notes]) -> Answered:
+            if asked.keep:
+                notes.put(asked.who, Note(text="x" * asked.keep))
+            if asked.fail:
+                self.failures += 1
+                raise TimeoutError("in passing")
+            return Answered(who=asked.who, number=asked.number, text="x" * asked.answer)
+
+        self.bootstrap = cluster.bootstrap
+        self.settings = Settings(  # type: ignore[call-arg]
+            bootstrap_servers=cluster.bootstrap,
+            session_timeout_ms=6_000,
+            heartbeat_interval_ms=200,
+            kafka={"compression.type": "none"},
+        )
+        self.kafka = connect(self.settings, name)
+        self.contracts = Contracts(registry)
+        self._producer = self.kafka.producer()
+        admin = self.kafka.admin()
+        admin.ensure_topics(topics_of(self.service))
+        admin.close()
+
+    def limit(self, topic: str, limit: int = LIMIT) -> None:
+        set_limit(self.bootstrap, topic, limit)
+
+    def ask(self, who: str, number: int, **wanted: Any) -> None:
+        value = msgspec.json.encode({"who": who, "number": number, **wanted})
+        self._producer.produce(self.asked.name, value, who.encode())
+
+    def worker(self) -> KafkaWorker:
+        return KafkaWorker(self.service, self.settings, self.contracts, self.kafka)
+
+    def run(self, *, until: int) -> None:
+        """Let a worker answer what is asked, until there are so many answers."""
+        self._producer.flush()
+        running = Running(self.worker(), 20)
+        try:
+            self.wait(until, running)
+        finally:
+            running.stop()
+        assert running.error is None
+
+    def wait(self, count: int, running: Running[KafkaWorker]) -> None:
+        wait_until(
+            lambda: running.error is not None or (len(self.answers()) >= count and self.lag() == 0),
+            seconds=60,
+            what=f"{count} answers",
+            every=0.1,
+        )
+        assert running.error is None
+
+    def lag(self) -> int:
+        admin = self.kafka.admin()
+        try:
+            return sum(each.lag for each in admin.group_lag(self.service.group(Kind.KAFKA), [self.asked.name]))
+        finally:
+            admin.close()
+
+    def records(self, topic: str) -> list[Message]:
+        return [message for batch in self.kafka.read_to_end(topic, timeout=20) for message in batch]
+
+    def answers(self) -> list[tuple[str, int]]:
+        found = [msgspec.json.decode(message.value() or b"") for message in self.records(self.answered.name)]
+        return sorted((each["who"], each["number"]) for each in found)
+
+    def letters(self) -> list[tuple[Message, dict[str, str]]]:
+        return [
+            (
+                letter,
+                {name.removeprefix("millstream-dlq-"): (value or b"").decode() for name, value in headers_of(letter)},
+            )
+            for letter in self.records(self.asked.dead_letters)
+        ]
+
+    def close(self) -> None:
+        self._producer.close()
+
+
+@pytest.fixture
+def echoes(cluster: Cluster) -> Iterator[Echoes]:
+    made = Echoes(cluster, Registry(cluster.registry))
+    yield made
+    made.close()
+
+
+def test_a_limit_that_is_known_costs_no_transaction(echoes: Echoes):
+    echoes.limit(echoes.answered.name)
+    for number in range(3):
+        echoes.ask("a", number, answer=LARGE if number == 1 else 10)
+    echoes.run(until=2)
+    assert echoes.answers() == [("a", 0), ("a", 2)]
+    ((letter, told),) = echoes.letters()
+    assert (letter.key(), told["reason"], told["offset"]) == (b"a", "EncodeError", "1")
+    assert echoes.answered.name in told["message"]
+    assert "max.message.bytes" in told["message"]
+
+
+@pytest.mark.parametrize("delivery", ["exactly_once", "at_least_once"])
+def test_a_record_that_only_the_broker_finds_too_large_is_found_among_others(cluster: Cluster, delivery: Delivery):
+    echoes = Echoes(cluster, Registry(cluster.registry), delivery)
+    echoes.limit(echoes.answered.name)
+    # Its value alone would fit; with its key it does not.
+    long = "k" * 3_000
+    others = [(f"o-{number % 7}", number) for number in range(60)]
+    for who, number in others[:30]:
+        echoes.ask(who, number)
+    echoes.ask(long, 1, answer=LIMIT - 3_000 - 1_200)
+    for who, number in others[30:]:
+        echoes.ask(who, number)
+    echoes.run(until=60)
+    assert sorted(set(echoes.answers())) == sorted(others)
+    if delivery == "exactly_once":
+        assert len(echoes.answers()) == 60
+    ((letter, told),) = echoes.letters()
+    assert (letter.key(), told["reason"]) == (long.encode(), "RecordsRefused")
+    assert echoes.answered.name in told["message"]
+    echoes.close()
+
+
+def test_a_limit_that_is_lowered_or_raised_while_it_runs_is_noticed(echoes: Echoes):
+    echoes.ask("a", 0)
+    echoes._producer.flush()
+    running = Running(echoes.worker(), 20)
+    echoes.wait(1, running)
+    echoes.limit(echoes.answered.name)
+    for number in range(1, 6):
+        echoes.ask("a", number, answer=LARGE if number == 3 else 10)
+    echoes._producer.flush()
+    echoes.wait(5, running)
+    assert len(echoes.letters()) == 1
+    echoes.limit(echoes.answered.name, 100_000)
+
+    def taken() -> bool:
+        echoes.ask("b", 0, answer=LARGE)
+        echoes._producer.flush()
+        return ("b", 0) in echoes.answers()
+
+    wait_until(taken, seconds=60, what="the topic's new limit to be known", every=0.5)
+    running.stop()
+    assert running.error is None
+
+
+def test_state_that_its_changelog_does_not_take_sets_its_event_aside(echoes: Echoes):
+    echoes.limit(echoes.notes.changelog(echoes.service.name))
+    for number in range(3):
+        echoes.ask("a", number, keep=LARGE if number == 1 else 10)
+    echoes.run(until=2)
+    ((_, told),) = echoes.letters()
+    assert (told["reason"], told["offset"]) == ("EncodeError", "1")
+
+
+def test_a_dead_letter_without_room_for_its_value_says_where_it_lies(echoes: Echoes):
+    echoes.limit(echoes.asked.dead_letters, 5_000)
+    echoes.ask("a", 0)
+    echoes.ask("a", 1, fail=1, padding="x" * 10_000)
+    echoes.ask("a", 2)
+    echoes.run(until=2)
+    wait_until(lambda: len(echoes.letters()) == 1, seconds=20, what="the dead letter", every=0.1)
+    ((letter, told),) = echoes.letters()
+    assert (letter.key(), letter.value()) == (b"a", None)
+    assert told["value"].startswith("left out: 100")
+    assert (told["topic"], told["offset"], told["error"]) == (echoes.asked.name, "1", "builtins.TimeoutError")
+
+
+def test_an_event_that_cannot_be_parked_is_set_aside_at_once(echoes: Echoes):
+    echoes.limit(echoes.service.parked(Kind.KAFKA), 5_000)
+    echoes.ask("a", 0, fail=1, padding="x" * 10_000)
+    echoes.ask("a", 1)
+    echoes.run(until=1)
+    ((letter, told),) = echoes.letters()
+    assert (letter.key(), told["reason"], told["offset"]) == (b"a", "EncodeError", "0")
+    assert echoes.failures == 1
