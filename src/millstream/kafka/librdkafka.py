@@ -1,7 +1,8 @@
 """The port on librdkafka: the one product path to Kafka."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from socket import gethostname
+from typing import TYPE_CHECKING, Any
 
 from millstream.errors import KafkaFault
 from millstream.kafka import properties
@@ -9,6 +10,7 @@ from millstream.kafka.consumer import GroupConsumer
 from millstream.kafka.port import BEGINNING, Isolation, Message, Offsets
 from millstream.kafka.producer import OnDelivery, PlainProducer
 from millstream.kafka.read import read_to_end
+from millstream.kafka.static_member import wait_until_free
 from millstream.kafka.transactions import ExactlyOnceProducer
 from millstream.settings import Settings
 
@@ -32,8 +34,18 @@ class Librdkafka:
         co_partitioned: bool = False,
         on_error: Callable[[KafkaFault], None] | None = None,
     ) -> GroupConsumer:
-        wanted = properties.consumer(self._settings, self._client_id, group, instance, isolation, co_partitioned)
+        wanted = self._member(group, instance, isolation, co_partitioned)
         return GroupConsumer(wanted, on_error)
+
+    def wait_for_memberships(self, memberships: Sequence[tuple[str, str]]) -> None:
+        """Waits until no other machine holds these (group, instance). Raises `SlotTaken` naming the one that stays."""
+        for group, instance in memberships:
+            wait_until_free(self._member(group, instance, "read_committed", True))
+
+    def _member(self, group: str, instance: str | None, isolation: Isolation, co_partitioned: bool) -> dict[str, Any]:
+        # A static member tells others by this where it runs; the same on every start of a StatefulSet's pod.
+        client_id = self._client_id if instance is None else f"{self._client_id}@{gethostname()}"
+        return properties.consumer(self._settings, client_id, group, instance, isolation, co_partitioned)
 
     def producer(self, on_delivery: OnDelivery | None = None) -> PlainProducer:
         return PlainProducer(properties.producer(self._settings, self._client_id), on_delivery)

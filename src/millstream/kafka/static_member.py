@@ -5,17 +5,22 @@ commit with the old id that is still under way is answered FENCED_INSTANCE_ID th
 librdkafka that is fatal, and reads as if another process held the slot.
 """
 
+import time
 from typing import Any
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
+from millstream.errors import SlotTaken
 from millstream.kafka.faults import made
 from millstream.telemetry.logs import get_logger
 
 log = get_logger(__name__)
 
 ASK_SECONDS = 5.0
+LOOK_SECONDS = 1.0
+MARGIN_SECONDS = 5.0
+"""Seconds more than a session that a membership may stay, before it is one that somebody keeps alive."""
 _CLIENT = ("bootstrap.", "client.id", "security.", "sasl.", "ssl.", "logger", "socket.", "reconnect.")
 
 
@@ -23,11 +28,13 @@ class Holder:
     """The member that a group knows by an instance's name.
 
     - `member`: its member id.
+    - `client`: its client id, which ends with its host's name.
     - `where`: its address, as brokers see it.
     """
 
-    def __init__(self, member: str, where: str) -> None:
+    def __init__(self, member: str, client: str, where: str) -> None:
         self.member = member
+        self.client = client
         self.where = where.lstrip("/")
 
 
@@ -39,7 +46,7 @@ def holder_of(properties: dict[str, Any]) -> Holder | None:
     found = admin.describe_consumer_groups([group], request_timeout=ASK_SECONDS)[group].result(2 * ASK_SECONDS)
     for member in found.members:
         if member.group_instance_id == instance:
-            return Holder(member.member_id, member.host)
+            return Holder(member.member_id, member.client_id, member.host)
     return None
 
 
@@ -54,3 +61,33 @@ def has_other_holder(properties: dict[str, Any], mine: set[str]) -> str | None:
         log.warning("holder_unknown", group=properties["group.id"], error=str(error))
         return "an address that is not known"
     return None if holder is None or holder.member in mine else holder.where
+
+
+def wait_until_free(properties: dict[str, Any]) -> None:
+    """Waits while another machine holds this membership: one that died is forgotten when its session runs out.
+
+    A predecessor on this machine is no obstacle: the lock file of the slot says that it is gone, and joining takes over
+    from it at once. Raises `SlotTaken` naming a holder that outlives its session.
+    """
+    session = float(properties["session.timeout.ms"]) / 1000
+    deadline = time.monotonic() + session + MARGIN_SECONDS
+    told = False
+    while True:
+        try:
+            holder = holder_of(properties)
+        except (KafkaException, TimeoutError) as error:
+            # Joining finds out: the brokers let nobody hold it twice.
+            log.warning("holder_unknown", group=properties["group.id"], error=str(error))
+            return
+        if holder is None or holder.client == properties["client.id"]:
+            return
+        instance = properties["group.instance.id"]
+        if time.monotonic() > deadline:
+            raise SlotTaken(
+                f"{instance} is held by {holder.client} at {holder.where}. Stop it, or give this process a slot of its "
+                "own with MILLSTREAM_SLOT."
+            )
+        if not told:
+            told = True
+            log.info("waiting_for_slot", instance=instance, holder=holder.client, address=holder.where, seconds=session)
+        time.sleep(LOOK_SECONDS)  # before the group is asked again

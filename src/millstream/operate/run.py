@@ -14,7 +14,7 @@ from contextlib import ExitStack, closing
 from enum import IntEnum
 from typing import TYPE_CHECKING, TypeVar
 
-from millstream.declare import System
+from millstream.declare import Service, System
 from millstream.errors import ConfigurationError, DeclarationError, IncompatibleSchema, MillstreamError, SlotTaken
 from millstream.runtime.worker import ProcessEnds
 from millstream.settings import Settings, load_settings, unknown_variables, without_credentials
@@ -94,6 +94,7 @@ def run(system: System, name: str, settings: Settings | None = None) -> Exit:
 
 def _run_service(system: System, name: str, settings: Settings) -> Exit:
     from millstream.kafka import connect
+    from millstream.kafka.librdkafka import Librdkafka
     from millstream.operate.assembly import assemble, prepare
     from millstream.operate.starting import begin
     from millstream.runtime.dead_letter_log import dead_letter_log
@@ -115,6 +116,8 @@ def _run_service(system: System, name: str, settings: Settings) -> Exit:
         tracer = start_tracing(name, settings.slot)
         kafka = connect(settings, f"{name}-{settings.slot}")
         contracts = _interruptible(lambda: prepare(service, settings, kafka), lambda: _waits(settings))
+        members = Librdkafka(settings, f"{name}-{settings.slot}")
+        _interruptible(lambda: members.wait_for_memberships(memberships_of(service, settings.slot)), lambda: None)
         others = [*system.names, *system.sandbox]
         _interruptible(lambda: begin(service, others, settings, kafka), lambda: _waits(settings))
         assembly = assemble(service, settings, contracts, kafka, health=health, tracer=tracer)
@@ -148,6 +151,12 @@ def _run_service(system: System, name: str, settings: Settings) -> Exit:
         sys.stderr.flush()
         os._exit(crew.exit)
     return crew.exit
+
+
+def memberships_of(service: Service, slot: int) -> list[tuple[str, str]]:
+    """The groups that this instance of a service is a member of, with the names that it has there."""
+    groups = [service.group(kind) for kind in service.kinds()] + [one.group for one in service.background]
+    return [(group, f"{group}-{slot}") for group in groups]
 
 
 def hung_seconds(settings: Settings) -> float:

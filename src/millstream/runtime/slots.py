@@ -19,7 +19,7 @@ class Slot:
 
     A slot gives a process its name in consumer groups and its transactional id, so two holders would fence each other
     for ever. A lock file keeps processes of one machine apart; it is free again the moment its holder dies. Across
-    machines, whoever places processes (a StatefulSet) numbers them, and the brokers fence what slips through.
+    machines, the consumer groups of the service say who holds it (`Librdkafka.wait_for_memberships`).
 
     - `patience`: seconds to wait for a holder that is on its way out.
 
