@@ -64,7 +64,7 @@ def _shape(contract: type[Value]) -> Record | None:
     """None for a class that holds what only JSON can say, as `dict[str, Any]`."""
     try:
         return shape_of(contract)
-    except DeclarationError:
+    except DeclarationError:  # not an Avro class; JSON reads it all the same
         return None
 
 
