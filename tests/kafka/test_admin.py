@@ -76,9 +76,11 @@ def test_offsets_are_set_for_a_group_that_nobody_is_in(broker, kafka):
     admin = kafka.admin()
     admin.set_group_offsets(group, {(topic, 0): 2, (topic, 1): 0})
     assert admin.group_offsets(group) == {(topic, 0): (2, ""), (topic, 1): (0, "")}
+    assert admin.group_members(group) == admin.group_members(broker.name("nobody")) == 0
     consumer = broker.closing(kafka.consumer(group))
     consumer.subscribe([topic])
     assert [message.value() for message in broker.take(consumer, 1)] == [b"2"]
+    assert admin.group_members(group) == 1
     with pytest.raises(ConfigurationError, match=f"{group}.*has members"):
         admin.set_group_offsets(group, {(topic, 0): 0})
     admin.set_group_offsets(group, {})

@@ -71,7 +71,7 @@ def shop(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def millstream(shop: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Runs the command line in the shop's folder, for 20 s at most."""
+    """Runs the command line in the shop's folder, for a minute at most."""
 
     def call(*arguments: str, **env: Any) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -80,7 +80,7 @@ def millstream(shop: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
             env={**os.environ, "NO_COLOR": "1", "COLUMNS": "200"} | {name: str(value) for name, value in env.items()},
             capture_output=True,
             text=True,
-            timeout=20,
+            timeout=60,
             check=False,
         )
 

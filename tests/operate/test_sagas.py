@@ -36,6 +36,7 @@ class Agencies:
     """Two services, each with its saga `trips`, and what their changelogs are given."""
 
     def __init__(self, kafka: LocalKafka) -> None:
+        self.said = ""
         self.name = f"a{uuid.uuid4().hex[:8]}"
         self.env = {
             "MILLSTREAM_BOOTSTRAP_SERVERS": kafka.bootstrap,
@@ -82,6 +83,7 @@ class Agencies:
         command = ["sagas", *arguments, "--system", f"{self.name}:system"]
         with contextlib.redirect_stderr(io.StringIO()):
             result = CliRunner().invoke(app, command, env={**os.environ, **self.env})
+        self.said = result.stderr
         return result.stdout, "" if result.exception is None else str(result.exception)
 
     def listed(self, *arguments: str) -> list[dict[str, Any]]:
@@ -179,6 +181,32 @@ def test_reading_holds_what_is_wanted_and_no_more(agencies: Agencies):
     assert sorted((found.id, found.state.shown) for found in waiting) == [("goes on", "running"), ("runs", "running")]
     assert all(found.state.known == {} for found in waiting), "what events said stays out"
     assert peak < 15e6, "25 MB of ended sagas are not held"
+
+    tracemalloc.start()
+    next(read_sagas(agencies.kafka, agencies.contracts, declared_sagas([service]), {topic: None}))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 15e6, "no more is held where all are wanted"
     assert [found.id for found in read(id="over-77")] == ["over-77"]
     assert read(id="goes") == []
     assert len(read()) == 5_003
+
+
+def test_no_saga_says_so_and_programs_find_an_empty_list(agencies: Agencies):
+    assert agencies.call("list") == ("", "")
+    assert agencies.said == "No saga waits for an answer; --state all shows those that have ended, too.\n"
+    assert agencies.call("list", "--state", "parked") == ("", "")
+    assert agencies.said == "There is no such saga.\n"
+    assert agencies.listed() == []
+
+
+def test_the_longest_unchanged_come_first_and_what_is_left_out_is_told(agencies: Agencies):
+    agencies.keep(agencies.first, parked(agencies.first, "t-1"))
+    agencies.keep(agencies.second, running(agencies.second, "t-2"), running(agencies.second, "t-3"))
+    assert [saga["id"] for saga in agencies.listed()] == ["t-2", "t-3", "t-1"]
+    assert [saga["id"] for saga in agencies.listed("--most", "1")] == ["t-2"]
+    printed, _ = agencies.call("list", "--most", "2")
+    assert len(printed.splitlines()) == 3
+    assert agencies.said.startswith("There are more: --most N")
+    agencies.call("list", "--most", "3")
+    assert agencies.said == ""

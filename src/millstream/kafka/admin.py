@@ -199,6 +199,15 @@ class ClusterAdmin:
             for entry in found.topic_partitions or ()
         }
 
+    def group_members(self, group: str, timeout: float = 10.0) -> int:
+        future = self._native.describe_consumer_groups([group], request_timeout=timeout)[group]
+        try:
+            return len(future.result(timeout + 5.0).members or ())
+        except (KafkaException, TimeoutError) as raised:
+            if kafka_error(raised).code() == KafkaError.GROUP_ID_NOT_FOUND:
+                return 0
+            raise fault(raised, f"asking who is in group {group!r}") from raised
+
     def set_group_offsets(self, group: str, offsets: Offsets, timeout: float = 10.0) -> None:
         if not offsets:
             return

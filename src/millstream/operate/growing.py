@@ -16,10 +16,12 @@ class Growth(NamedTuple):
 
     - `topics`: how many partitions each topic has, and is to have.
     - `against`: what stands against it; nothing may be done then.
+    - `missing`: declared topics that do not exist.
     """
 
     topics: dict[str, tuple[int, int]]
     against: tuple[str, ...]
+    missing: tuple[str, ...]
 
 
 def plan_growth(services: Sequence[Service], settings: Settings, kafka: Kafka, admin: Admin) -> Growth:
@@ -41,7 +43,7 @@ def plan_growth(services: Sequence[Service], settings: Settings, kafka: Kafka, a
         if any(topic.name in topics for topic in service.consumed(kind))
         for reason in _against(service, kind, settings, kafka, admin)
     ]
-    return Growth(topics, tuple(against))
+    return Growth(topics, tuple(against), tuple(sorted(wanted.keys() - there.keys())))
 
 
 def _against(service: Service, kind: Kind, settings: Settings, kafka: Kafka, admin: Admin) -> Iterator[str]:
@@ -56,6 +58,12 @@ def _against(service: Service, kind: Kind, settings: Settings, kafka: Kafka, adm
         yield (
             f"{service.name} keeps {', '.join(kept)} by partition: about every key that moves to a new partition would "
             "begin there with empty state, and what it has would stay behind"
+        )
+    if members := admin.group_members(group):
+        yield (
+            f"{group} has {members} members at work, which know the topics by the number of partitions that there are. "
+            f"Stop {service.name}; an instance that was stopped counts until its session has run out "
+            "(MILLSTREAM_SESSION_TIMEOUT_MS)"
         )
     lags = admin.group_lag(group, [topic.name for topic in service.consumed(kind)])
     if behind := sum(lag.lag for lag in lags):

@@ -10,6 +10,7 @@ from millstream.contracts import Contracts, edge_id
 from millstream.declare import Kind, Service, full_name
 from millstream.errors import ConfigurationError, MillstreamError
 from millstream.kafka import Kafka
+from millstream.operate.verify.spill import Spill
 from millstream.patterns.saga import SagaState
 from millstream.patterns.saga.runner import timer_of
 from millstream.runtime.redrive import Action, redrive_headers
@@ -84,24 +85,32 @@ def read_sagas(
     """The sagas as they stand now, without what their events said. One whose service never ran has none.
 
     - `id`: only those with this id.
-    - `wanted`: only those in such a state. No more is held than that.
+    - `wanted`: only those in such a state. They come in the order of their last change, the longest unchanged first,
+      and lie on disk till then: memory does not grow with their number.
 
     Raises `Unavailable`, `RegistryUnavailable`, or `DecodeError` for a record that is none.
     """
-    for declared in sagas:
+    spill = Spill()
+    spill.db.execute("CREATE TABLE sagas (of INT, id TEXT, part INT, changed REAL, state, PRIMARY KEY (of, id))")
+    for number, declared in enumerate(sagas):
         if declared.topic not in there:
             continue
-        chosen: dict[str, Found] = {}
         for batch in kafka.read_to_end(declared.topic):
             latest = {(message.key() or b"").decode(): message for message in batch}
-            for key in latest if id is None else latest.keys() & {id}:
-                chosen.pop(key, None)
+            keys = latest.keys() if id is None else latest.keys() & {id}
+            chosen: list[tuple[Any, ...]] = []
+            for key in keys:
                 if (value := latest[key].value()) is None:
                     continue
                 state = msgspec.convert(contracts.decode_any(declared.topic, value) | {"known": {}}, SagaState)
                 if wanted is None or wanted(state):
-                    chosen[key] = Found(declared.service, declared.saga, key, latest[key].partition(), state)
-        yield from chosen.values()
+                    at = latest[key].partition(), state.changed_at.timestamp()
+                    chosen.append((number, key, *at, msgspec.msgpack.encode(state)))
+            spill.write("DELETE FROM sagas WHERE of = ? AND id = ?", [(number, key) for key in keys])
+            spill.write("INSERT INTO sagas VALUES (?, ?, ?, ?, ?)", chosen)
+    decode = msgspec.msgpack.Decoder(SagaState).decode
+    for number, key, partition, _, state in spill.db.execute("SELECT * FROM sagas ORDER BY changed, of, id"):
+        yield Found(sagas[number].service, sagas[number].saga, key, partition, decode(state))
 
 
 def try_anew(kafka: Kafka, found: Found) -> None:

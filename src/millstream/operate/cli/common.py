@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -89,6 +89,15 @@ def print_json(value: Any) -> None:
     """One JSON document on standard output."""
     json.dump(value, sys.stdout, indent=2)
     sys.stdout.write("\n")
+
+
+def print_json_list(values: Iterable[Any]) -> None:
+    """One JSON list on standard output, an item a line as they come: none is held."""
+    between = "["
+    for value in values:
+        sys.stdout.write(f"{between}\n{json.dumps(value)}")
+        between = ","
+    sys.stdout.write("[]\n" if between == "[" else "\n]\n")
 
 
 def print_table(table: "Table") -> None:

@@ -41,6 +41,7 @@ def reset(
     """
     from millstream.declare import Kind
     from millstream.errors import ConfigurationError
+    from millstream.kafka.faults import in_use
     from millstream.operate.place import load_system
     from millstream.operate.starting import set_positions, state_topics
 
@@ -49,15 +50,22 @@ def reset(
     service = load_system(system).service(name)
     kinds = [kind for kind in service.kinds() if only is None or kind.value == only]
     if not kinds:
-        raise ConfigurationError(f"{name} has no {only} handlers; it has {', '.join(k.value for k in service.kinds())}")
+        has = ", ".join(kind.value for kind in service.kinds())
+        raise ConfigurationError(
+            f"{name} has no {only} handlers; it has {has}" if has else f"{name} reads nothing, so it has no positions"
+        )
     settings, _ = tool_settings()
     with cluster(settings, "millstream-reset") as (kafka, admin, there):
-        for kind in kinds:
-            offsets = _offsets(service, kind, admin, to, like)
-            for (topic, partition), offset in sorted(offsets.items()):
-                typer.echo(f"{service.group(kind)}: {topic}[{partition}] reads on at {offset}")
+        # All are known and none is at work before the first is set: a refusal leaves everything as it was.
+        wanted = {kind: _offsets(service, kind, admin, to, like) for kind in kinds}
+        if not dry_run and (busy := [kind for kind in kinds if admin.group_members(service.group(kind))]):
+            raise ConfigurationError(in_use(service.group(busy[0])))
+        for kind, offsets in wanted.items():
             if not dry_run:
                 set_positions(service, kind, offsets, settings, kafka, admin)
+            for (topic, partition), offset in sorted(offsets.items()):
+                would = "would read" if dry_run else "reads"
+                typer.echo(f"{service.group(kind)}: {topic}[{partition}] {would} on at {offset}")
             if kind is not Kind.SQL and to != "current":
                 held = [topic for topic in state_topics(service, kind) if topic in there]
                 typer.echo(f"kept as they are, with what state they hold: {', '.join(held)}", err=True)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,6 +14,7 @@ from millstream.operate.cli.common import (
     cluster,
     plain_table,
     print_json,
+    print_json_list,
     print_table,
     say_none,
     tool_settings,
@@ -53,7 +55,9 @@ def list_(
     since: Annotated[
         str | None, typer.Option("--since", metavar="TIME", help="Started since: 2026-03-01T12:00 (UTC), or 2h ago.")
     ] = None,
-    most: Annotated[int, typer.Option("--most", min=1, metavar="N", help="Rows.")] = ROWS,
+    most: Annotated[
+        int | None, typer.Option("--most", min=1, metavar="N", help=f"Rows; default: {ROWS}, and all with --json.")
+    ] = None,
     system: SystemOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -82,11 +86,10 @@ def list_(
         )
 
     with _found(system, saga, wanted=wanted) as (_, every):
-        rows = list(every)
-    rows.sort(key=lambda found: found.state.changed_at)
-    if as_json:
-        print_json([found.told() for found in rows[:most]])
-        return
+        if as_json:
+            print_json_list(found.told() for found in islice(every, most))
+            return
+        rows = list(islice(every, (most or ROWS) + 1))
     if not rows:
         say_none(
             "No saga waits for an answer; --state all shows those that have ended, too."
@@ -95,14 +98,14 @@ def list_(
         )
         return
     table = plain_table("saga", "id", "state", "step", "tries#", "unchanged for", "reason")
-    for found in rows[:most]:
+    for found in rows[: most or ROWS]:
         told = found.told()
         tries = str(told["tries"]) if told["step"] else ""
         age = _age(now - found.state.changed_at)
         table.add_row(told["saga"], told["id"], told["state"], told["step"], tries, age, told["reason"])
     print_table(table)
-    if len(rows) > most:
-        typer.echo(f"{len(rows) - most} more: --most {len(rows)} shows all.", err=True)
+    if len(rows) > (most or ROWS):
+        typer.echo("There are more: --most N shows more rows, --json all, and filters fewer (see --help).", err=True)
 
 
 @sagas.command(epilog=EXIT_CODES)

@@ -74,8 +74,9 @@ def grow(
 ) -> None:
     """Give topics the partitions that they are declared with, all that must agree at once.
 
-    Change the declaration first, `Topic(..., partitions=12)`, and run this before the services start with it. Where
-    keys that move would lose state or order it refuses, and names what stands against it.
+    Change the declaration first, `Topic(..., partitions=12)`, stop the services that read them, and run this before
+    they start with it. Where keys that move would lose state or order, or a reader is at work, it refuses, and names
+    what stands against it.
 
     Examples:
 
@@ -100,8 +101,10 @@ def grow(
                 "State and order that have to move need a new topic with more partitions: see "
                 "`millstream help topics-that-change`. Or declare the number of partitions that there are."
             )
+        if growth.missing:
+            typer.echo(f"not there, and made when its service starts: {', '.join(growth.missing)}", err=True)
         if not growth.topics:
-            typer.echo("All topics have as many partitions as are declared.")
+            typer.echo("All topics that are there have as many partitions as are declared.")
         elif not dry_run:
             admin.grow_topics({name: count for name, (_, count) in growth.topics.items()})
             typer.echo("Done. Start the services that read them with the new declaration.")

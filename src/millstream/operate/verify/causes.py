@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 from millstream.declare import Contract, Envelope
 from millstream.declare.invariant import Causes, Fact
-from millstream.operate.verify.spill import BUFFERED, Spill
+from millstream.operate.verify.spill import Heap, Spill
 
 SLACK = timedelta(days=1)
 """How much later than its cause an event may be, where causes have been deleted."""
@@ -19,17 +19,14 @@ class Knowledge:
         self._steps, self._spill = declared.steps, spill
         self._without: list[tuple[Fact, datetime]] = []
         self._oldest: dict[str, datetime | None] = dict.fromkeys(cut)
-        self._new_ids: list[tuple[str]] = []
-        self._new_steps: list[tuple[str | int | float, ...]] = []
-        self._ids, self._waiting = f"ids_{number}", f"waiting_{number}"
+        self._ids = f"ids_{number}"
+        self._new_ids = Heap(spill, f"new_ids_{number}", "id")
+        self._waiting = Heap(spill, f"waiting_{number}", "cause, topic, part, at, type, id, moment")
         spill.db.execute(f"CREATE TABLE {self._ids} (id TEXT PRIMARY KEY) WITHOUT ROWID")
-        spill.db.execute(
-            f"CREATE TABLE {self._waiting} (cause TEXT, topic TEXT, part INT, at INT, type TEXT, id TEXT, moment REAL)"
-        )
 
     def note(self, event: Contract, envelope: Envelope, moment: datetime) -> None:
         """Takes one event into account."""
-        self._new_ids.append((envelope.id,))
+        self._new_ids.add((envelope.id,))
         if envelope.topic in self._oldest:
             oldest = self._oldest[envelope.topic]
             self._oldest[envelope.topic] = moment if oldest is None else min(oldest, moment)
@@ -38,28 +35,27 @@ class Knowledge:
             if envelope.causation_id is None:
                 self._without.append((fact, moment))
             else:
-                self._new_steps.append((envelope.causation_id, *fact[:5], moment.timestamp()))
-        if len(self._new_ids) >= BUFFERED:
-            self._flush()
+                self._waiting.add((envelope.causation_id, *fact[:5], moment.timestamp()))
 
     def missing(self, at_rest: bool, quiet_since: datetime | None) -> Iterator[tuple[Fact, str | None]]:
         """The steps that name no cause; and, of what is at rest, those whose cause does not exist."""
-        self._flush()
+        self._settle()
         yield from ((fact, None) for fact, _ in self._without)
-        self._spill.db.execute(f"DELETE FROM {self._waiting} WHERE cause IN {self._ids}")  # noqa: S608 ours
-        rows = self._spill.db.execute(f"SELECT * FROM {self._waiting} ORDER BY rowid")  # noqa: S608 ours
+        rows = self._spill.db.execute(f"SELECT * FROM {self._waiting.name} ORDER BY rowid")  # noqa: S608 ours
         for cause, topic, partition, offset, type_name, id, seconds in rows:
             moment = datetime.fromtimestamp(seconds, UTC)
             rests = at_rest or (quiet_since is not None and moment < quiet_since)
             if rests and not self._excused(moment):
                 yield Fact(topic, partition, offset, type_name, id), cause
 
-    def _flush(self) -> None:
-        # In the order of the table: pages are written once.
-        self._spill.write(f"INSERT OR IGNORE INTO {self._ids} VALUES (?)", sorted(self._new_ids))  # noqa: S608 ours
-        self._spill.write(f"INSERT INTO {self._waiting} VALUES (?, ?, ?, ?, ?, ?, ?)", self._new_steps)  # noqa: S608 ours
-        self._new_ids.clear()
-        self._new_steps.clear()
+    def _settle(self) -> None:
+        if self._new_ids.written():
+            # In the order of the table: pages are written once.
+            sort_in = f"INSERT OR IGNORE INTO {self._ids} SELECT id FROM {self._new_ids.name} ORDER BY id"  # noqa: S608 ours
+            self._spill.db.execute(sort_in)
+            self._new_ids.clear()
+        if self._waiting.written():
+            self._spill.db.execute(f"DELETE FROM {self._waiting.name} WHERE cause IN {self._ids}")  # noqa: S608 ours
 
     def _excused(self, moment: datetime) -> bool:
         return any(oldest is None or moment < oldest + SLACK for oldest in self._oldest.values())

@@ -10,7 +10,7 @@ from millstream.declare import Contract, Envelope
 from millstream.declare.invariant import MOST_KEPT, Case, Cases, Fact
 from millstream.operate.verify.calling import Broken, filed, sentences
 from millstream.operate.verify.findings import MOST_EVIDENCE, Unjudged, Violation, named
-from millstream.operate.verify.spill import BUFFERED, Spill
+from millstream.operate.verify.spill import Heap, Spill
 
 Facts = dict[type[Contract], tuple[int, list[Fact]]]
 """Of each class how many there are, and the first ones by their places."""
@@ -32,9 +32,9 @@ class CaseFile:
         self.broken: Broken | None = None
         """Why an event could not be filed, where that happened: something is missing of some case, then."""
         self._found: dict[str, tuple[Violation | Unjudged, ...]] = {}
-        self._buffer: list[tuple[Any, ...]] = []
         self._numbers = {contract: place for place, contract in enumerate(declared.contracts)}
         self._cases, self._facts = f"cases_{number}", f"facts_{number}"
+        self._new = Heap(spill, f"new_facts_{number}", "key, kind, topic, part, at, type, id, kept, moment")
         # `judged`: 1 at rest, 0 not, when it was judged last; NULL: not since its last event.
         spill.db.execute(f"CREATE TABLE {self._cases} (key TEXT PRIMARY KEY, last REAL, judged INT) WITHOUT ROWID")
         spill.db.execute(
@@ -43,7 +43,7 @@ class CaseFile:
         )
 
     def __len__(self) -> int:
-        self._flush()
+        self._settle()
         return self._spill.db.execute(f"SELECT count(*) FROM {self._cases}").fetchone()[0]  # noqa: S608 ours
 
     def note(self, event: Contract, envelope: Envelope, moment: datetime) -> None:
@@ -57,19 +57,17 @@ class CaseFile:
             return
         key, fact = found
         kind = self._numbers[type(event)]
-        self._buffer.append((key, kind, *fact[:5], self._spill.pack(fact.kept), moment.timestamp()))
-        if len(self._buffer) >= BUFFERED:
-            self._flush()
+        self._new.add((key, kind, *fact[:5], self._spill.pack(fact.kept), moment.timestamp()))
 
     def since(self, moment: datetime) -> int:
         """How many had an event since then."""
-        self._flush()
+        self._settle()
         asked = f"SELECT count(*) FROM {self._cases} WHERE last >= ?"  # noqa: S608 ours
         return self._spill.db.execute(asked, (moment.timestamp(),)).fetchone()[0]
 
     def findings(self, at_rest: bool, quiet_since: datetime | None) -> Iterator[Violation | Unjudged]:
         """What its checks say."""
-        self._flush()
+        self._settle()
         if (broken := self.broken) is not None:
             for name in self._declared.checks:
                 yield Unjudged(named(self._declared, name), broken.key, str(broken), broken.evidence)
@@ -81,7 +79,7 @@ class CaseFile:
 
     def cases(self) -> Iterator[Case]:
         """Each at rest, with all that is kept of it."""
-        self._flush()
+        self._settle()
         rows = self._spill.db.execute(f"SELECT * FROM {self._facts} ORDER BY key, kind, topic, part, at")  # noqa: S608 ours
         for key, facts in groupby(rows, itemgetter(0)):
             yield Case(key, self._read(facts), at_rest=True, most=None)
@@ -93,15 +91,20 @@ class CaseFile:
             f"SELECT key, {rests} FROM {self._cases} "  # noqa: S608 ours
             f"WHERE key > :key AND judged IS NOT ({rests}) ORDER BY key LIMIT :most"
         )
+        among = f"{self._cases}.key > :key AND {self._cases}.key <= :end AND judged IS NOT ({rests})"
+        facts_of = (
+            f"SELECT {self._facts}.* FROM {self._cases} CROSS JOIN {self._facts} USING (key) WHERE {among} "  # noqa: S608 ours
+            "ORDER BY 1, 2, 3, 4, 5"
+        )
+        judged = f"UPDATE {self._cases} SET judged = ({rests}) WHERE {among}"  # noqa: S608 ours
         while rows := self._spill.db.execute(asked, bound | {"key": last}).fetchall():
-            for key, at_rest in rows:
-                of_key = self._spill.db.execute(f"SELECT * FROM {self._facts} WHERE key = ?", (key,))  # noqa: S608 ours
-                if found := tuple(self._judge(key, self._read(of_key), bool(at_rest))):
+            at_rest, span = dict(rows), bound | {"key": last, "end": rows[-1][0]}
+            for key, facts in groupby(self._spill.db.execute(facts_of, span), itemgetter(0)):
+                if found := tuple(self._judge(key, self._read(facts), bool(at_rest[key]))):
                     self._found[key] = found
                 else:
                     self._found.pop(key, None)
-            done = [(at_rest, key) for key, at_rest in rows]
-            self._spill.write(f"UPDATE {self._cases} SET judged = ? WHERE key = ?", done)  # noqa: S608 ours
+            self._spill.db.execute(judged, span)
             last = rows[-1][0]
 
     def _judge(self, key: str, facts: Facts, rests: bool) -> Iterator[Violation | Unjudged]:
@@ -125,15 +128,16 @@ class CaseFile:
             facts[contract] = count + 1, some
         return facts
 
-    def _flush(self) -> None:
-        if not self._buffer:
+    def _settle(self) -> None:
+        """Sorts what is new into the tables: in their order, so that each page is written once."""
+        if not self._new.written():
             return
-        rows = sorted(self._buffer, key=itemgetter(0))
-        self._buffer.clear()
-        keep = f"INSERT OR IGNORE INTO {self._facts} VALUES (?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 ours
-        self._spill.write(keep, [row[:8] for row in rows])
-        self._spill.write(
-            f"INSERT INTO {self._cases} VALUES (?, ?, NULL) ON CONFLICT (key) DO UPDATE "  # noqa: S608 ours
-            "SET last = max(last, excluded.last), judged = NULL",
-            [(row[0], row[8]) for row in rows],
+        self._spill.db.execute(
+            f"INSERT OR IGNORE INTO {self._facts} SELECT key, kind, topic, part, at, type, id, kept "  # noqa: S608 ours
+            f"FROM {self._new.name} ORDER BY 1, 2, 3, 4, 5"
         )
+        self._spill.db.execute(
+            f"INSERT INTO {self._cases} SELECT key, max(moment), NULL FROM {self._new.name} GROUP BY key "  # noqa: S608 ours
+            "ON CONFLICT (key) DO UPDATE SET last = max(last, excluded.last), judged = NULL"
+        )
+        self._new.clear()

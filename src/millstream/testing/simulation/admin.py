@@ -107,6 +107,11 @@ class SimulatedAdmin(Client):
         found = self.do(self.committed_offsets(group, None, doing), timeout, doing)
         return {key: Committed(offset if offset >= 0 else None, note) for key, (offset, note) in found.items()}
 
+    def group_members(self, group: str, timeout: float = 10.0) -> int:
+        doing = f"asking who is in group {group!r}"
+        answer = self.do(self.ask("describe_groups", groups=[group]), timeout, doing)
+        return sum(len(found.members) for found in answer.groups)
+
     def set_group_offsets(self, group: str, offsets: Offsets, timeout: float = 10.0) -> None:
         if not offsets:
             return

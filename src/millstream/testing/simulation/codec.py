@@ -23,6 +23,7 @@ VERSIONS = {
     "join_group": 5, "heartbeat": 3, "leave_group": 1, "sync_group": 3, "list_groups": 4, "create_topics": 5,
     "delete_topics": 5, "init_producer_id": 4, "add_partitions_to_txn": 3, "add_offsets_to_txn": 3, "end_txn": 3,
     "txn_offset_commit": 3, "describe_configs": 2, "create_partitions": 1, "describe_topic_partitions": 0,
+    "describe_groups": 4,
 }  # fmt: skip
 """The one version of each request that the simulation speaks."""
 

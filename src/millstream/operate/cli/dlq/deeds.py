@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from millstream.operate.cli.common import JsonOption, SystemOption
+from millstream.operate.cli.common import JsonOption, SystemOption, say_none
 from millstream.operate.cli.dlq.common import (
     AsOption,
     DryOption,
@@ -265,7 +265,9 @@ def _carry_out(
         was_done = isinstance(result, Work) or getattr(result, "mine", False)
         done, left = done + was_done, left + (not was_done)
         _say(result, as_json=as_json)
-    if not as_json:
+    if not done + left:
+        say_none("No dead letter that waits matches: `millstream dlq list` shows all that wait.")
+    elif not as_json:
         typer.echo(f"{done} {'would be ' if dry_run else ''}done, {left} left")
     if named and left:
         raise typer.Exit(1)
