@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from tests.patterns.accounts import Accounts
+from tests.runtime.limits import noise, set_limit
 
 from millstream import Event, Service, Topic
 from millstream.contracts import Contracts, Registry, derived_id
@@ -167,6 +168,28 @@ async def test_what_does_not_fit_fails_its_own_request(bench: Bench):
         )
     assert [type(outcome) for outcome in outcomes] == [str, EncodeError, DeclarationError, str]
     assert {message.key() for message in bench.records(ordered)} == {b"o-1", b"o-4"}
+
+
+async def test_a_record_that_its_topic_does_not_take_fails_its_own_request(bench: Bench):
+    large = Ordered(order_id=noise(15_000).hex(), number=1)
+    try:
+        with bench.running() as publisher:
+            await publisher.publish(order(1))
+            set_limit(bench.settings.bootstrap_servers, ordered.name, 20_000)
+            # The limit is news to the publisher, and only the broker refuses; then it is known.
+            for number in (10, 20):
+                outcomes = await asyncio.gather(
+                    *(publisher.publish(order(number + n)) for n in range(3)),
+                    publisher.publish(large),
+                    publisher.publish(order(number + 3)),
+                    return_exceptions=True,
+                )
+                assert [isinstance(outcome, EncodeError) for outcome in outcomes] == [False] * 3 + [True, False]
+                assert ordered.name in str(outcomes[3])
+    finally:
+        set_limit(bench.settings.bootstrap_servers, ordered.name, 1_048_588)
+    expected = {f"o-{number}".encode() for number in (1, 10, 11, 12, 13, 20, 21, 22, 23)}
+    assert {message.key() for message in bench.records(ordered)} == expected
 
 
 async def test_what_an_aggregate_evolves_is_not_for_web_handlers_to_publish(bench: Bench):

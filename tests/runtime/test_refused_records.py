@@ -2,12 +2,15 @@
 
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
 import pytest
-from tests.runtime.limits import set_limit
+from tests.runtime.effect_rig import EffectRig
+from tests.runtime.limits import noise, set_limit
 from tests.runtime.running import Running
+from tests.runtime.sql_rig import running
 
 from millstream.contracts import Contracts, Registry
 from millstream.declare import (
@@ -98,21 +101,21 @@ class Echoes:
     def run(self, *, until: int) -> None:
         """Let a worker answer what is asked, until there are so many answers."""
         self._producer.flush()
-        running = Running(self.worker(), 20)
+        at_work = Running(self.worker(), 20)
         try:
-            self.wait(until, running)
+            self.wait(until, at_work)
         finally:
-            running.stop()
-        assert running.error is None
+            at_work.stop()
+        assert at_work.error is None
 
-    def wait(self, count: int, running: Running[KafkaWorker]) -> None:
+    def wait(self, count: int, at_work: Running[KafkaWorker]) -> None:
         wait_until(
-            lambda: running.error is not None or (len(self.answers()) >= count and self.lag() == 0),
+            lambda: at_work.error is not None or (len(self.answers()) >= count and self.lag() == 0),
             seconds=60,
             what=f"{count} answers",
             every=0.1,
         )
-        assert running.error is None
+        assert at_work.error is None
 
     def lag(self) -> int:
         admin = self.kafka.admin()
@@ -185,13 +188,13 @@ def test_a_record_that_only_the_broker_finds_too_large_is_found_among_others(clu
 def test_a_limit_that_is_lowered_or_raised_while_it_runs_is_noticed(echoes: Echoes):
     echoes.ask("a", 0)
     echoes._producer.flush()
-    running = Running(echoes.worker(), 20)
-    echoes.wait(1, running)
+    at_work = Running(echoes.worker(), 20)
+    echoes.wait(1, at_work)
     echoes.limit(echoes.answered.name)
     for number in range(1, 6):
         echoes.ask("a", number, answer=LARGE if number == 3 else 10)
     echoes._producer.flush()
-    echoes.wait(5, running)
+    echoes.wait(5, at_work)
     assert len(echoes.letters()) == 1
     echoes.limit(echoes.answered.name, 100_000)
 
@@ -201,8 +204,8 @@ def test_a_limit_that_is_lowered_or_raised_while_it_runs_is_noticed(echoes: Echo
         return ("b", 0) in echoes.answers()
 
     wait_until(taken, seconds=60, what="the topic's new limit to be known", every=0.5)
-    running.stop()
-    assert running.error is None
+    at_work.stop()
+    assert at_work.error is None
 
 
 def test_state_that_its_changelog_does_not_take_sets_its_event_aside(echoes: Echoes):
@@ -235,3 +238,25 @@ def test_an_event_that_cannot_be_parked_is_set_aside_at_once(echoes: Echoes):
     ((letter, told),) = echoes.letters()
     assert (letter.key(), told["reason"], told["offset"]) == (b"a", "EncodeError", "0")
     assert echoes.failures == 1
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["known", "lowered"])
+def test_an_effect_whose_outcome_is_refused_is_called_once_and_set_aside(cluster: Cluster, tmp_path: Path, known: bool):
+    rig = EffectRig(cluster.bootstrap, tmp_path)
+    rig.make_topics()
+    large = noise(LARGE // 2).hex()
+    if known:
+        set_limit(cluster.bootstrap, rig.payments.charged.name, LIMIT)
+    with running(rig.worker()):
+        rig.charge(("first", 1))
+        rig.wait_until_charged(1)
+        set_limit(cluster.bootstrap, rig.payments.charged.name, LIMIT)
+        rig.charge(*[(f"c-{number}", number) for number in range(10)], (large, 1), ("last", 1))
+        rig.wait_until_charged(12)
+        rig.wait_until_caught_up()
+    (letter,) = rig.dead_letters()
+    assert letter.key() == large.encode()
+    assert dict(headers_of(letter))["millstream-dlq-reason"] == (b"EncodeError" if known else b"RecordsRefused")
+    cards = [card for card, _, _ in rig.calls()]
+    assert sorted(cards) == sorted({*cards}), "nothing is called twice"
+    assert len(cards) == 13

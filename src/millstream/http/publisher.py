@@ -14,6 +14,7 @@ from millstream.declare.owning import check_owned
 from millstream.errors import (
     CommitUnknown,
     DeclarationError,
+    EncodeError,
     Fenced,
     MillstreamError,
     TransactionAborted,
@@ -22,6 +23,7 @@ from millstream.errors import (
 from millstream.http.settle import settle
 from millstream.http.tracing import incoming_traceparent
 from millstream.kafka import Kafka, TransactionalProducer
+from millstream.kafka.limits import RecordLimits
 from millstream.runtime.way import Way
 from millstream.settings import Settings
 from millstream.telemetry import Tracer, get_logger
@@ -91,6 +93,8 @@ class Publisher:
         self._owned = service.owned()
         said = [contract for contract in service.produced() if contract not in self._owned]
         self._ways = {contract: Way(contract, service.name, contracts, settings.record_bytes) for contract in said}
+        self._limits = RecordLimits(kafka, settings.message_bytes)
+        self._limits_doubted = False
         self._tracer = tracer or Tracer()
         self._patience = patience
         self._joining: queue.SimpleQueue[_Request] = queue.SimpleQueue()
@@ -171,7 +175,13 @@ class Publisher:
             key, data = way.key(event).encode(), way.encode(event)
             own_id, cause = (id, None) if ordinal == 0 else (derived_id(id, "publish", ordinal), id)
             headers = way.headers(own_id, correlation_id, cause, self._sent(way.topic, key, traceparent))
-            records.append((way.topic, key, way.value(data, headers), headers))
+            try:
+                value = way.value(data, headers)
+            except EncodeError:
+                # The topic's limit may be another by now: the next request will know.
+                self._limits_doubted = True
+                raise
+            records.append((way.topic, key, value, headers))
         return records
 
     def _sent(self, topic: str, key: bytes, traceparent: bytes | None) -> bytes | None:
@@ -194,7 +204,14 @@ class Publisher:
 
     def _connected(self, producer: TransactionalProducer) -> bool:
         """Whether transactions are possible; where they are not, one bounded try to make them so."""
+        if self._limits_doubted:
+            self._limits_doubted = False
+            if self._limits.changed():
+                self._keep_to_limits()
         if not self._able:
+            self._limits.ask({way.topic for way in self._ways.values()})
+            self._keep_to_limits()
+            producer.keep_to(self._limits.smallest)
             try:
                 producer.init(CONNECT_SECONDS)
             except Unavailable as unavailable:
@@ -206,6 +223,10 @@ class Publisher:
         if self._trouble is not None and time.monotonic() >= self._trouble_until:
             self._trouble = None
         return True
+
+    def _keep_to_limits(self) -> None:
+        for way in self._ways.values():
+            way.keep_to(self._limits)
 
     def _gather(self, timeout: float) -> None:
         if self._waiting:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from millstream.declare import Handler, Kind, Service
 from millstream.errors import Rejected
+from millstream.kafka.limits import RecordLimits
 from millstream.runtime.dead_letters import Record, dead_letter
 from millstream.runtime.effect_attempts import AttemptFailed, Attempts
 from millstream.runtime.effect_health import EffectHealth
@@ -40,8 +41,10 @@ class Calls:
         *,
         finished: Callable[[Step], None],
         failed: Callable[[BaseException], None],
+        limits: RecordLimits,
     ) -> None:
         self._service = service.name
+        self._limits = limits
         self._group = service.group(Kind.EFFECT)
         self._attempts = attempts
         self._pauses = pauses
@@ -299,6 +302,7 @@ class Calls:
             first_failed_at=work.first_failed_at or None,
             parked=parked,
             redrives=work.redrives,
+            limit=self._limits.record(f"{work.at[0]}.dlq"),
         )
 
     def _span(self, work: Work) -> Span:

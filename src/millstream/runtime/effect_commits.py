@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from millstream.errors import CommitUnknown, EncodeError, KafkaFault, Unavailable
+from millstream.errors import CommitUnknown, EncodeError, KafkaFault, RecordsRefused, Unavailable
 from millstream.kafka.port import Committed, TopicPartition
 from millstream.runtime.dead_letters import reason_of
 from millstream.runtime.effect_lanes import Partition, Step, Work
@@ -76,6 +76,8 @@ class Commits:
         self._ids = ids
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="effect-commit")
         self._done: list[Step] = []
+        self._together = MOST_STEPS
+        """Steps in one transaction; fewer while a refused record is searched for."""
         self._life = f"{int(time.time() * 1_000):x}"
         self._marks = 0
         self._wanted = asyncio.Event()
@@ -137,7 +139,7 @@ class Commits:
         # Taken before looking at what is gone, so that it is never newer than the partitions that are planned with.
         group = Group(self._member.group_metadata())
         self._done = [step for step in self._done if not step.gone]
-        steps = self._done[:MOST_STEPS]
+        steps = self._done[: self._together]
         passed: defaultdict[Partition, set[int]] = defaultdict(set)
         for step in steps:
             if step.passes:
@@ -151,7 +153,22 @@ class Commits:
                 group.steps.append(step)
         for partition in dict.fromkeys(step.partition for step in group.steps):
             self._move(group, partition, fitting.get(partition, frozenset()))
+        if not group.steps and self._together < len(self._done):
+            # Those that were looked at wait for others.
+            self._together = MOST_STEPS
+            return self._next_group()
         return group if group.steps else None
+
+    def _narrow_down(self, group: Group, refused: RecordsRefused) -> None:
+        """A broker refuses a batch and does not say for which record: half as many steps are tried next. One alone is
+        the one: its outcome becomes a dead letter, and nothing is called again."""
+        log.warning("records_refused", topic=refused.topic, steps=len(group.steps), error=str(refused))
+        self._together = max(1, len(group.steps) // 2)
+        if len(group.steps) == 1:
+            (step,) = group.steps
+            if step.kept is not None or step.error is not None:
+                raise self._too_large(step.work, refused) from refused
+            self._refused(step, refused)
 
     def _move(self, group: Group, partition: Partition, passed: Set[int]) -> None:
         # What is retried moves no position: a mark beside it tells whether its transaction was committed.
@@ -165,6 +182,7 @@ class Commits:
 
     def _settle(self, group: Group) -> None:
         settled = set(group.steps)
+        self._together = min(MOST_STEPS, 2 * self._together)
         self._done = [step for step in self._done if step not in settled]
         for step in group.steps:
             work = step.work
@@ -190,6 +208,9 @@ class Commits:
             self._transaction.commit(membership, group.offsets, group.metadata)
         except CommitUnknown:
             return self._was_committed(group)
+        except RecordsRefused as refused:
+            self._narrow_down(group, refused)
+            return False
         except KafkaFault as fault:
             if not fault.retriable:
                 raise
@@ -204,6 +225,8 @@ class Commits:
                 self._keep(step)
                 for topic, key, value, headers in step.records:
                     self._transaction.produce(topic, value, key, headers)
+            except RecordsRefused:  # of whatever is in this transaction
+                raise
             except EncodeError as error:
                 if step.kept is not None or step.error is not None:
                     # A dead letter in place of what is parked would be larger still.

@@ -15,6 +15,7 @@ from typing import Any
 from millstream.contracts.catalogue import Contracts
 from millstream.declare import Kind, Service
 from millstream.errors import KafkaFault, Unavailable
+from millstream.kafka.limits import RecordLimits
 from millstream.kafka.port import BEGINNING, HOLD, Committed, Kafka, Offsets, TopicPartition
 from millstream.runtime.calling import Stopping
 from millstream.runtime.effect_attempts import Attempts
@@ -37,6 +38,7 @@ from millstream.runtime.tally import Tally
 from millstream.runtime.topic_ids import TopicIds
 from millstream.runtime.transaction import AtLeastOnce, ExactlyOnce, Transaction
 from millstream.runtime.watermark import Watermark
+from millstream.runtime.written import written_topics
 from millstream.settings import Settings
 from millstream.telemetry import Health, Tracer, get_logger, still_alive, watched
 
@@ -116,6 +118,7 @@ class EffectWorker:
         self._restored: list[Work] = []
         self._bounds = Bounds(self._consumer, service.redrives(kind), service.most_parked)
         self._outbound = Outbound(service, contracts, settings.record_bytes)
+        self._limits = RecordLimits(kafka, settings.message_bytes)
         self._signs = Signs(health, self.name)
         self._health = health
         self._pauses = Pauses()
@@ -134,6 +137,9 @@ class EffectWorker:
         self._looping.start()
         try:
             self._wait_for_resources()
+            self._limits.ask(written_topics(self._service, Kind.EFFECT))
+            self._outbound.keep_to(self._limits)
+            self._transaction.keep_to(self._limits.smallest)
             self._insist(self._transaction.start)
             self._consumer.subscribe(
                 self._topics, on_assigned=self._assigned, on_revoked=self._revoked, on_lost=self._lost
@@ -296,6 +302,7 @@ class EffectWorker:
             self._tracer,
             finished=lambda step: self._commits.add(step),
             failed=self._fail,
+            limits=self._limits,
         )
         self._commits = Commits(
             self._transaction,
