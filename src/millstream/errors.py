@@ -56,7 +56,7 @@ class RecordsRefused(EncodeError):
     timestamp that is not allowed. Which of the batch it was is not known.
     """
 
-    def __init__(self, topic: str, detail: str) -> None:
+    def __init__(self, detail: str, topic: str = "") -> None:
         super().__init__(detail)
         self.topic = topic
 

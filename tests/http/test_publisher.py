@@ -19,6 +19,7 @@ from millstream.contracts import Contracts, Registry, derived_id
 from millstream.errors import (
     CommitUnknown,
     DeclarationError,
+    DecodeError,
     EncodeError,
     Fenced,
     KafkaFault,
@@ -28,6 +29,7 @@ from millstream.errors import (
 )
 from millstream.http import publisher as module
 from millstream.http.publisher import Publisher
+from millstream.http.settle import settle
 from millstream.kafka import Kafka, Message, TopicSpec, connect
 from millstream.settings import Settings
 from millstream.testing.child import wait_until
@@ -432,3 +434,12 @@ async def test_a_broker_killed_again_and_again_loses_and_doubles_nothing_that_wa
     assert {there[id] for id, outcome in outcomes.items() if outcome == "nothing"} <= {0}
     assert {there[id] for id, outcome in outcomes.items() if outcome == "unknown"} <= {0, 1}
     assert set(there) <= set(outcomes)
+
+
+async def test_an_error_that_cannot_be_copied_answers_its_request_too():
+    futures = [asyncio.get_running_loop().create_future() for _ in range(2)]
+    error = DecodeError("not_framed", "an error whose arguments are not those it is made of")
+    settle([(futures[0], error), (futures[1], "done")])
+    async with asyncio.timeout(20):
+        outcomes = await asyncio.gather(*futures, return_exceptions=True)
+    assert [str(outcome) for outcome in outcomes] == [str(error), "done"]

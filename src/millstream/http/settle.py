@@ -28,7 +28,14 @@ def _deliver(settled: Iterable[tuple["asyncio.Future[T]", T | Exception]]) -> No
         if future.done():
             continue
         if isinstance(outcome, Exception):
-            # Each its own: a shared one would collect the tracebacks of all.
-            future.set_exception(copy(outcome))
+            future.set_exception(_own(outcome))
         else:
             future.set_result(outcome)
+
+
+def _own(error: Exception) -> Exception:
+    """An error for one request: a shared one would collect the tracebacks of all."""
+    try:
+        return copy(error)
+    except Exception:  # it is made of other things than its arguments; an answer without a copy is better than none
+        return error

@@ -145,7 +145,7 @@ def undelivered(error: KafkaError | int, topic: str) -> KafkaFault | EncodeError
     failure = fault(error if isinstance(error, KafkaError) else KafkaError(error), f"writing to {topic!r}")
     if not isinstance(failure, EncodeError):
         return failure
-    return RecordsRefused(topic, f"{failure} Compare max.message.bytes of the topic with what is written to it.")
+    return RecordsRefused(f"{failure} Compare max.message.bytes of the topic with what is written to it.", topic)
 
 
 def fault_of(code: int, doing: str) -> KafkaFault | EncodeError:
