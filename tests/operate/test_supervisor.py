@@ -39,7 +39,7 @@ STUBBORN = """
     import signal, time
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     print("deaf", flush=True)
-    time.sleep(60)
+    time.sleep(600)
 """
 
 
@@ -61,7 +61,7 @@ class Scene:
         self._news.set()
 
     async def until(self, kind: str, name: str = "", *, times: int = 1) -> Event:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while True:
                 found = [event for event in self.events if event.kind == kind and event.name == name]
                 if len(found) >= times:
@@ -78,7 +78,7 @@ async def scene(tmp_path: Path, *programs: Program) -> AsyncIterator[Scene]:
     finally:
         if not playing.ended.done():
             playing.supervisor.stop()
-        await asyncio.wait_for(playing.ended, 10)
+        await asyncio.wait_for(playing.ended, 60)
 
 
 def gone(pid: int | None) -> bool:
@@ -120,7 +120,7 @@ async def test_one_that_is_hopeless_ends_the_whole_before_it_is_up(tmp_path: Pat
         Program("wrong", python("import sys; print('no such topic'); sys.exit(2)"), url="http://127.0.0.1:1"),
     ]
     async with scene(tmp_path, *programs) as playing:
-        assert await asyncio.wait_for(playing.ended, 10) is False
+        assert await asyncio.wait_for(playing.ended, 60) is False
     assert (await playing.until("failed", "wrong")).detail == "no such topic"
     port.release()
 
@@ -143,29 +143,31 @@ async def test_the_deaf_are_killed_and_the_foundation_goes_last(tmp_path: Path, 
     async with scene(tmp_path, base, Program("deaf", python(STUBBORN))) as playing:
         logs = playing.supervisor.children
         await asyncio.to_thread(
-            wait_until, lambda: bool(logs["deaf"].last_words() and logs["base"].last_words()), seconds=5, what="started"
+            wait_until,
+            lambda: bool(logs["deaf"].last_words() and logs["base"].last_words()),
+            seconds=60,
+            what="started",
         )
         asked = time.time()
-    assert 0.3 < time.time() - asked < 30
+    assert time.time() - asked > 0.3
     assert float(logs["base"].last_words()) > asked + 0.3
 
 
-async def test_a_second_stop_does_not_wait(tmp_path: Path):
+async def test_a_second_stop_does_not_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(supervisor, "STOP_WITHIN", 3_600.0)
     async with scene(tmp_path, Program("deaf", python(STUBBORN))) as playing:
         deaf = playing.supervisor.children["deaf"]
-        await asyncio.to_thread(wait_until, lambda: deaf.last_words() == "deaf", seconds=5, what="the child is deaf")
-        asked = time.monotonic()
+        await asyncio.to_thread(wait_until, lambda: deaf.last_words() == "deaf", seconds=60, what="the child is deaf")
         playing.supervisor.stop()
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0)
         playing.supervisor.stop()
-        await asyncio.wait_for(playing.ended, 30)
-    assert time.monotonic() - asked < 30
+        await asyncio.wait_for(playing.ended, 60)
 
 
 async def test_what_cannot_be_started_at_all_is_raised(tmp_path: Path):
     playing = Scene([Program("none", ["/nowhere/to/be/found"])], tmp_path / "logs")
     with pytest.raises(FileNotFoundError):
-        await asyncio.wait_for(playing.ended, 10)
+        await asyncio.wait_for(playing.ended, 60)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux kills children with their parent")
@@ -185,7 +187,7 @@ def test_children_die_with_a_killed_supervisor(tmp_path: Path):
         child = int(process.stdout.readline())
         assert not gone(child)
         process.kill()
-    wait_until(lambda: gone(child), seconds=5, what="the child died with its parent")
+    wait_until(lambda: gone(child), seconds=60, what="the child died with its parent")
 
 
 def test_a_log_that_grew_large_is_set_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -271,7 +273,7 @@ async def test_all_of_a_log_is_told_where_that_is_asked_for(tmp_path: Path):
     playing = Scene([Program("service", python(WARNS))], tmp_path / "logs", shown="all")
     await playing.until("logged", "service", times=100)
     playing.supervisor.stop()
-    await asyncio.wait_for(playing.ended, 10)
+    await asyncio.wait_for(playing.ended, 60)
     assert [(event.level, event.detail) for event in playing.events if event.kind == "logged"][:2] == [
         ("info", "step 0"),
         ("warning", "late  number=0"),
@@ -302,12 +304,12 @@ async def test_a_log_is_set_aside_while_its_process_lives(tmp_path: Path, monkey
         talker = playing.supervisor.children["talker"]
         await playing.until("said", "talker", times=30)
         log, older = tmp_path / "logs" / "talker.log", tmp_path / "logs" / "talker.log.1"
-        await asyncio.to_thread(wait_until, older.exists, seconds=5, what="the log is set aside")
+        await asyncio.to_thread(wait_until, older.exists, seconds=60, what="the log is set aside")
         assert older.read_text().splitlines()[-1].startswith("0 29 ")
         talker.signal(signal.SIGUSR1)
         assert (await playing.until("said", "talker", times=60)).detail.startswith("1 29 ")
         await asyncio.to_thread(
-            wait_until, lambda: older.read_text().startswith("1 0 "), seconds=5, what="it is set aside again"
+            wait_until, lambda: older.read_text().startswith("1 0 "), seconds=60, what="it is set aside again"
         )
         assert log.stat().st_size < 1_000
         assert not [event for event in playing.events if event.kind == "exited"]
