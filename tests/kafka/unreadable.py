@@ -1,5 +1,6 @@
 """Stand-ins for records whose headers the client library cannot decode: no test holds such a record."""
 
+from functools import partial
 from typing import Any
 
 from millstream.kafka import Message
@@ -28,6 +29,14 @@ class SpoilingConsumer:
     def __init__(self, native: Any, key: bytes) -> None:
         self._native, self._key = native, key
         self.spoilt: list[Undecodable] = []
+
+    def subscribe(self, topics: list[str], **callbacks: Any) -> None:
+        # Each is told by which client it is called: by this one, not by the one below.
+        told = {name: partial(self._tell, callback) for name, callback in callbacks.items()}
+        self._native.subscribe(topics, **told)
+
+    def _tell(self, callback: Any, _: Any, partitions: Any) -> None:
+        callback(self, partitions)
 
     def poll(self, *arguments: Any) -> Any:
         message = self._native.poll(*arguments)

@@ -39,7 +39,7 @@ class Theatre:
         self.at = ("places", 0)
         self.sink = SqlSink(self.table, named)
         service = Service("theatre", tables=self.metadata)
-        self.sink.open(service, settings, "theatre.places", Place)
+        self.sink.open(service, settings, "theatre.places", Place, "topic-1")
         self.sink.positions([self.at])
         self.engine = open_engine(settings.database(service.name))
         self.next = 0

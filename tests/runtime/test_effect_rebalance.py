@@ -5,7 +5,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from tests.runtime.effect_rig import EffectRig, Payments
@@ -14,12 +14,19 @@ from tests.runtime.sql_rig import running
 from millstream.contracts import Contracts
 from millstream.declare import Call
 from millstream.errors import Unsettled
+from millstream.kafka.limits import RecordLimits
+from millstream.kafka.port import Kafka
+from millstream.runtime.effect_attempts import Attempts
 from millstream.runtime.effect_calls import Calls
+from millstream.runtime.effect_health import EffectHealth
 from millstream.runtime.effect_lanes import Partition, Step, Work
+from millstream.runtime.effect_pauses import Pauses
+from millstream.runtime.effect_resources import Resources
 from millstream.runtime.effect_worker import EffectWorker
 from millstream.runtime.outbound import Outbound
 from millstream.runtime.parking import ParkedEvent
 from millstream.runtime.watermark import Watermark
+from millstream.settings import Settings
 from millstream.telemetry import Tracer
 from millstream.testing.child import wait_until
 from millstream.testing.plugin import Cluster
@@ -188,8 +195,22 @@ def test_events_join_no_lane_of_a_former_life_of_their_partition():
         return Work(partition, partition, 7, ParkedEvent(at=(*at, 7), stamp=(1, 0), raw_key=b"a"), parked=True)
 
     async def go_and_come_back() -> None:
+        name = payments.service.name
+        limits = RecordLimits(cast(Kafka, None), 1_000)  # no topic is written, so none is asked about
         outbound = Outbound(payments.service, Contracts(None), 1_000)
-        calls = Calls(payments.service, (), outbound, Tracer(), resources={}, finished=done.append, failed=pytest.fail)
+        resources = Resources(payments.service, (), Settings(), pytest.fail)
+        pauses = Pauses()
+        calls = Calls(
+            payments.service,
+            (),
+            Attempts(name, (), outbound, resources, pauses),
+            pauses,
+            EffectHealth(name, f"{name}.effect", (), resources, None),
+            Tracer(),
+            finished=done.append,
+            failed=pytest.fail,
+            limits=limits,
+        )
         before, after = Partition(at, Watermark(0)), Partition(at, Watermark(0))
         calls.restore([work(before)])
         before.closing = True

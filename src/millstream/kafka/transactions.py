@@ -195,7 +195,11 @@ class ExactlyOnceProducer:
         # A member of the group is fenced, not this producer: the next poll finds out by whom.
         if self._native is not None:
             # What a broker refused is known by a delivery report, which may wait to be looked at.
-            self._native.poll(0)
+            try:
+                self._native.poll(0)
+            except KafkaException as fatal:  # which `raised` may only hint at: a fenced producer says so here
+                if is_fenced(kafka_error(fatal)):
+                    self._fall(kafka_error(fatal), what, open_for)
         if error.fatal():
             self._discard()
         else:
