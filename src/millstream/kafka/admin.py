@@ -212,7 +212,9 @@ class ClusterAdmin:
         if not offsets:
             return
         wanted = ConsumerGroupTopicPartitions(group, [Native(*at, offset) for at, offset in offsets.items()])
-        doing = f"setting the offsets of group {group!r}"
+        once_settled(lambda left: self._set_offsets(group, wanted, left), timeout)
+
+    def _set_offsets(self, group: str, wanted: ConsumerGroupTopicPartitions, timeout: float) -> None:
         future = self._native.alter_consumer_group_offsets([wanted], request_timeout=timeout)[group]
         error = _error_of(future, timeout)
         if error is None:
@@ -221,7 +223,7 @@ class ClusterAdmin:
         if error is not None and error.code() in GROUP_IN_USE:
             raise ConfigurationError(in_use(group))
         if error is not None:
-            raise fault(error, doing)
+            raise fault(error, f"setting the offsets of group {group!r}")
 
     def group_lag(self, group: str, topics: Sequence[str] = (), timeout: float = 10.0) -> list[PartitionLag]:
         return self.group_lags({group: topics}, timeout)[group]
