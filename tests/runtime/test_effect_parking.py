@@ -14,7 +14,7 @@ from tests.runtime.running import Running
 from tests.runtime.sql_rig import PATIENCE, running
 
 from millstream.declare import Call, park_key, stop
-from millstream.errors import EncodeError, Rejected, Unsettled
+from millstream.errors import Rejected, Unsettled
 from millstream.kafka import Message, connect
 from millstream.runtime.effect_worker import EffectWorker
 from millstream.runtime.parking import ParkedEvent
@@ -348,20 +348,22 @@ def test_an_error_that_was_dealt_with_keeps_no_frames_and_their_records(cluster:
     assert errors.count == 3
 
 
-@pytest.mark.parametrize("error", [Unsettled("ask later"), Rejected("card_unknown")], ids=["parked", "set_aside"])
-def test_an_event_too_large_to_be_kept_stops_the_worker_that_says_which(
-    cluster: Cluster, tmp_path: Path, error: Exception
-):
-    rig = rig_on(cluster, tmp_path)
+@pytest.mark.parametrize("error", [Unsettled("ask later"), Rejected("card_unknown")], ids=["tried_on", "set_aside"])
+def test_an_event_too_large_to_be_kept_holds_up_no_other(cluster: Cluster, tmp_path: Path, error: Exception):
+    rig = rig_on(cluster, tmp_path, attempts=None)
     trouble = Trouble(rig, 1, error=error)
     rig.send(("a", b'{"card":"a","number":1}' + b" " * 2_460), partition=1)
+    rig.send(("b", b'{"card":"b","number":2}'), partition=1)
     narrow = rig.settings(0).model_copy(update={"kafka": {"message.max.bytes": "2500"}})
-    stopped = Running(EffectWorker(rig.service, narrow, rig.contracts, connect(narrow, rig.name)), PATIENCE)
-    stopped.wait()
-    assert isinstance(stopped.error, EncodeError)
-    assert f"{rig.payments.charges.name}[1] at offset 0 with key b'a'" in str(stopped.error)
-    assert rig.lag() == 1
-    trouble.mend()
-    with running(rig.worker()):
+    with running(EffectWorker(rig.service, narrow, rig.contracts, connect(narrow, rig.name))):
         rig.wait_until_charged(1)
+        assert rig.parked() == []
+        trouble.mend()
         rig.wait_until_caught_up()
+    if isinstance(error, Rejected):
+        (letter,) = rig.dead_letters()
+        told = dict(letter.headers() or ())
+        assert (letter.key(), letter.value(), told["millstream-dlq-reason"]) == (b"a", None, b"card_unknown")
+        assert rig.charged() == {"b": [2]}
+    else:
+        assert rig.charged() == {"a": [1], "b": [2]}

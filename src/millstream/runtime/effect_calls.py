@@ -6,11 +6,12 @@ from collections.abc import Callable
 
 from millstream.declare import Handler, Kind, Service
 from millstream.errors import Rejected
-from millstream.kafka.limits import RecordLimits
+from millstream.kafka.limits import RecordLimits, record_bytes
 from millstream.runtime.dead_letters import Record, dead_letter
 from millstream.runtime.effect_attempts import AttemptFailed, Attempts
 from millstream.runtime.effect_health import EffectHealth
 from millstream.runtime.effect_lanes import Lane, Partition, Step, Work
+from millstream.runtime.effect_parking import key_of, value_of
 from millstream.runtime.effect_pauses import Pauses
 from millstream.runtime.inbound import Meta
 from millstream.runtime.parking import LaneKey, Verdict, lane_of, verdict
@@ -45,6 +46,7 @@ class Calls:
     ) -> None:
         self._service = service.name
         self._limits = limits
+        self._parked = service.parked(Kind.EFFECT)
         self._group = service.group(Kind.EFFECT)
         self._attempts = attempts
         self._pauses = pauses
@@ -143,7 +145,8 @@ class Calls:
             self._finished(Step(work, passes=True))
         else:
             lane.waiting.append(work)
-            self._park(work)
+            if self._fits(work):
+                self._park(work)
 
     def _discard(self, work: Work) -> None:
         lane = self._lanes.get(lane_of(work.message))
@@ -241,8 +244,12 @@ class Calls:
                 return False
             case Verdict.RETRY:
                 work.due_at = now + wait
-                if keyed:
+                # One that is too large to be kept is tried on as one without a key: its partition remembers it.
+                if keyed and self._fits(work):
                     self._park_all(lane)
+            case Verdict.PARK_KEY if not self._fits(work):
+                self._set_aside(work, error)
+                return False
             case Verdict.PARK_KEY:
                 work.due_at = None
                 self._park_all(lane, error)
@@ -265,8 +272,13 @@ class Calls:
         lane.park()
         self._park(lane.waiting[0], error)
         for work in lane.waiting:
-            if not work.parked:
+            if not work.parked and self._fits(work):
                 self._park(work)
+
+    def _fits(self, work: Work) -> bool:
+        """Whether the topic of what is parked takes it. One that it does not take waits in memory, its position too."""
+        size = record_bytes(key_of(work.at, work.message.timestamp()[1]), value_of(work.to_park()), None)
+        return work.parked or size <= self._limits.record(self._parked)
 
     def _park(self, work: Work, error: BaseException | None = None) -> None:
         """Keep it as it is now; with an `error`, tell of it."""
