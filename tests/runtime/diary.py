@@ -49,6 +49,7 @@ class Diary:
         retry: Retry | None = None,
         on_failure: OnFailure = dead_letter,
         inbox: Any = None,
+        foreign_keys: Any = None,
         **options: Any,
     ) -> None:
         class Said(Event, key="who", namespace="test"):
@@ -71,7 +72,7 @@ class Diary:
             number: int
 
         self.Said, self.Noted, self.Wake = Said, Noted, Wake
-        self.sayings = Topic(f"{name}.sayings", Said, partitions=2)
+        self.sayings = Topic(f"{name}.sayings", Said, partitions=2, foreign_keys=foreign_keys)
         self.notes = Topic(f"{name}.notes", Noted, partitions=2)
         self.pages = pages = Store("pages", Page)
         self.service = service = Service(f"{name}-diary", **options)

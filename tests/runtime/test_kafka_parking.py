@@ -254,7 +254,7 @@ def test_a_dead_letter_that_kafka_cannot_take_leaves_out_what_it_must(make: Make
 
 
 def test_without_a_key_an_event_is_tried_in_place_and_set_aside(make: Make):
-    rig = make(retry=Retry(attempts=3, backoff=exponential(0.01)), on_failure=park_key)
+    rig = make(retry=Retry(attempts=3, backoff=exponential(0.01)), on_failure=park_key, foreign_keys="accept")
     rig.diary.trouble = broken = Broken("a")
     rig.say(("a", 1), key=False)
     with rig.running():
@@ -310,7 +310,8 @@ def test_ids_whose_window_has_passed_are_forgotten(make: Make):
 
 @pytest.mark.parametrize("key", [True, False])
 def test_an_error_that_was_dealt_with_keeps_no_frames_and_their_records(make: Make, key: bool):
-    rig, errors = make(retry=Retry(attempts=3, backoff=exponential(0.01))), Errors()
+    rig = make(retry=Retry(attempts=3, backoff=exponential(0.01)), foreign_keys="accept")
+    errors = Errors()
 
     def trouble(said: Any) -> None:
         if said.who == "a":

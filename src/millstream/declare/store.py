@@ -56,7 +56,10 @@ class State(Protocol[S]):
         ...
 
     def put(self, key: str, value: S, /) -> None:
-        """Keep `value` under `key`."""
+        """Keep `value` under `key`: that of the event, or another one of its partition.
+
+        Raises `Rejected` (`foreign_key`) for a key of another partition, where nothing would find it.
+        """
         ...
 
     def delete(self, key: str, /) -> None:

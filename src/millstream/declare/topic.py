@@ -18,6 +18,7 @@ FOREVER: Final = timedelta.max
 Format = Literal["avro", "protobuf", "json_schema", "json", "cloudevents"]
 Subjects = Literal["topic_record", "topic", "record"]
 Tombstones = Literal["handle", "skip", "refuse"]
+ForeignKeys = Literal["refuse", "warn", "accept"]
 
 
 class Topic:
@@ -36,6 +37,11 @@ class Topic:
     - `tombstones`: what becomes of records that have a key and no value. `"handle"`: they are deletions, which go to
       handlers of `Deleted[TheClass]`, and are passed over where there is none; `"skip"`: they are passed over;
       `"refuse"`: they become dead letters (`empty`). By default a compacted topic handles them, and others refuse them.
+    - `foreign_keys`: what becomes of records whose key is not their event's key field, those without a key included.
+      `"refuse"`: they become dead letters (`foreign_key`); `"warn"`: they are handled, counted and logged; `"accept"`:
+      they are handled, for partitions follow another key on purpose, and stores do not check the keys that they get
+      from handlers of this topic. By default handlers with stores, timers or an inbox in Kafka refuse them, and others
+      warn.
     - `identity`: what tells an event from all others, for topics of producers that give several events one id, as
       Debezium does to all rows of a snapshot: the names of fields, or a function of the event. Inboxes, ids of derived
       events and idempotency keys go by it. Default: the source and the id that the event brings.
@@ -61,6 +67,7 @@ class Topic:
         format: Format = "avro",
         subjects: Subjects = "topic_record",
         tombstones: Tombstones | None = None,
+        foreign_keys: ForeignKeys | None = None,
         identity: Sequence[str] | Callable[[Any], str] | None = None,
     ) -> None:
         where = f"Topic {name!r}"
@@ -73,6 +80,8 @@ class Topic:
         check_one_of(where, "subjects", subjects, get_args(Subjects))
         if tombstones is not None:
             check_one_of(where, "tombstones", tombstones, get_args(Tombstones))
+        if foreign_keys is not None:
+            check_one_of(where, "foreign_keys", foreign_keys, get_args(ForeignKeys))
         _check_contracts(where, contracts)
         if format == "json" and len(contracts) != 1:
             raise DeclarationError(f"Topic {name!r} is plain JSON, which names no class: list exactly one")
@@ -89,6 +98,7 @@ class Topic:
         self.format: Format = format
         self.subjects: Subjects = subjects
         self.tombstones: Tombstones = tombstones or ("handle" if compacted else "refuse")
+        self.foreign_keys: ForeignKeys | None = foreign_keys
         self.identity = identified_by(name, contracts, identity)
         for contract in contracts:
             key_field(contract)

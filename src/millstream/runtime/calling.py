@@ -11,6 +11,7 @@ from millstream.contracts.tombstones import with_key
 from millstream.declare import Call, Contract, Handler, Need, Parameter, State, Store, Timers, deleted_class
 from millstream.runtime.inbound import Meta
 from millstream.runtime.worker import ProcessEnds
+from millstream.state.ownership import PresentKey
 
 T = TypeVar("T")
 
@@ -30,6 +31,8 @@ class Given:
     seen: Any = None
     """The ids that handlers with an `inbox` have handled."""
     resources: Mapping[type, Any] = field(default_factory=dict)
+    present: PresentKey = field(default_factory=PresentKey)
+    """The key of the event, for stores that check what is written to them."""
 
 
 class GaveUp(Exception):

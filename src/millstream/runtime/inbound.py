@@ -7,6 +7,7 @@ from millstream.contracts.headers import envelope_from, identity, metadata, told
 from millstream.contracts.tombstones import with_key
 from millstream.declare import Contract, Envelope, Handler, Kind, Service
 from millstream.kafka.port import Message
+from millstream.runtime.foreign_keys import KeyChecks
 
 
 class Meta:
@@ -47,20 +48,21 @@ class Inbox:
     """Reads the records of the topics that a service's handlers of one kind consume.
 
     `decode` by topic and `handlers` by class are what `read` puts together; a hot loop takes them apart, and calls the
-    handlers of deletions by `keyed`.
+    handlers of deletions by `keyed`. `keys` are the checks of the records' keys.
     """
 
     def __init__(self, service: Service, kind: Kind, contracts: Contracts) -> None:
         self.handlers: dict[type[Contract], Handler] = {
             contract: handler for handler in service.of_kind(kind) for contract in handler.consumes
         }
+        self.keys = KeyChecks(service, self.handlers)
         self.decode = {topic.name: contracts.decoder([topic]).decode for topic in service.consumed(kind)}
 
     def read(self, message: Message) -> tuple[Handler, Any, Meta] | None:
         """The handler of a record, its event, and its metadata. None: it is of no concern here; go on.
 
-        Raises `DecodeError` for bytes that are no event of their topic, or headers that cannot be read, and
-        `RegistryUnavailable` where only the registry knows.
+        Raises `DecodeError` for bytes that are no event of their topic, headers that cannot be read, or a key that its
+        topic or its handler refuses (`foreign_key`), and `RegistryUnavailable` where only the registry knows.
         """
         event = self.decode[message.topic()](message.value())
         contract = type(event)
@@ -70,4 +72,6 @@ class Inbox:
             return None
         if contract.__deletes__ is not None:
             event = with_key(event, message.key())
+        elif (check := self.keys.get(contract)) is not None:
+            check(event, message)
         return handler, event, Meta(message, contract)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from millstream.contracts.catalogue import Contracts
-from millstream.declare import Kind, Service, Timer, home_of
+from millstream.declare import Kind, Service
 from millstream.errors import (
     CommitUnknown,
     EncodeError,
@@ -18,12 +18,13 @@ from millstream.errors import (
 from millstream.kafka.limits import RecordLimits
 from millstream.kafka.port import BEGINNING, HOLD, Consumer, Kafka, Message, Offsets, TopicPartition
 from millstream.runtime.bounds import Bounds
-from millstream.runtime.calling import Caller, Stopping, keyed
+from millstream.runtime.calling import Stopping
 from millstream.runtime.dead_letters import Record
 from millstream.runtime.failing import Failing, Stop
+from millstream.runtime.foreign_keys import checked_stores
 from millstream.runtime.holding import Holding
 from millstream.runtime.inbound import Inbox, Meta
-from millstream.runtime.kafka_calls import kafka_caller
+from millstream.runtime.kafka_calls import kafka_caller, routes
 from millstream.runtime.kafka_place import KafkaPlace
 from millstream.runtime.outage import Outage
 from millstream.runtime.outbound import Outbound
@@ -105,12 +106,8 @@ class KafkaWorker:
             handler.name: kafka_caller(handler, service.name, self._group, tracer or Tracer(), self._tally)
             for handler in service.of_kind(Kind.KAFKA)
         }
-        # By class: the handler's name, how to call it, and what to count it as (a class has one topic).
-        self._routes: dict[type, tuple[str, Caller, tuple[str, str]]] = {
-            contract: (handler.name, keyed(contract, callers[handler.name]), (handler.name, home_of(contract).name))
-            for contract, handler in self._inbox.handlers.items()
-            if not issubclass(contract, Timer)
-        }
+        self._checked = checked_stores(service)
+        self._routes = routes(self._inbox, callers, self._checked)
         self._inbox.decode[service.timed(Kind.KAFKA)] = timer_decoder(service.timers(Kind.KAFKA))
         self._callers = callers
         self._outage = Outage(self.name, health, lambda: self._tally.lag(self._consumer))
@@ -462,7 +459,7 @@ class KafkaWorker:
         for number in numbers - self._places.keys():
             stores = self._states.stores(number)
             self._places[number] = KafkaPlace(
-                number, self._service, self._keeping, stores, self._outbound, self._callers
+                number, self._service, self._keeping, stores, self._outbound, self._callers, self._checked
             )
 
     def _remember_standing(self, partitions: list[TopicPartition]) -> None:

@@ -6,6 +6,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from millstream.declare import Store, Value
 from millstream.errors import EncodeError
+from millstream.state.ownership import Ownership
 
 V = TypeVar("V")
 C = TypeVar("C", covariant=True)
@@ -45,6 +46,8 @@ class MemoryStore(Generic[V]):
         self._encode = encode or _nothing
         self._decode = decode
         self.most_bytes = most_bytes
+        self.ownership: Ownership | None = None
+        """Which keys it takes; all, where there is none."""
         # Restored values stay bytes until somebody asks for them: a restore is quick, and most keys never wake up.
         self._values: dict[str, V | bytes] = {}
         self._dirty: dict[str, bytes | None] = {}
@@ -59,7 +62,13 @@ class MemoryStore(Generic[V]):
         return value  # type: ignore[return-value] # no bytes any more
 
     def put(self, key: str, value: V, /) -> None:
-        """Keep `value` under `key`. Raises `TypeError` for another class, `EncodeError` for what does not fit."""
+        """Keep `value` under `key`.
+
+        Raises `TypeError` for another class, `EncodeError` for what does not fit, and `Rejected` (`foreign_key`) for a
+        key of another partition.
+        """
+        if (ownership := self.ownership) is not None and key != ownership.present.key:
+            ownership.check(key)
         if type(value) is not self._class:
             raise TypeError(f"{self._store} keeps {self._class.__name__}, not {type(value).__name__}")
         raw = self._encode(value)
@@ -71,9 +80,11 @@ class MemoryStore(Generic[V]):
         self._write(key, value, raw)
 
     def delete(self, key: str, /) -> None:
-        """Forget `key`; no error where it is absent."""
+        """Forget `key`; no error where it is absent, unless it belongs to another partition."""
         if key in self._values:
             self._write(key, None, None)
+        elif (ownership := self.ownership) is not None and key != ownership.present.key:
+            ownership.check(key)
 
     def items(self) -> Iterator[tuple[str, V]]:
         """All keys of this partition with their values, as they are now, in no order."""

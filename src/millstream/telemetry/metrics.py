@@ -101,6 +101,11 @@ TRANSACTION_SECONDS = Histogram(
     "millstream_transaction_seconds", "From begin to its end.", ["service", "outcome"], buckets=SECONDS
 )
 DEAD_LETTERS = Counter("millstream_dead_letters", "Events set aside.", ["service", "topic", "reason"])
+FOREIGN_KEYS = Counter(
+    "millstream_foreign_keys",
+    "Records that were handled and whose key is not the key field of their event.",
+    ["service", "topic"],
+)
 PARKED_EVENTS = Gauge("millstream_parked_events", "Events that wait with their keys.", ["service", "kind"])
 PARKED_KEYS = Gauge(
     "millstream_parked_keys", "Keys that wait: for their next attempt, or for a person.", ["service", "kind", "state"]
