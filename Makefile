@@ -20,7 +20,7 @@ test: $(VENV)/dev.stamp ## the tests that need nothing but Python
 	@$(BIN)/pytest -m "not real and not long and not slow" $(SIDE_BY_SIDE) $(ARGS)
 
 test-all: $(VENV)/dev.stamp ## the tests against Apache Kafka and the rest that is real, and those that take their time
-	@$(BIN)/pytest -m "(real or slow) and not long" -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@$(BIN)/pytest -m "(real or slow) and not long" $(ARGS)
 
 simulate: $(VENV)/dev.stamp ## the order system in simulated worlds where everything goes wrong (ARGS="--seeds 2000")
 	@$(BIN)/millstream simulate orders $(ARGS)

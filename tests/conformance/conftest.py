@@ -16,7 +16,7 @@ from tests.conformance.transactional import Transactional
 from millstream.testing.plugin import Cluster
 from millstream.testing.wire import Connection, Wire, record_batch
 
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 60.0
 READ_UNCOMMITTED, READ_COMMITTED = 0, 1
 
 

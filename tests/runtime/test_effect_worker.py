@@ -78,18 +78,20 @@ def test_an_attempt_that_takes_too_long_is_made_again_with_the_same_key(cluster:
 
 
 def test_a_long_retry_of_one_key_holds_up_no_other(cluster: Cluster, tmp_path: Path):
-    rig = EffectRig(cluster.bootstrap, tmp_path, concurrency=1, backoff=1.5)
+    rig = EffectRig(cluster.bootstrap, tmp_path, concurrency=1, backoff=0.2, attempts=None, within=600)
     rig.make_topics()
+    settled = threading.Event()
 
-    async def unsettled_once(number: int, call: Call) -> None:
-        if number == 0 and call.attempt == 1:
+    async def unsettled(number: int, call: Call) -> None:
+        if number == 0 and not settled.is_set():
             raise Unsettled("ask later")
 
-    rig.payments.trouble = unsettled_once
+    rig.payments.trouble = unsettled
     rig.charge(("slow", 0), ("slow", 1), *[(f"card-{n}", n) for n in range(2, 30)])
     with running(rig.worker()):
         rig.wait_until_charged(28)
         assert "slow" not in rig.charged()
+        settled.set()
         rig.wait_until_charged(30)
         rig.wait_until_caught_up()
     assert rig.charged()["slow"] == [0, 1]

