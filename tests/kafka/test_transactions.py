@@ -306,7 +306,8 @@ def test_offsets_without_a_member_commit_too(broker, kafka):
     assert kafka.admin().group_offsets(group) == {(topic, 0): (41, "note")}
 
 
-def test_a_committed_transaction_outlives_the_broker_and_an_open_one_does_not_show(broker, kafka):
+def test_a_committed_transaction_outlives_the_broker_and_an_open_one_does_not_show(broker):
+    kafka = broker.connect(transaction_timeout_ms=120_000)  # it stays open while a cluster starts again
     topic = broker.topic()
     producer = broker.closing(kafka.transactional_producer(broker.name("slot")))
     producer.begin()
