@@ -113,6 +113,9 @@ class Spoiling:
             raise
         self.real.commit(timeout)
 
+    def admin(self) -> Any:
+        return self.kafka.admin()
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self.real, name)
 

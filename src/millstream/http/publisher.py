@@ -209,7 +209,7 @@ class Publisher:
             if self._limits.changed():
                 self._keep_to_limits()
         if not self._able:
-            self._limits.ask({way.topic for way in self._ways.values()})
+            self._limits.ask({way.topic for way in self._ways.values()}, CONNECT_SECONDS)
             self._keep_to_limits()
             producer.keep_to(self._limits.smallest)
             try:

@@ -45,7 +45,7 @@ class RecordLimits:
         self.ask(before)
         return before != self._topics
 
-    def ask(self, topics: Iterable[str]) -> None:
+    def ask(self, topics: Iterable[str], timeout: float = 10.0) -> None:
         """Ask for the limits of these topics. Never raises: where nobody answers, the former limit stays, and a batch
         that is refused tells.
         """
@@ -54,7 +54,7 @@ class RecordLimits:
         try:
             for topic in dict.fromkeys(topics):
                 try:
-                    self._topics[topic] = int(admin.topic_config(topic)[LIMIT])
+                    self._topics[topic] = int(admin.topic_config(topic, timeout)[LIMIT])
                 except Unavailable as error:
                     log.warning("record_limits_unknown", topic=topic, error=str(error))
                     return
