@@ -205,15 +205,7 @@ class Failing:
 
         if failed is not None and not isinstance(failed, RegistryUnavailable):
             return self._decide(handler, message, attempt, failed, tried)
-        try:
-            records = attempt()
-        except ProcessEnds:
-            raise
-        except BaseException as error:
-            # Not beyond this clause: an error that a frame of its own traceback names keeps all of its frames, and with
-            # them a whole chunk of records, until the garbage is collected.
-            return self._decide(handler, message, attempt, error, tried)
-        return self._handled(handler, message, records)
+        return self._attempt(handler, message, attempt, tried)
 
     def _decide(
         self,
@@ -228,7 +220,7 @@ class Failing:
             raise failed
         if isinstance(failed, EncodeError) and self._limits_changed():
             # It may be the topic's former limit that it is too large for.
-            return self._once_more(handler, message, attempt, tried)
+            return self._attempt(handler, message, attempt, tried)
         now = time.time()
         tried = Tried(tried.attempts + 1, tried.first_failed_at or now, tried.redrives)
         decided = verdict(
@@ -249,7 +241,7 @@ class Failing:
             return Outcome(letter.records, park(message, **tried._asdict()))
         return self._set_aside(message, handler, failed, tried)
 
-    def _once_more(
+    def _attempt(
         self, handler: Handler, message: Message, attempt: Callable[[], list[Record]], tried: Tried
     ) -> Outcome:
         try:
@@ -257,6 +249,8 @@ class Failing:
         except ProcessEnds:
             raise
         except BaseException as error:
+            # Not beyond this clause: an error that a frame of its own traceback names keeps all of its frames, and with
+            # them a whole chunk of records, until the garbage is collected.
             return self._decide(handler, message, attempt, error, tried)
         return self._handled(handler, message, records)
 
