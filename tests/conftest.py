@@ -1,7 +1,23 @@
 """What all tests have in common."""
 
+from typing import Any
+
+import pytest
 from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadScopeScheduling
 
 # How long an example takes says how busy the machine is: speed is the benchmarks' business.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
+
+
+class FilesAndOneCluster(LoadScopeScheduling):
+    """Hand whole files to the processes of `-n`, and all tests against Apache Kafka to one of them: each process
+    starts a cluster for itself. (`--dist loadgroup` of pytest-xdist 3.8.0 groups nothing under pytest 9.2.)"""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "apache" if "apache" in nodeid else nodeid.split("::", 1)[0]
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FilesAndOneCluster:
+    return FilesAndOneCluster(config, log)

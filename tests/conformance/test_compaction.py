@@ -78,6 +78,7 @@ def test_the_last_record_of_each_key_stays_at_its_offset(clients: Any, wait: Any
     assert (first.base_offset, first.last_offset_delta, first.records) == (6, 1, 1)
 
 
+@pytest.mark.slow
 def test_a_tombstone_goes_once_nothing_is_left_for_it_to_hide(clients: Any, wait: Any):
     table = Table(clients)
     table.write((b"a", b"1"))
@@ -108,6 +109,7 @@ def test_a_tombstone_stays_for_its_time(clients: Any, wait: Any):
     assert [r.timestamp for r in iter_records(batch)] == [header.max_timestamp]
 
 
+@pytest.mark.slow
 def test_aborted_records_go_and_committed_ones_stay(clients: Any, wait: Any):
     table = Table(clients)
     for name, commit in (("kept", True), ("dropped", False)):

@@ -61,6 +61,7 @@ def test_a_member_that_leaves_hands_its_partitions_over(clients: Any):
     assert clients.assigned(stays, partitions=2) == [{0, 1}]
 
 
+@pytest.mark.slow
 def test_a_member_that_polls_no_more_is_thrown_out(clients: Any):
     topic, group = clients.topic(partitions=2), clients.name("g")
     stays = clients.consumer(topic, group_id=group)

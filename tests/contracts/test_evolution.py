@@ -117,6 +117,7 @@ POOL: list[Typed] = [
 ]
 
 
+@pytest.mark.slow
 @FORMATS
 @given(st.data())
 @settings(QUICK, max_examples=100)

@@ -133,6 +133,7 @@ def test_truncated_messages(event: Everything, data: st.DataObject) -> None:
     assert len(PROTOBUF.encode(event)) == end  # it ends between two fields, of which the second may be absent
 
 
+@pytest.mark.slow
 @given(st.binary(max_size=300))
 @settings(max_examples=300)
 def test_random_bytes(noise: bytes) -> None:

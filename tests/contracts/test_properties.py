@@ -24,6 +24,8 @@ from millstream.contracts.protobuf import ProtobufCodec
 from millstream.contracts.resolve import resolving_decoder
 from millstream.declare import Value, full_name
 
+pytestmark = pytest.mark.slow
+
 INCLUDED = str(Path(protoc.__file__).parent / "_proto")
 THOROUGH = settings(max_examples=10_000, suppress_health_check=list(HealthCheck))
 QUICK = settings(THOROUGH, max_examples=60, phases=[Phase.explicit, Phase.reuse, Phase.generate])

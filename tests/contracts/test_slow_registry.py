@@ -137,6 +137,7 @@ def paying_on_and_on(sender: Sender) -> Iterator[None]:
         paying.join(10)
 
 
+@pytest.mark.slow
 def test_a_registry_that_is_slow_then_down_then_mad_loses_nothing_and_holds_up_only_what_it_must(
     shared_kafka: LocalKafka, proxy: tuple[Proxy, str]
 ):

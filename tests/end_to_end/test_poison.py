@@ -13,6 +13,8 @@ from tests.end_to_end.shop import place, stock, wait_for
 from millstream.kafka import connect
 from millstream.settings import load_settings
 
+pytestmark = pytest.mark.slow
+
 TOPICS = {
     "orders.events": {"order", "inventory", "payment", "shipping", "read-model"},
     "orders.commands": {"order"},

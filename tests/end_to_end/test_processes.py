@@ -1,9 +1,12 @@
 """Every process tells how it is, and what one order did shows as one trace."""
 
 import httpx
+import pytest
 from tests.end_to_end.otlp import Collector
 from tests.end_to_end.running import Running, eventually
 from tests.end_to_end.shop import place, stock, wait_for
+
+pytestmark = pytest.mark.slow
 
 
 def test_every_process_serves_metrics_and_health(orders: Running):

@@ -38,6 +38,7 @@ def hold_against_the_truth(outcome: dict[str, Any], *options: str) -> None:
     assert Decimal(outcome["refunds"]) == -Decimal(truth["cancelled"]["revenue"])
 
 
+@pytest.mark.slow
 @needs_data
 def test_the_week_agrees_with_the_truth(fresh: Running):
     outcome = check_replay(fresh)

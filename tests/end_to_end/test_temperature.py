@@ -44,6 +44,7 @@ def test_a_week_of_sensors_agrees_on_apache_kafka(tmp_path: Path, apache_kafka: 
         check_replay(running)
 
 
+@pytest.mark.slow
 def test_devices_show_deliveries_and_their_readings_arrive(tmp_path: Path):
     with Running(tmp_path / "temperature", "--system", "temperature.system:system") as running:
         simulated = running.run("temperature", "simulate", "--count", "30", "--rate", "200", "--malformed", "0")

@@ -3,8 +3,11 @@
 import json
 
 import httpx
+import pytest
 from tests.end_to_end.running import Running, eventually
 from tests.end_to_end.shop import place, stock, wait_for
+
+pytestmark = pytest.mark.slow
 
 
 def test_after_real_orders_there_is_nothing_to_report(fresh: Running):

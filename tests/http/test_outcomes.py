@@ -121,6 +121,7 @@ def post(url: str, account: str, what: str, **parameters: Any) -> httpx.Response
     return httpx.post(f"{url}/accounts/{account}/{what}", params=parameters, timeout=20)
 
 
+@pytest.mark.slow
 def test_a_request_is_answered_with_what_its_command_led_to(bank: Bank, serve: Serve):
     bank.open()
     url = serve(bank.app())
@@ -202,6 +203,7 @@ def test_a_request_that_goes_away_leaves_nothing(bank: Bank):
     assert (bank.outcomes._waiting, bank.outcomes._requests) == ({}, 0)
 
 
+@pytest.mark.slow
 def test_a_broker_that_comes_back_costs_a_request_no_more_than_its_time(kafka: LocalKafka):
     bank = Bank(kafka)
     with bank.stack:
@@ -222,6 +224,7 @@ def test_a_broker_that_comes_back_costs_a_request_no_more_than_its_time(kafka: L
         assert asyncio.run(during()) == of.Deposited(account_id="a", amount=2)
 
 
+@pytest.mark.slow
 def test_what_came_while_partitions_were_elsewhere_is_told_when_they_are_back(bank: Bank):
     bank.open()
     of, outcomes = bank.of, bank.outcomes

@@ -64,7 +64,7 @@ def application() -> FastAPI:
 
 @pytest.fixture
 def client(serve: Serve) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=serve(application())) as client:
+    with httpx.Client(base_url=serve(application()), timeout=60) as client:
         yield client
 
 

@@ -241,6 +241,7 @@ def test_an_instance_killed_while_it_gives_up_partitions_leaves_none_alone(broke
     broker.until(shared, "each to have a partition", 20)
 
 
+@pytest.mark.slow
 def test_an_unknown_topic_is_named(broker, kafka):
     consumer = broker.closing(kafka.consumer(broker.name("group")))
     consumer.subscribe(["nobody.made.this"])
@@ -351,6 +352,7 @@ def test_a_fenced_instance_cannot_commit(broker, kafka):
     assert second.committed([(topic, 0)])[topic, 0].offset == 2
 
 
+@pytest.mark.slow
 def test_a_member_that_was_cut_off_loses_its_partitions(broker, kafka):
     topic, group = broker.topic(), broker.name("group")
     way, flaky = broker.flaky()

@@ -59,7 +59,7 @@ def test_reports_run_in_poll(broker, kafka):
 
 
 def test_a_record_comes_back_as_it_went(broker, kafka):
-    topic = broker.topic(3)
+    topic = broker.topic(3, **{"retention.ms": "-1"})  # one record is of 2023
     producer = broker.closing(kafka.producer())
     began = time.time()
     producer.produce(topic, None, b"deleted", partition=0)

@@ -26,6 +26,7 @@ def machine(shared_kafka: LocalKafka, monkeypatch: pytest.MonkeyPatch):
     return on
 
 
+@pytest.mark.slow
 def test_the_second_names_the_first_and_takes_over_when_it_is_gone(machine, caplog: pytest.LogCaptureFixture):
     kafka, name = machine("north")
     admin = kafka.admin()

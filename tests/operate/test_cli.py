@@ -96,6 +96,7 @@ def test_without_a_system_the_remedy_is_told(millstream: Millstream, shop: Path)
     assert "[tool.millstream]" in result.stderr
 
 
+@pytest.mark.slow
 def test_topics_and_lag(millstream: Millstream, told: dict[str, str], records: None, shop: Path):
     listed = {row["topic"]: row for row in json.loads(millstream("topics", "--json", **told).stdout)}
     assert listed["shop.orders"]["exists"]
@@ -124,6 +125,7 @@ def test_tail_decodes_and_shows_what_nobody_can_read(millstream: Millstream, tol
     assert '"what": "a book"' in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [["topics"], ["lag"], ["tail", "no.such.topic", "--no-follow"]])
 def test_without_a_broker_or_topic_it_fails_in_a_line(
     millstream: Millstream, arguments: list[str], told: dict[str, Any]
@@ -158,6 +160,7 @@ def test_every_page_that_a_message_names_is_there():
     assert named <= pages_by_topic().keys()
 
 
+@pytest.mark.slow
 def test_what_is_empty_says_so(millstream: Millstream, told: dict[str, str], kafka: LocalKafka):
     admin = connect(Settings(bootstrap_servers=kafka.bootstrap)).admin()
     admin.ensure_topics([TopicSpec("shop.orders", 2), TopicSpec("shop.orders.dlq", 2)])

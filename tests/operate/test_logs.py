@@ -117,6 +117,7 @@ def written(shop: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_logs_are_shown_by_time_and_readable(millstream: Millstream, written: Path):
     assert millstream("logs").stdout.splitlines() == [
         "12:00:00.000 packing      ERROR oldest",

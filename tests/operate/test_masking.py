@@ -58,6 +58,7 @@ def told(kafka: LocalKafka, shop: Path) -> dict[str, str]:
     return {"MILLSTREAM_BOOTSTRAP_SERVERS": kafka.bootstrap, "MILLSTREAM_REGISTRY_URL": kafka.registry}
 
 
+@pytest.mark.slow
 def test_tail_masks_personal_fields_unless_they_are_to_be_revealed(
     millstream: Millstream, told: dict[str, str], shop: Path
 ):
@@ -123,6 +124,7 @@ def reminded(kafka: LocalKafka, shop: Path, monkeypatch: pytest.MonkeyPatch) -> 
     sys.modules.pop("shop", None)
 
 
+@pytest.mark.slow
 def test_what_a_timer_carries_is_masked_wherever_it_waits(millstream: Millstream, reminded: dict[str, str]):
     here = ("--system", "shop:reminded")
     letter = json.loads(millstream("dlq", "list", "--json", *here, **reminded).stdout)

@@ -12,6 +12,8 @@ from millstream.settings import Settings
 from millstream.testing.child import wait_until
 from millstream.testing.local import LocalKafka
 
+pytestmark = pytest.mark.slow
+
 Millstream = Callable[..., subprocess.CompletedProcess[str]]
 GROUP = "packing.kafka"
 

@@ -78,6 +78,7 @@ def test_a_new_service_begins_with_all_that_there_is(rig: Rig):
     assert rig.shipped() == {"o-1": [1, 2]}
 
 
+@pytest.mark.slow
 def test_a_group_whose_offsets_are_lost_is_refused_until_a_person_has_said_where_it_begins(rig: Rig):
     start(rig)
     rig.pay(("o-1", 1), ("o-1", 2))
@@ -111,6 +112,7 @@ def test_a_renamed_service_is_refused_and_a_second_producer_is_not(sql: SqlRig):
     begin(renamed, ["renamed", sql.service.name], settings, sql.kafka)
 
 
+@pytest.mark.slow
 def test_another_database_is_refused_until_a_person_has_said_where_it_begins(sql: SqlRig):
     start(sql)
     sql.order(("tea", 1), ("tea", 1))

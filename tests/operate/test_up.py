@@ -96,6 +96,7 @@ def ordered(running: Running, order_id: str) -> bool:
         return False
 
 
+@pytest.mark.slow
 def test_a_system_comes_up_survives_its_victims_and_ends_quickly(
     up: Callable[..., Running], millstream: Callable[..., subprocess.CompletedProcess[str]]
 ):

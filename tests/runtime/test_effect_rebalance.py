@@ -101,6 +101,7 @@ def hung_through_a_rebalance(rig: EffectRig, before: str) -> Iterator[Stuck]:
             yield stuck
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("before", ["begin", "commit"])
 def test_a_transaction_that_hangs_through_a_rebalance_does_not_commit(cluster: Cluster, tmp_path: Path, before: str):
@@ -113,6 +114,7 @@ def test_a_transaction_that_hangs_through_a_rebalance_does_not_commit(cluster: C
     assert rig.charged() == {"a": [0, 1], "b": [0, 1]}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("impatient")
 def test_without_transactions_positions_that_hang_through_a_rebalance_are_not_put_back(
     cluster: Cluster, tmp_path: Path
@@ -152,6 +154,7 @@ def test_calls_that_wait_for_room_when_the_worker_stops_are_left_to_the_next_lif
     assert sorted(number for _, number, _ in rig.calls()) == list(range(10))
 
 
+@pytest.mark.slow
 def test_partitions_that_go_and_come_back_within_one_poll_go_on_with_what_is_parked(cluster: Cluster, tmp_path: Path):
     rig = EffectRig(cluster.bootstrap, tmp_path, attempts=None, backoff=0.05)
     rig.make_topics()

@@ -136,6 +136,7 @@ def test_stop_means_that_the_event_is_not_passed(cluster: Cluster, tmp_path: Pat
     assert rig.lag() == 2
 
 
+@pytest.mark.slow
 def test_what_is_finished_beyond_an_unfinished_call_is_not_repeated(rig: EffectRig):
     """The first call never ends in the first life; the second life must repeat it alone."""
     first_life = True
@@ -194,6 +195,7 @@ def test_at_least_once_publishes_outcomes_without_transactions(cluster: Cluster,
     assert rig.charged() == {"a": [1], "b": [2]}
 
 
+@pytest.mark.slow
 def test_killed_again_and_again_no_outcome_is_lost_or_doubled_and_keys_stay(rig: EffectRig, tmp_path: Path):
     random_ = random.Random(7)
     children = [rig.child(tmp_path / f"{slot}.log", slot) for slot in range(2)]
@@ -224,6 +226,7 @@ def test_killed_again_and_again_no_outcome_is_lost_or_doubled_and_keys_stay(rig:
     assert rig.parked() == []
 
 
+@pytest.mark.slow
 def test_a_broker_that_dies_again_and_again_repeats_no_call_and_doubles_no_outcome(kafka: LocalKafka, tmp_path: Path):
     rig = EffectRig(kafka.bootstrap, tmp_path)
     rig.make_topics()

@@ -120,6 +120,7 @@ def test_nothing_is_lost_or_twice_when_the_process_is_killed_over_and_over(rig: 
     assert len(rig.dead_letters()) == len(paid) - len(good)
 
 
+@pytest.mark.slow
 @pytest.mark.scenario(10)
 def test_a_second_instance_takes_over_partitions_with_their_state(rig: Rig):
     orders, rounds = [f"o-{number}" for number in range(30)], 0
@@ -277,6 +278,7 @@ def test_at_least_once_commits_offsets_after_the_records(cluster: Cluster):
     rig.close()
 
 
+@pytest.mark.slow
 def test_a_broker_that_is_killed_under_load_costs_nothing(kafka: LocalKafka):
     rig, chance = Rig(kafka.bootstrap, kafka.registry), random.Random(3)
     rig.make_topics()

@@ -185,6 +185,7 @@ def test_a_record_that_only_the_broker_finds_too_large_is_found_among_others(clu
     echoes.close()
 
 
+@pytest.mark.slow
 def test_a_limit_that_is_lowered_or_raised_while_it_runs_is_noticed(echoes: Echoes):
     echoes.ask("a", 0)
     echoes._producer.flush()

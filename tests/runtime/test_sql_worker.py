@@ -186,6 +186,7 @@ def test_at_least_once_commits_first_and_publishes_then(cluster: Cluster, tmp_pa
     rig.engine.dispose()
 
 
+@pytest.mark.slow
 @pytest.mark.scenario(12)
 def test_killed_again_and_again_it_counts_right(rig: SqlRig, tmp_path: Path):
     random_ = random.Random(11)
@@ -211,6 +212,7 @@ def test_killed_again_and_again_it_counts_right(rig: SqlRig, tmp_path: Path):
     assert rig.published() == {product: list(range(1, count + 1)) for product, count in expected.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.scenario(12)
 def test_a_broker_that_dies_again_and_again_costs_nothing(kafka: LocalKafka, tmp_path: Path):
     rig = SqlRig(kafka.bootstrap, tmp_path)

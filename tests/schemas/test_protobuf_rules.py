@@ -364,6 +364,7 @@ def test_a_type_that_is_used_everywhere_is_judged_once() -> None:
     assert time.process_time() - began < 5
 
 
+@pytest.mark.slow
 def test_a_comparison_has_an_end_and_does_not_tell_everything() -> None:
     def giant(kind: str) -> ProtobufSchema:
         fields = "".join(f"{kind} f{i} = {i};" for i in range(1, 20_000))

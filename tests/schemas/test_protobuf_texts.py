@@ -409,6 +409,7 @@ def test_a_descriptor_cannot_smuggle_in_what_no_text_could_say() -> None:
         parse(encoded(deep))
 
 
+@pytest.mark.slow
 def test_options_that_nobody_has_declared_are_passed_over_at_once() -> None:
     """What knows custom options is made once, not for every one of twenty thousand fields."""
     file = FileDescriptorProto(name="it.proto")

@@ -77,6 +77,7 @@ def test_a_thread_that_is_killed_ends_the_process(house: House, name: str, caplo
     assert ("SystemExit" if name != "web" else "ended by itself") in line["error"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("house", "name", "call", "path"), cases(HANGS), indirect=["house"])
 def test_a_thread_that_hangs_is_named_and_ends_the_process(
     house: House, name: str, call: str, path: str, caplog: pytest.LogCaptureFixture
@@ -102,6 +103,7 @@ def test_a_thread_that_hangs_is_named_and_ends_the_process(
         assert line["worker"] == name
 
 
+@pytest.mark.slow
 def test_what_goes_on_after_a_while_is_well_again(shared_kafka: LocalKafka, tmp_path: Path):
     house = House("kafka", shared_kafka.bootstrap, shared_kafka.registry, tmp_path)
     name = f"{house.name}.kafka"

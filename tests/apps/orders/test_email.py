@@ -74,6 +74,7 @@ def test_a_reference_cannot_add_headers():
     assert mail["Bcc"] is None and mail["X"] is None
 
 
+@pytest.mark.slow
 def test_mails_arrive_in_the_mailbox_and_outlive_it(serve: Serve, tmp_path: Path):
     path = tmp_path / "mails.jsonl"
     url = serve(application(path, "127.0.0.1"))

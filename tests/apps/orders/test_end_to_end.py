@@ -129,6 +129,7 @@ def test_a_gateway_that_charges_and_falls_silent_is_asked_until_it_answers(runni
         behave(running)
 
 
+@pytest.mark.slow
 def test_a_cancel_while_the_payment_is_on_its_way_costs_nothing(running: Running):
     # Longer than a cancel takes on a busy machine, and shorter than payment waits for the gateway.
     behave(running, delay=6.0)
@@ -201,6 +202,7 @@ def test_a_replay_agrees_with_its_file(running: Running, tmp_path: Path):
     assert (outcome["revenue"], outcome["refunds"], outcome["differences"]) == ("5.950", "1.650", [])
 
 
+@pytest.mark.slow
 def test_a_replay_stops_sending_when_its_time_is_up(running: Running, tmp_path: Path):
     row = "{},E2E-R,APPLE,1,2011-11-14 08:10:00,1.65,17850,United Kingdom\n"
     path = tmp_path / "orders.csv"

@@ -246,6 +246,7 @@ def test_a_refund_may_be_said_as_often_as_it_was_asked_for():
     assert audited([*RETURNED, *again]) == {}
 
 
+@pytest.mark.slow
 @given(st.sampled_from(sorted(STORIES)), st.data())
 def test_the_order_between_topics_makes_no_difference(name: str, data: st.DataObject):
     story = STORIES[name]

@@ -187,6 +187,7 @@ BAD_ORDERS: list[tuple[Any, int, str]] = [
 ]
 
 
+@pytest.mark.slow
 def test_bad_requests_are_explained_and_nothing_is_written(shop: Shop):
     before = len(shop.written())
     for path in ("/orders", "/returns"):

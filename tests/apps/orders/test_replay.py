@@ -76,6 +76,7 @@ def test_rows_of_an_invoice_may_stand_apart(tmp_path: Path):
         list(InvoiceFile(far))
 
 
+@pytest.mark.slow
 def test_a_year_is_never_held(tmp_path: Path):
     lines = "".join(f"{number},P{number % 50},{'x' * 400},1,2011-11-14,1.65,,UK\n" for number in range(40_000))
     path = write(tmp_path / "year.csv.gz", HEADER + lines)

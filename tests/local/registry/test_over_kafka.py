@@ -69,6 +69,7 @@ def test_what_another_registry_wrote_is_read_whatever_its_compression(kafka: Loc
     assert httpx.post(f"{kafka.registry}/subjects/t/versions", json={"schema": '"string"'}).json()["id"] == 7
 
 
+@pytest.mark.slow
 def test_registries_that_write_at_the_same_time_never_give_one_id_to_two_schemas(
     bootstrap: str, tmp_path: Path
 ) -> None:

@@ -253,6 +253,7 @@ def test_a_log_that_fails_is_a_failure_of_the_store(log: Any, registry: httpx.Cl
     assert registered(registry, "t", ONE) == 1
 
 
+@pytest.mark.slow
 def test_a_schema_of_a_megabyte_does_not_stop_the_others(registry: httpx.Client) -> None:
     fields = [{"name": f"f{i}", "type": ["null", "string"], "default": None} for i in range(12_000)]
     big = json.dumps({"type": "record", "name": "Big", "fields": fields})

@@ -108,6 +108,7 @@ def test_an_id_that_is_none_is_told_so(three: LettersRig, id: str, said: str):
     assert not three.deeds()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "said",
     [

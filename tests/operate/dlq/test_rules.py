@@ -12,6 +12,8 @@ from millstream.operate.assembly import topics_of
 from millstream.runtime.redrive import Action
 from millstream.testing.child import wait_until
 
+pytestmark = pytest.mark.slow
+
 
 def refused(rig: LettersRig, rule: str) -> float:
     labels = {"rule": rule, "service": rig.service.name, "topic": rig.orders}

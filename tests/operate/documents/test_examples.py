@@ -51,6 +51,7 @@ def test_the_examples_call_millstream(file: Path, number: int):
     assert all(command[:2] == ["millstream", "schemas"] for command in commands)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", [WORKFLOW, PRE_COMMIT, HOOKS], ids=lambda file: file.name)
 def test_every_command_line_passes_on_sound_code_and_the_check_fails_on_a_breaking_change(
     file: Path, tale: Path, shared_kafka: LocalKafka

@@ -9,6 +9,8 @@ import pytest
 
 from millstream.testing.local import LocalKafka
 
+pytestmark = pytest.mark.slow
+
 Millstream = Callable[..., subprocess.CompletedProcess[str]]
 
 

@@ -231,6 +231,7 @@ def test_a_store_that_is_given_up_is_a_class_that_is_gone(compared: Compared):
     assert (gone.rule, gone.topic) == ("CLASS_GONE", "gate.seen.changelog")
 
 
+@pytest.mark.slow
 def test_the_commands_show_it_refuse_to_record_it_and_record_it_where_it_is_accepted(
     shop: Path, millstream: Millstream
 ):
@@ -249,6 +250,7 @@ def test_the_commands_show_it_refuse_to_record_it_and_record_it_where_it_is_acce
     assert millstream("schemas", "check", "--locked").returncode == 0
 
 
+@pytest.mark.slow
 def test_a_lock_file_from_before_is_read_and_says_what_it_lacks(shop: Path, millstream: Millstream):
     millstream("schemas", "lock")
     file = shop / "schemas.lock.json"

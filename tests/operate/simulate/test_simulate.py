@@ -49,6 +49,7 @@ def simulate(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_seeds_that_are_right_are_counted(folder: Path):
     ran = simulate(folder, "short", "--seeds", "3", "--jobs", "2")
     assert ran.returncode == 0, ran.stderr
@@ -66,6 +67,7 @@ def test_a_seed_that_fails_says_what_is_wrong_its_story_and_how_to_tell_it_again
         assert said in ran.stdout
 
 
+@pytest.mark.slow
 def test_what_is_raised_and_a_process_that_ends_fail_their_seeds_alone(folder: Path):
     ran = simulate(folder, "--first", "4", "--seeds", "3", "--jobs", "1", "--json")
     assert ran.returncode == 1
@@ -75,6 +77,7 @@ def test_what_is_raised_and_a_process_that_ends_fail_their_seeds_alone(folder: P
     assert right["wrong"] == []
 
 
+@pytest.mark.slow
 def test_the_digest_is_the_same_each_time_and_another_for_each_seed(folder: Path):
     def digests() -> list[str]:
         report = json.loads(simulate(folder, "--seeds", "3", "--json").stdout)

@@ -5,6 +5,8 @@ import tracemalloc
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
+
 from millstream.declare import Envelope, Event, Topic
 from millstream.declare.invariant import Case, Cases, Causes
 from millstream.operate.verify import Auditor
@@ -38,6 +40,7 @@ def test_any_value_comes_back_also_of_classes_that_no_module_has():
     assert spill.unpack(spill.pack(lock)) is lock
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_log():
     payments = Cases("payment", Paid)
 

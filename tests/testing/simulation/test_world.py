@@ -26,6 +26,7 @@ for seed in range(3):
 """
 
 
+@pytest.mark.slow
 def test_the_same_seed_makes_the_same_story():
     stories = [story(seed) for seed in range(25)]
     assert [story(seed) for seed in range(25)] == stories
