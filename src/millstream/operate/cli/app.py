@@ -21,7 +21,9 @@ from millstream.operate.cli.up import up
 from millstream.operate.cli.verify import EXIT_CODES as VERIFIED
 from millstream.operate.cli.verify import verify
 
-EXIT_CODES = "Exit codes: 0 done or stopped, 1 it failed, 2 wrong usage or configuration, 3 the slot is taken."
+EXIT_CODES = (
+    "Exit codes: 0 done or stopped, 1 it failed, 2 wrong usage or configuration, 3 the slot is taken, 4 a worker hung."
+)
 
 app = typer.Typer(
     name="millstream",

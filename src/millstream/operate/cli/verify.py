@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 EXIT_CODES = (
     "Exit codes: 0 every invariant holds, 1 there are violations, 2 an invariant is broken, so that nobody can say, or "
-    "the log cannot be read, or wrong usage."
+    "the log cannot be read, or wrong usage, 4 it hung (with --follow)."
 )
 EVERY = 1.0
 """Seconds between two looks with --follow."""
@@ -135,36 +135,27 @@ def _print_findings(findings: "tuple[Violation | Unjudged, ...]", *columns: str)
 
 def _follow(system: "System", grace: "timedelta", *, as_json: bool) -> "Report | None":
     """Answers the last look. Passing troubles are logged and waited out, but for the first look."""
-    import signal
-    import threading
-
     from millstream.errors import MillstreamError
-    from millstream.telemetry import Health, ObservabilityServer, configure_logs, get_logger
+    from millstream.operate.watch import watched_tool
+    from millstream.telemetry import Health, get_logger
 
     settings, _ = tool_settings()
-    configure_logs("verify", settings.slot, format=settings.log)
-    log, stop, health = get_logger(__name__), threading.Event(), Health()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    log, health = get_logger(__name__), Health()
     beat = health.heartbeat("looks", SILENT)
-    server = ObservabilityServer(settings.listen, health)
     report: Report | None = None
-    try:
-        with _opened(system) as verification:
-            known: Known = {}
-            while not stop.is_set():
-                try:
-                    report = verification.look(grace)
-                    beat.beat()
-                except MillstreamError as error:
-                    if not error.retriable:
-                        raise
-                    log.warning("verifying is held up", error=str(error))
-                else:
-                    known = _tell_changes(known, report, as_json=as_json)
-                stop.wait(EVERY)
-    finally:
-        server.close()
+    with watched_tool("verify", settings, health) as stop, _opened(system) as verification:
+        known: Known = {}
+        while not stop.is_set():
+            try:
+                report = verification.look(grace)
+                beat.beat()
+            except MillstreamError as error:
+                if not error.retriable:
+                    raise
+                log.warning("verifying is held up", error=str(error))
+            else:
+                known = _tell_changes(known, report, as_json=as_json)
+            stop.wait(EVERY)
     return report
 
 

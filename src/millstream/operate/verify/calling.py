@@ -8,6 +8,7 @@ from typing import Any, cast
 from millstream.declare import Contract, Envelope
 from millstream.declare.invariant import Case, Cases, Fact
 from millstream.declare.personal import MASK, has_personal
+from millstream.telemetry import still_alive
 
 _AMOUNTS = (int, Decimal)
 """What adds up to the same in any order."""
@@ -23,6 +24,7 @@ class Broken(Exception):
 
 def sentences(check: Callable[[Any], Iterable[str]], about: Any, contracts: Iterable[type[Contract]]) -> Iterator[str]:
     """What a check says. `contracts`: the classes whose events it may look at. Raises `Broken`."""
+    still_alive()  # many cases take their time; only one that does not end is a hang
     try:
         said: Any = check(about)
         # A str is an iterable of str, too: each letter would be a violation.
@@ -40,6 +42,7 @@ def sentences(check: Callable[[Any], Iterable[str]], about: Any, contracts: Iter
 
 def amounts(part: Callable[[Case], Mapping[str, int]], case: Case, owner: Cases) -> Mapping[str, int]:
     """What a case adds to the accounts of a `Total`, as its part for this kind of case says. Raises `Broken`."""
+    still_alive()
     try:
         moved: Any = part(case)
         if isinstance(moved, Mapping):

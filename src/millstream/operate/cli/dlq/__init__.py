@@ -6,7 +6,7 @@ from millstream.operate.cli.dlq.deeds import discard, edit, redrive
 from millstream.operate.cli.dlq.look import list_, show
 from millstream.operate.cli.dlq.rules import serve
 
-EXIT_CODES = "Exit codes: 0 done, 1 it failed or somebody was quicker, 2 wrong usage or refused."
+EXIT_CODES = "Exit codes: 0 done, 1 it failed or somebody was quicker, 2 wrong usage or refused, 4 it hung (serve)."
 
 dlq = typer.Typer(
     help="Dead letters: look at them, hand them in again, mend or discard them.",

@@ -25,15 +25,13 @@ def serve(
 
       millstream dlq serve --rules redrive.toml --check
     """
-    import signal
-    import threading
-
     from millstream.operate.dlq.audit import whoami
     from millstream.operate.dlq.rules import read_rules
     from millstream.operate.dlq.serve import RedriveService
     from millstream.operate.dlq.system import Origins
     from millstream.operate.place import load_system
-    from millstream.telemetry import Health, ObservabilityServer, configure_logs
+    from millstream.operate.watch import watched_tool
+    from millstream.telemetry import Health
 
     origins = Origins(load_system(system))
     found = read_rules(rules, origins)
@@ -41,14 +39,9 @@ def serve(
         typer.echo(f"{rules}: {len(found)} rules, nothing wrong")
         return
     settings, _ = tool_settings()
-    configure_logs(RedriveService.name, settings.slot, format=settings.log)
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
     health = Health()
-    server = ObservabilityServer(settings.listen, health)
-    try:
-        with cluster(settings, "millstream-dlq-serve") as (kafka, admin, _):
-            RedriveService(kafka, admin, origins, found, by=by or whoami(), health=health).run(stop)
-    finally:
-        server.close()
+    with (
+        watched_tool(RedriveService.name, settings, health) as stop,
+        cluster(settings, "millstream-dlq-serve") as (kafka, admin, _),
+    ):
+        RedriveService(kafka, admin, origins, found, by=by or whoami(), health=health).run(stop)
