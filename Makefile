@@ -6,8 +6,6 @@ UV := $(BIN)/uv
 UV_PIP := VIRTUAL_ENV=$(CURDIR)/$(VENV) $(UV) pip
 # Tests wait as long as they work, so three keep two cores busy. A file stays on one worker, in the order of the folders: the long ones are not the last.
 SIDE_BY_SIDE := -n 3 --dist loadfile --no-loadscope-reorder
-# The long ones have bounds of their own.
-UNBOUNDED := --timeout 0
 # Byte code is worth its few seconds: every service starts from it.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -28,19 +26,19 @@ simulate: $(VENV)/dev.stamp ## the order system in simulated worlds where everyt
 	@$(BIN)/millstream simulate orders $(ARGS)
 
 chaos: $(VENV)/dev.stamp ## the orders while everything fails in turn, on the local broker and on a three-node Apache Kafka
-	@$(BIN)/pytest -m long -s $(UNBOUNDED) tests/chaos/test_orders_under_faults.py $(ARGS)
+	@$(BIN)/pytest -m long -s tests/chaos/test_orders_under_faults.py $(ARGS)
 
 weeks: $(VENV)/dev.stamp ## ten weeks of orders in a row under all faults and long pauses of every process (CHAOS_WEEKS, CHAOS_SEED)
-	@$(BIN)/pytest -m long -s $(UNBOUNDED) tests/chaos/test_weeks_under_pauses.py $(ARGS)
+	@$(BIN)/pytest -m long -s tests/chaos/test_weeks_under_pauses.py $(ARGS)
 
 torture: $(VENV)/dev.stamp ## the local broker and three workers under kill -9 for ten minutes (TORTURE_SECONDS, TORTURE_SEED)
-	@$(BIN)/pytest -m long -s $(UNBOUNDED) tests/torture $(ARGS)
+	@$(BIN)/pytest -m long -s tests/torture $(ARGS)
 
 properties: $(VENV)/dev.stamp ## ten thousand random contracts through every format, ours and other libraries'
-	@$(BIN)/pytest -m long $(UNBOUNDED) tests/contracts $(ARGS)
+	@$(BIN)/pytest -m long tests/contracts $(ARGS)
 
 crash: $(VENV)/dev.stamp ## a crash of the local broker at every operation of its disk, torn, missing and reordered (MILLSTREAM_SEED)
-	@$(BIN)/pytest -m long $(UNBOUNDED) tests/local/broker/test_crash.py $(ARGS)
+	@$(BIN)/pytest -m long tests/local/broker/test_crash.py $(ARGS)
 
 fuzz: $(VENV)/dev.stamp ## hostile bytes for the local broker, half an hour (ARGS="--seconds 60 --seed 1")
 	@$(BIN)/python -m tests.fuzz $(ARGS)

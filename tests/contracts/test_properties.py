@@ -128,6 +128,7 @@ def test_google_reads_and_writes_them(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(4 * 3600)
 @given(st.data(), classes)
 @THOROUGH
 def test_thousands_of_classes(data: st.DataObject, made: Made) -> None:
@@ -139,6 +140,7 @@ def test_thousands_of_classes(data: st.DataObject, made: Made) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(4 * 3600)
 def test_google_reads_and_writes_thousands(tmp_path_factory: pytest.TempPathFactory) -> None:
     made = collected(10_000)
     for start in range(0, len(made), 200):

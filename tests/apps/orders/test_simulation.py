@@ -46,6 +46,7 @@ def test_the_same_seed_tells_the_same_story_in_any_process():
 
 
 @pytest.mark.long
+@pytest.mark.timeout(4 * 3600)
 def test_two_thousand_seeds():
     report = simulated("--seeds", "2000")
     assert [seed for seed in report["seeds"] if seed["wrong"]] == []

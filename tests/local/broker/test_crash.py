@@ -347,6 +347,7 @@ def test_a_decision_reaches_the_disk_before_its_markers_and_those_before_its_end
 
 
 @pytest.mark.long
+@pytest.mark.timeout(4 * 3600)
 @pytest.mark.parametrize("flush", ["never", "ack"])
 def test_a_crash_at_every_moment_loses_nothing(tmp_path: Path, flush: Flush):
     first = int(os.environ.get("MILLSTREAM_SEED", random.randrange(2**32)))
