@@ -4,7 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := $(BIN)/uv
 UV_PIP := VIRTUAL_ENV=$(CURDIR)/$(VENV) $(UV) pip
-# Tests wait as long as they work, so three keep two cores busy. A file stays on one worker, in the order of the folders: the long ones are not the last.
+# Tests wait as long as they work, so three keep two cores busy. A file stays in one process, all of Apache Kafka in another
+# (tests/conftest.py), in the order of the folders: the long ones are not the last.
 SIDE_BY_SIDE := -n 3 --dist loadfile --no-loadscope-reorder
 # Byte code is worth its few seconds: every service starts from it.
 unexport PYTHONDONTWRITEBYTECODE
@@ -20,7 +21,7 @@ test: $(VENV)/dev.stamp ## the tests that need nothing but Python
 	@$(BIN)/pytest -m "not real and not long and not slow" $(SIDE_BY_SIDE) $(ARGS)
 
 test-all: $(VENV)/dev.stamp ## the tests against Apache Kafka and the rest that is real, and those that take their time
-	@$(BIN)/pytest -m "(real or slow) and not long" $(ARGS)
+	@$(BIN)/pytest -m "(real or slow) and not long" $(SIDE_BY_SIDE) $(ARGS)
 
 simulate: $(VENV)/dev.stamp ## the order system in simulated worlds where everything goes wrong (ARGS="--seeds 2000")
 	@$(BIN)/millstream simulate orders $(ARGS)
