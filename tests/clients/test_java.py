@@ -2,6 +2,7 @@
 transactions."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from tests.clients.tools import Tools
 
 from millstream.kafka import connect
 from millstream.settings import Settings
+from millstream.testing.child import wait_until
 from millstream.testing.plugin import Cluster
 
 pytestmark = pytest.mark.real
@@ -19,6 +21,11 @@ def created(tools: Tools, cluster: Cluster, topic: str, partitions: int = 1) -> 
     done = tools("kafka-topics", *options)
     assert done.code == 0, done.text
     return topic
+
+
+def shown(tools: Tools, *command: str, when: Callable[[str], bool]) -> None:
+    """Ask until the answer is right: another node of a cluster may give it, which hears of a change a moment later."""
+    wait_until(lambda: when(tools(*command).text), seconds=60, what=f"the change in {' '.join(command)}", every=0.2)
 
 
 def written(tools: Tools, cluster: Cluster, topic: str, *lines: str, properties: str = "") -> None:
@@ -50,11 +57,12 @@ def test_topics_are_created_described_grown_and_deleted(tools: Tools, cluster: C
     code, text = topics("--describe", "--topic", topic)
     assert code == 0 and "PartitionCount: 2" in text and "retention.ms=600000" in text, text
     assert topics("--alter", "--topic", topic, "--partitions", "5")[0] == 0
-    assert "PartitionCount: 5" in topics("--describe", "--topic", topic)[1]
+    bootstrap = ["--bootstrap-server", cluster.bootstrap]
+    shown(tools, "kafka-topics", *bootstrap, "--describe", "--topic", topic, when=lambda text: "Count: 5" in text)
     assert topics("--alter", "--topic", topic, "--partitions", "1")[0] == 1
     assert topics("--describe", "--under-replicated-partitions", "--topic", topic) == (0, "")
     assert topics("--delete", "--topic", topic)[0] == 0
-    assert topic not in topics("--list")[1].split()
+    shown(tools, "kafka-topics", *bootstrap, "--list", when=lambda text: topic not in text.split())
     assert topics("--create", "--topic", topic, "--config", "no.such.thing=1")[0] == 1
 
 
@@ -65,11 +73,11 @@ def test_configurations_of_a_topic_are_set_shown_and_removed(tools: Tools, clust
         tools("kafka-configs", *which, "--alter", "--add-config", "retention.ms=123456,cleanup.policy=compact").code
         == 0
     )
-    shown = tools("kafka-configs", *which, "--describe").text
-    assert "retention.ms=123456" in shown and "cleanup.policy=compact" in shown
+    describe = ["kafka-configs", *which, "--describe"]
+    compact = "cleanup.policy=compact"
+    shown(tools, *describe, when=lambda text: "retention.ms=123456" in text and compact in text)
     assert tools("kafka-configs", *which, "--alter", "--delete-config", "retention.ms").code == 0
-    shown = tools("kafka-configs", *which, "--describe").text
-    assert "retention.ms" not in shown and "cleanup.policy=compact" in shown
+    shown(tools, *describe, when=lambda text: "retention.ms" not in text and compact in text)
     assert "retention.ms=604800000" in tools("kafka-configs", *which, "--describe", "--all").text
     for wrong in ("no.such.thing=1", "retention.ms=soon"):
         refused = tools("kafka-configs", *which, "--alter", "--add-config", wrong)
@@ -78,11 +86,11 @@ def test_configurations_of_a_topic_are_set_shown_and_removed(tools: Tools, clust
 
 def test_configurations_of_a_broker_are_shown_and_never_set_for_nothing(tools: Tools, cluster: Cluster):
     which = ["--bootstrap-server", cluster.bootstrap, "--entity-type", "brokers", "--entity-name", "1"]
-    shown = tools("kafka-configs", *which, "--describe", "--all")
-    assert shown.code == 0 and "num.partitions=" in shown.text, shown.text
+    every = tools("kafka-configs", *which, "--describe", "--all")
+    assert every.code == 0 and "num.partitions=" in every.text, every.text
     changed = tools("kafka-configs", *which, "--alter", "--add-config", "log.cleaner.backoff.ms=14000")
     if changed.code == 0:
-        assert "log.cleaner.backoff.ms=14000" in tools("kafka-configs", *which, "--describe").text
+        shown(tools, "kafka-configs", *which, "--describe", when=lambda text: "cleaner.backoff.ms=14000" in text)
         assert tools("kafka-configs", *which, "--alter", "--delete-config", "log.cleaner.backoff.ms").code == 0
     else:
         assert "Exception" in changed.text, changed.text

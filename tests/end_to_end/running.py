@@ -99,7 +99,7 @@ class Running:
         os.kill(self.pids()[name], signal.SIGKILL)
         return self.await_event("exited", name, place, within=10)
 
-    def run(self, *command: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    def run(self, *command: str, timeout: float = 240) -> subprocess.CompletedProcess[str]:
         """Runs a command of ours against this system."""
         return subprocess.run(
             [_ours(command[0]), *command[1:]],

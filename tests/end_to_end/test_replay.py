@@ -11,10 +11,11 @@ from tests.end_to_end.running import Running
 DATA = Path(__file__).parents[3] / "shared" / "data"
 ORDERS = DATA / "orders-sample.csv.gz"
 TRUTH = DATA / "orders-sample.truth.json"
+pytestmark = pytest.mark.timeout(900)
 needs_data = pytest.mark.skipif(not ORDERS.exists(), reason=f"the retailer's week is not at {ORDERS}")
 
 
-def check_replay(running: Running, *options: str, timeout: float = 120) -> dict[str, Any]:
+def check_replay(running: Running, *options: str, timeout: float = 600) -> dict[str, Any]:
     """Replays the week and holds the outcome against the truth file."""
     replay = running.run("orders", "replay", str(ORDERS), "--url", running.url, "--json", *options, timeout=timeout)
     assert replay.returncode == 0, f"{replay.stdout}\n{replay.stderr}\n{running.story()}"
