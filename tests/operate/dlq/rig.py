@@ -68,12 +68,15 @@ class Answer:
 
 
 class LettersRig:
-    """One such system on one cluster."""
+    """One such system on one cluster.
 
-    def __init__(self, bootstrap: str, registry: str, folder: Path) -> None:
+    - `system`: another one, with a topic and a service of these names.
+    """
+
+    def __init__(self, bootstrap: str, registry: str, folder: Path, system: str = SYSTEM) -> None:
         self.name = name = f"t{uuid.uuid4().hex[:8]}"
         self.folder, self.bootstrap, self.registry = folder, bootstrap, registry
-        (folder / f"{name}.py").write_text(textwrap.dedent(SYSTEM.format(name=name)))
+        (folder / f"{name}.py").write_text(textwrap.dedent(system.format(name=name)))
         (folder / "pyproject.toml").write_text(f'[tool.millstream]\nsystem = "{name}:system"\n')
         sys.path.insert(0, str(folder))
         self.module: Any = importlib.import_module(name)
@@ -101,7 +104,7 @@ class LettersRig:
             "COLUMNS": "250",
         }
 
-    def send(self, *events: Any, raw: Iterable[tuple[str, bytes]] = ()) -> list[Message]:
+    def send(self, *events: Any, raw: Iterable[tuple[str, bytes | None]] = ()) -> list[Message]:
         """Events on the topic, or raw (key, value) pairs; as they came."""
         before = {(m.partition(), m.offset()) for m in self.records(self.orders)}
         producer = self.kafka.producer()

@@ -67,8 +67,9 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(
     assert rig.handed_in() == rig.deeds() == []
 
 
-def test_a_whole_new_value_mends_what_nobody_can_read(rig: LettersRig):
-    rig.set_aside(*rig.send(raw=[("o-1", b"\x07garbage")]), handler=None)
+@pytest.mark.parametrize("value", [b"\x07garbage", None], ids=["garbage", "a tombstone where there are none"])
+def test_a_whole_new_value_mends_what_nobody_can_read(rig: LettersRig, value: bytes | None):
+    rig.set_aside(*rig.send(raw=[("o-1", value)]), handler=None)
     [letter] = rig.letters()
     assert "--type" in rig.call("edit", str(letter.id), "--set", "quantity=1").refused
     assert "whole new value" in rig.call("edit", str(letter.id), "--set", "quantity=1", "--type", "Ordered").refused

@@ -182,3 +182,31 @@ def test_discarding_a_parked_event_lets_its_key_go_on_without_it(case: Case, mon
     _, _, _, id = identity(behind.headers(), behind)
     expected = derived_id(id, f"{case.service.name}.{case.handler}", 0)
     assert dict(outcome.headers() or [])["ce_id"].decode() == expected
+
+
+def test_a_header_without_a_value_has_none_in_every_letter_and_redrive(case: Case, monkeypatch: pytest.MonkeyPatch):
+    case.broken = False
+    case.send("k-1")
+    case.wait_for(case.outcomes, 1)
+    [event] = case.records(case.source)
+    headers = [("ce_id", b"null-1"), ("nothing", None), ("empty", b""), ("traceparent", None)]
+    case.broken = True
+    producer = case.kafka.producer()
+    producer.produce(case.source, event.value(), event.key(), headers)
+    producer.flush()
+    producer.close()
+    for failures in (1, 2):  # as it came, and as it was handed in again
+        case.wait_for(f"{case.source}.dlq", failures)
+        case.broken = failures == 1
+        with case.office(monkeypatch) as office:
+            office.audit.refresh(settled=False)
+            [letter] = [one for one, _ in letters(office, [f"{case.source}.dlq"], Filter(states=WAITING))]
+            assert (letter.headers, letter.redrives) == (headers, failures - 1)
+            [done] = carry_out(office, redrives(office, [letter], Limits()), Person("ann", "test"))
+            assert isinstance(done, Done)
+            assert done.work.to is not None
+            handed = case.wait_for(done.work.to[0], failures)[-1].headers() or []
+            assert handed[: len(headers)] == headers
+    ids = [dict(outcome.headers() or [])["ce_id"] for outcome in case.wait_for(case.outcomes, 2)]
+    assert derived_id("null-1", f"{case.service.name}.{case.handler}", 0).encode() in ids
+    assert len(case.records(f"{case.source}.dlq")) == 2

@@ -36,7 +36,7 @@ class Draft:
 
     - `named`: the class, where headers and topic do not say it.
 
-    Raises `ConfigurationError` where nobody knows its class.
+    Raises `ConfigurationError` where nobody knows its class, and for a deletion, which has no fields.
     """
 
     def __init__(
@@ -51,6 +51,13 @@ class Draft:
         self._letter, self._contracts = letter, contracts
         self.contract: type[Value] = origins.class_of(letter, named)
         self._topic = origins.topics[letter.at[0]]
+        if letter.value is None and self._topic.tombstones != "refuse":
+            # A value would make an event of it, under the id of the deletion.
+            raise ConfigurationError(
+                f"{letter.id} is a deletion: a record of {letter.at[0]} with a key and no value, so it has nothing to "
+                f"edit. Mend the cause, then `millstream dlq redrive {letter.id}` has the key deleted; if it is to "
+                f"stay, `millstream dlq discard {letter.id}`. Nothing was written"
+            )
         self._real: Any = None
         try:
             event = contracts.decoder([self._topic]).decode(letter.value)

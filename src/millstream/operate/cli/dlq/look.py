@@ -132,6 +132,8 @@ def show(
     for name, part in row.items():
         if part not in (None, "", {}):
             typer.echo(f"{name:<16} {_text(part)}")
+        elif name == "value" and not found.value_left_out:
+            typer.echo(f"{name:<16} (none)")
     _hint_at_reveal(row, masking)
 
 
