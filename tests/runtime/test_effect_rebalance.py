@@ -20,11 +20,11 @@ from millstream.runtime.effect_attempts import Attempts
 from millstream.runtime.effect_calls import Calls
 from millstream.runtime.effect_health import EffectHealth
 from millstream.runtime.effect_lanes import Partition, Step, Work
-from millstream.runtime.effect_pauses import Pauses
 from millstream.runtime.effect_resources import Resources
 from millstream.runtime.effect_worker import EffectWorker
 from millstream.runtime.outbound import Outbound
 from millstream.runtime.parking import ParkedEvent
+from millstream.runtime.pauses import Pauses
 from millstream.runtime.watermark import Watermark
 from millstream.settings import Settings
 from millstream.telemetry import Tracer

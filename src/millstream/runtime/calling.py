@@ -126,16 +126,18 @@ def persist(
     stop: threading.Event,
     failed: BaseException | None = None,
     before_wait: Callable[[], None] | None = None,
+    clock: Callable[[], float] = time.monotonic,
 ) -> T:
     """Calls `attempt` until it succeeds or the handler's `Retry` says that it is enough.
 
     - `attempt`: one whole call of a synchronous handler; it must leave nothing behind when it raises.
     - `failed`: the error of a first attempt that was made already.
     - `before_wait`: called before each wait, such as to commit what earlier events did.
+    - `clock`: seconds that count for `Retry.within`.
 
     Raises `GaveUp`, or `Stopping` if `stop` is set during a wait.
     """
-    began, failures = time.monotonic(), 0
+    began, failures = clock(), 0
     try:
         while True:
             if failed is None:
@@ -146,7 +148,7 @@ def persist(
                 except BaseException as error:
                     failed = error
             failures += 1
-            if not handler.retry.allows(failed, failures, time.monotonic() - began):
+            if not handler.retry.allows(failed, failures, clock() - began):
                 raise GaveUp(failed, failures) from failed
             if before_wait is not None:
                 before_wait()

@@ -9,10 +9,10 @@ from millstream.declare import Call, Handler
 from millstream.runtime.calling import Given, caller, declared_identities
 from millstream.runtime.dead_letters import Record
 from millstream.runtime.effect_lanes import Work
-from millstream.runtime.effect_pauses import Pauses
 from millstream.runtime.effect_resources import Resources
 from millstream.runtime.inbound import Meta
 from millstream.runtime.outbound import Outbound
+from millstream.runtime.pauses import Pauses
 from millstream.telemetry import get_logger, metrics
 
 log = get_logger(__name__)

@@ -12,16 +12,13 @@ from millstream.runtime.effect_attempts import AttemptFailed, Attempts
 from millstream.runtime.effect_health import EffectHealth
 from millstream.runtime.effect_lanes import Lane, Partition, Step, Work
 from millstream.runtime.effect_parking import key_of, value_of
-from millstream.runtime.effect_pauses import Pauses
 from millstream.runtime.inbound import Meta
 from millstream.runtime.parking import LaneKey, Verdict, lane_of, verdict
+from millstream.runtime.pauses import PAUSES_FORGIVEN, Pauses
 from millstream.runtime.redrive import Action
 from millstream.telemetry import Span, Tracer, get_logger
 
 log = get_logger(__name__)
-
-PAUSES_FORGIVEN = 10
-"""Attempts of one event in a row that count for nothing, because the process was stopped in the midst of them."""
 
 
 class Calls:

@@ -25,7 +25,6 @@ from millstream.runtime.effect_commits import Commits
 from millstream.runtime.effect_health import EffectHealth
 from millstream.runtime.effect_lanes import Partition, Work
 from millstream.runtime.effect_parking import ParkedTopic
-from millstream.runtime.effect_pauses import Pauses
 from millstream.runtime.effect_reading import Reader
 from millstream.runtime.effect_resources import OPEN_SECONDS, Resources
 from millstream.runtime.holding import Holding
@@ -33,6 +32,7 @@ from millstream.runtime.inbound import Inbox
 from millstream.runtime.lent_member import LentMember
 from millstream.runtime.outage import Outage
 from millstream.runtime.outbound import Outbound
+from millstream.runtime.pauses import Pauses
 from millstream.runtime.signs import Signs
 from millstream.runtime.tally import Tally
 from millstream.runtime.topic_ids import TopicIds

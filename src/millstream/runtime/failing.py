@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, NoReturn, Protocol
 
 from millstream.declare import Handler, Kind, OnFailure, Service
-from millstream.errors import DecodeError, EncodeError, RegistryUnavailable
+from millstream.errors import DecodeError, EncodeError, RegistryUnavailable, Rejected
 from millstream.kafka.limits import RecordLimits
 from millstream.kafka.port import Message
 from millstream.runtime.calling import GaveUp, persist
@@ -14,6 +14,7 @@ from millstream.runtime.dead_letters import Record, dead_letter, reason_of
 from millstream.runtime.inbound import Inbox, Meta
 from millstream.runtime.outage import Outage
 from millstream.runtime.parking import Lanes, ParkedEvent, Verdict, lane_of, park, verdict
+from millstream.runtime.pauses import PAUSES_FORGIVEN, Pauses
 from millstream.runtime.redrive import Action, Redrive, read_redrive
 from millstream.runtime.tally import Tally
 from millstream.runtime.worker import ProcessEnds
@@ -35,11 +36,22 @@ class Stop(Exception):
 
 
 class Tried(NamedTuple):
-    """How often an event has failed before, and since when; how often a person had handed it in again."""
+    """How often an event has failed before, and since when; how often a person had handed it in again.
+
+    - `slept`: seconds since the first failure in which it could not be tried.
+    """
 
     attempts: int = 0
     first_failed_at: float = 0.0
     redrives: int = 0
+    slept: float = 0.0
+
+    @classmethod
+    def before(cls, head: ParkedEvent) -> "Tried":
+        """Of a parked event whose turn it is. What it is late by is no part of its retries: its process did not run,
+        or had other things to do."""
+        late = max(0.0, time.time() - head.due_at) if head.due_at and head.attempts else 0.0
+        return cls(head.attempts, head.first_failed_at, head.redrives, head.slept + late)
 
 
 class Outcome(NamedTuple):
@@ -67,6 +79,7 @@ class Failing:
     - `limits`: how large a dead letter may be; `limits_changed`: asks for the limits of topics again, and says whether
       any has changed.
     - `spare`: whether an error is not the event's fault; it is raised as it is.
+    - `pauses`: of the process; a failure with one in its midst is no attempt.
     """
 
     def __init__(
@@ -82,6 +95,7 @@ class Failing:
         outage: Outage,
         limits: RecordLimits,
         limits_changed: Callable[[], bool],
+        pauses: Pauses,
     ) -> None:
         self.stop = threading.Event()
         self.condemned: dict[tuple[str, int, int], EncodeError] = {}
@@ -97,8 +111,15 @@ class Failing:
         self._outage = outage
         self._limits = limits
         self._limits_changed = limits_changed
+        self._pauses = pauses
+        self._pauses_before = 0
+        """How many pauses there had been when calls began that may have failed since."""
         self._meagre: set[tuple[str, int, int]] = set()
         """Events whose whole dead letter Kafka cannot take either."""
+
+    def calls_begin(self) -> None:
+        """The worker calls handlers itself from now on: pauses until now have nothing to do with their failures."""
+        self._pauses_before = self._pauses.count
 
     def first(
         self, message: Message, desk: Desk, *, failed: BaseException | None = None, redrives: int = 0
@@ -131,12 +152,12 @@ class Failing:
 
     def retry(self, head: ParkedEvent, desk: Desk) -> list[Record]:
         """What comes of a parked event whose turn it is. Raises as `first` does."""
-        outcome = self._judge(head, desk, Tried(head.attempts, head.first_failed_at, head.redrives), None)
+        tried = Tried.before(head)
+        outcome = self._judge(head, desk, tried, None)
         if outcome.parked is not None:
             try:
                 desk.lanes.retry(outcome.parked)
             except EncodeError as error:
-                tried = Tried(head.attempts, head.first_failed_at, head.redrives)
                 outcome = self._set_aside(head, self._handler(head), error, tried)
             else:
                 return outcome.records
@@ -203,7 +224,7 @@ class Failing:
         def attempt() -> list[Record]:
             return desk.attempt(handler, event, meta)
 
-        if failed is not None and not isinstance(failed, RegistryUnavailable):
+        if failed is not None and not isinstance(failed, RegistryUnavailable) and not self._is_of_a_pause(failed):
             return self._decide(handler, message, attempt, failed, tried)
         return self._attempt(handler, message, attempt, tried)
 
@@ -222,12 +243,12 @@ class Failing:
             # It may be the topic's former limit that it is too large for.
             return self._attempt(handler, message, attempt, tried)
         now = time.time()
-        tried = Tried(tried.attempts + 1, tried.first_failed_at or now, tried.redrives)
+        tried = tried._replace(attempts=tried.attempts + 1, first_failed_at=tried.first_failed_at or now)
         decided = verdict(
             handler,
             failed,
             attempts=tried.attempts,
-            seconds=now - tried.first_failed_at,
+            seconds=now - tried.first_failed_at - tried.slept,
             keyed=message.key() is not None,
         )
         if decided is Verdict.RETRY and message.key() is None:
@@ -244,15 +265,36 @@ class Failing:
     def _attempt(
         self, handler: Handler, message: Message, attempt: Callable[[], list[Record]], tried: Tried
     ) -> Outcome:
+        before = self._pauses.seconds
         try:
-            records = attempt()
+            records = self._call(attempt)
         except ProcessEnds:
             raise
         except BaseException as error:
+            if tried.first_failed_at:
+                tried = tried._replace(slept=tried.slept + self._pauses.seconds - before)
             # Not beyond this clause: an error that a frame of its own traceback names keeps all of its frames, and with
             # them a whole chunk of records, until the garbage is collected.
             return self._decide(handler, message, attempt, error, tried)
         return self._handled(handler, message, records)
+
+    def _call(self, attempt: Callable[[], list[Record]]) -> list[Record]:
+        """Makes an attempt: the same once more at once where it fails with a pause of the process in its midst."""
+        for _ in range(PAUSES_FORGIVEN):
+            self.calls_begin()
+            try:
+                return attempt()
+            except BaseException as error:
+                if not self._is_of_a_pause(error):
+                    raise
+        return attempt()
+
+    def _is_of_a_pause(self, failed: BaseException) -> bool:
+        """Whether it may have failed because the process was stopped during the call, and can be called again."""
+        if isinstance(failed, (Rejected, ProcessEnds)) or self._spare(failed):
+            return False
+        self._pauses.beat()
+        return self._pauses.count > self._pauses_before
 
     def _persist(
         self,
@@ -265,7 +307,14 @@ class Failing:
         """Without a key there is no order to keep, and nothing to wait behind: the partition waits."""
         try:
             # No transaction stays open while waiting: what was finished before is committed first.
-            records = persist(handler, attempt, stop=self.stop, failed=failed, before_wait=self._commit)
+            records = persist(
+                handler,
+                lambda: self._call(attempt),
+                stop=self.stop,
+                failed=failed,
+                before_wait=self._commit,
+                clock=self._pauses.awake,
+            )
         except GaveUp as gave_up:
             if self._spare(gave_up.error):
                 raise gave_up.error from None

@@ -29,6 +29,7 @@ from millstream.runtime.kafka_place import KafkaPlace
 from millstream.runtime.outage import Outage
 from millstream.runtime.outbound import Outbound
 from millstream.runtime.parking import ParkedEvent
+from millstream.runtime.pauses import Pauses
 from millstream.runtime.place import Keeping, seconds_until_due
 from millstream.runtime.signs import Signs
 from millstream.runtime.tally import Tally
@@ -112,6 +113,7 @@ class KafkaWorker:
         self._callers = callers
         self._outage = Outage(self.name, health, lambda: self._tally.lag(self._consumer))
         self._limits = RecordLimits(kafka, settings.message_bytes)
+        self._pauses = Pauses()
         self._failing = Failing(
             service,
             Kind.KAFKA,
@@ -122,6 +124,7 @@ class KafkaWorker:
             outage=self._outage,
             limits=self._limits,
             limits_changed=self._limits_changed,
+            pauses=self._pauses,
         )
 
         self._stop = threading.Event()
@@ -169,8 +172,9 @@ class KafkaWorker:
                 on_revoked=self._revoked,
                 on_lost=self._lost,
             )
-            while not stop.is_set():
-                self._turn()
+            with self._pauses.beating(self.name):
+                while not stop.is_set():
+                    self._turn()
         except Stopping:  # told to stop while it waited
             pass
         except Stop as stopped:
@@ -223,6 +227,7 @@ class KafkaWorker:
         decode, routes, records, handled = self._inbox.decode, self._routes, self._outbound.records, self._tally.handled
         places, positions, condemned, clock = self._places, self._positions, self._failing.condemned, time.monotonic
         began = clock()
+        self._failing.calls_begin()
         self._chunk = len(batch)
         self._last = batch[-1]
         deadline = self._begin_if_need_be()

@@ -23,6 +23,7 @@ from millstream.runtime.inbound import Inbox
 from millstream.runtime.outage import Outage
 from millstream.runtime.outbound import Outbound
 from millstream.runtime.outbox import Outbox
+from millstream.runtime.pauses import Pauses
 from millstream.runtime.place import seconds_until_due
 from millstream.runtime.positions import read_positions
 from millstream.runtime.signs import Signs
@@ -104,6 +105,7 @@ class SqlWorker:
         self._outbound = Outbound(service, contracts, settings.record_bytes)
         self._calls = SqlCalls(service, self._outbound, tracer or Tracer(), self._tally, lambda: self._unit)
         self._limits = RecordLimits(kafka, settings.message_bytes)
+        self._pauses = Pauses()
         self._failing = Failing(
             service,
             Kind.SQL,
@@ -115,6 +117,7 @@ class SqlWorker:
             outage=self._outage,
             limits=self._limits,
             limits_changed=self._limits_changed,
+            pauses=self._pauses,
         )
         self._bounds = Bounds(Kind.SQL, self._consumer, self._topics, service.most_parked)
         self._holding = Holding(service, Kind.SQL)
@@ -140,26 +143,31 @@ class SqlWorker:
                 on_revoked=self._revoked,
                 on_lost=self._lost,
             )
-            while not stop.is_set():
-                idle = seconds_until_due(self._places.values(), POLL_SECONDS)
-                messages = self._consumer.poll_batch(min(POLL_RECORDS, self._most), idle)
-                if messages:
-                    self._work_through(messages, stop)
-                if seconds_until_due(self._places.values(), POLL_SECONDS) == 0:
-                    self._insist(lambda: self._do_what_is_due(stop), stop)
-                if not messages or self._telling.due:
-                    self._tell()
-                self._tidy()
-                self._bounds.hold_back(self._places)
-                self._bounds.tell(self._tally, self._places)
-                self._tally.lag(self._consumer)
-                self._outage.probe(self._consumer, self._topics[0])
+            with self._pauses.beating(self.name):
+                while not stop.is_set():
+                    self._turn(stop)
         except Stop as stopped:
             raise stopped.error from None
         finally:
             self._consumer.close()
             if self._producer is not None:
                 self._producer.close()
+
+    def _turn(self, stop: threading.Event) -> None:
+        """Handles what is there and what is due."""
+        idle = seconds_until_due(self._places.values(), POLL_SECONDS)
+        messages = self._consumer.poll_batch(min(POLL_RECORDS, self._most), idle)
+        if messages:
+            self._work_through(messages, stop)
+        if seconds_until_due(self._places.values(), POLL_SECONDS) == 0:
+            self._insist(lambda: self._do_what_is_due(stop), stop)
+        if not messages or self._telling.due:
+            self._tell()
+        self._tidy()
+        self._bounds.hold_back(self._places)
+        self._bounds.tell(self._tally, self._places)
+        self._tally.lag(self._consumer)
+        self._outage.probe(self._consumer, self._topics[0])
 
     def _work_through(self, messages: Sequence[Message], stop: threading.Event) -> None:
         if len(not_done(messages, self._positions)) < len(messages):

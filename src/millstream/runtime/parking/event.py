@@ -13,7 +13,7 @@ class ParkedEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     - `attempts`: how often its handler failed; 0 for one that only waits behind another.
     - `first_failed_at`, `due_at`: seconds since 1970. A failed event that is not `due_at` any time waits for a person.
     - `redrives`: how often it was handed in again by a person.
-    - `slept`: seconds since the first failure in which it could not be tried, because its process did not run.
+    - `slept`: seconds since the first failure in which it could not be tried: its process did not run, or was busy.
     - `headers_unreadable`: it had headers that could not be decoded; they are not kept.
     """
 
