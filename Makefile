@@ -52,9 +52,9 @@ bench: $(VENV)/dev.stamp ## measure ours beside the baselines; prints and saves 
 
 lock: $(VENV)/uv.stamp ## choose dependency versions anew
 	@$(UV) pip compile -q --universal --generate-hashes --upgrade --no-header --no-emit-package millstream \
-		--python-version 3.11 pyproject.toml apps/pyproject.toml requirements/build.in -o requirements/run.lock
+		--python-version 3.11 --extra local pyproject.toml apps/pyproject.toml requirements/build.in -o requirements/run.lock
 	@$(UV) pip compile -q --universal --generate-hashes --upgrade --no-header --no-emit-package millstream \
-		--python-version 3.11 --extra postgresql -c requirements/run.lock pyproject.toml apps/pyproject.toml \
+		--python-version 3.11 --extra local --extra postgresql -c requirements/run.lock pyproject.toml apps/pyproject.toml \
 		requirements/build.in requirements/dev.in -o requirements/dev.lock
 	@$(UV) pip compile -q --universal --generate-hashes --upgrade --no-header \
 		--python-version 3.11 requirements/peers.in -o requirements/peers.lock

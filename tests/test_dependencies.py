@@ -11,6 +11,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from millstream.extras import MODULES, Extra
+
 ROOT = Path(__file__).parent.parent
 PACKAGES = {
     "millstream": (ROOT / "pyproject.toml", [ROOT / "src" / "millstream"]),
@@ -36,6 +38,11 @@ def declared(pyproject: Path) -> set[str]:
     project = tomllib.loads(pyproject.read_text())["project"]
     extras = [text for texts in project.get("optional-dependencies", {}).values() for text in texts]
     return {canonicalize_name(Requirement(text).name) for text in [*project["dependencies"], *extras]}
+
+
+def extra(name: str) -> set[str]:
+    project = tomllib.loads(PACKAGES["millstream"][0].read_text())["project"]
+    return {canonicalize_name(Requirement(text).name) for text in project["optional-dependencies"][name]}
 
 
 @cache
@@ -64,3 +71,16 @@ def test_every_dependency_is_imported(package: str):
     pyproject, folders = PACKAGES[package]
     used = {name for distributions in distributions_of(imported(folders)).values() for name in distributions}
     assert declared(pyproject) - used == set(), f"nothing imports them; take them out of {pyproject.relative_to(ROOT)}"
+
+
+def test_services_need_nothing_of_the_local_platform():
+    source = ROOT / "src" / "millstream"
+    apart = [source / "local", source / "testing"]
+    rest = [folder for folder in source.iterdir() if folder not in apart]
+    used = {name for names in distributions_of(imported(rest)).values() for name in names}
+    assert used & extra("local") == set(), "only the rooms `local` and `testing` may import them"
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_an_extra_brings_what_it_is_said_to_bring(name: Extra):
+    assert set().union(*distributions_of(set(MODULES[name])).values()) == extra(name)

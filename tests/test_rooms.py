@@ -21,6 +21,7 @@ ROOMS = (
     "settings",
     "user_code",
     "timeouts",
+    "extras",
     "errors",
 )
 APART = {"local", "testing"}

@@ -13,6 +13,7 @@ from typing import IO, Any
 
 from millstream.declare import System
 from millstream.errors import ConfigurationError
+from millstream.extras import require
 from millstream.operate.ports import Reserved
 from millstream.operate.supervisor import Event, Program, Shown, Supervisor
 
@@ -63,6 +64,8 @@ class Up:
             raise ConfigurationError(
                 "--like-a-cluster is for the local platform, and --bootstrap-servers uses another: leave one out"
             )
+        if bootstrap_servers is None:
+            require("local", "The local platform")
         self._like_a_cluster = like_a_cluster
         self.system, self.data = system, data.resolve()
         self._place = place

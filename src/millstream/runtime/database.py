@@ -15,6 +15,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, PendingRollbackError
 from millstream.declare import Service
 from millstream.declare.transient import SQLITE_CODES, is_transient
 from millstream.errors import ConfigurationError
+from millstream.extras import require
 from millstream.runtime.tables import outbox_table, own_tables
 from millstream.settings import Settings, without_credentials
 
@@ -62,6 +63,7 @@ def open_engine(url: str) -> Engine:
     if parsed.get_backend_name() == "sqlite":
         return _sqlite(parsed)
     if parsed.get_backend_name() == "postgresql":
+        require("postgresql", "MILLSTREAM_DATABASE_URL names PostgreSQL, which")
         return create_engine(parsed.set(drivername="postgresql+psycopg"), pool_pre_ping=True)
     raise ConfigurationError(
         f"MILLSTREAM_DATABASE_URL names {parsed.get_backend_name()}: a service's database is SQLite or PostgreSQL"

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from millstream.extras import require
 from millstream.testing.child import StartFailed, end, first_line, last_lines, spawn
 from millstream.testing.ports import free_ports
 
@@ -40,6 +41,7 @@ class LocalKafka:
     """
 
     def __init__(self, data: Path, *, auto_create: int = 0, like_a_cluster: bool = False) -> None:
+        require("local", "`LocalKafka`")
         self._data = data
         self._options = ["--auto-create", str(auto_create), *(["--like-a-cluster"] if like_a_cluster else [])]
         self._output = data / "output.log"

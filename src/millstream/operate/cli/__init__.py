@@ -7,13 +7,13 @@ from millstream.errors import ConfigurationError, DeclarationError, Incompatible
 
 def main() -> None:
     """The entry point `millstream`. What goes wrong foreseeably is one line on standard error."""
-    if sys.argv[1:2] == ["broker"]:
-        from millstream.operate.cli.broker import become_broker
-
-        become_broker(sys.argv[2:])  # at once: the import of the other commands takes as long as the broker's start
-    from millstream.operate.cli.app import app
-
     try:
+        if sys.argv[1:2] == ["broker"]:
+            from millstream.operate.cli.broker import become_broker
+
+            become_broker(sys.argv[2:])  # at once: the import of the other commands takes as long as the broker's start
+        from millstream.operate.cli.app import app
+
         app()
     except (ConfigurationError, DeclarationError, IncompatibleSchema) as error:
         sys.exit(_say(error, 2))

@@ -43,9 +43,11 @@ def simulate(
       millstream simulate orders --first 26 --seeds 1 --story
     """
     from millstream.errors import ConfigurationError
+    from millstream.extras import require
     from millstream.operate.place import load_system
     from millstream.operate.simulate import outcomes
 
+    require("local", "`millstream simulate`")
     found = load_system(system)
     if name not in (None, found.name):
         raise ConfigurationError(f"The system here is {found.name!r}, not {name!r}. Give another with --system.")
