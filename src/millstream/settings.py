@@ -127,6 +127,12 @@ class Settings(BaseSettings):
         return self.heartbeat_interval_ms or min(1_000, self.session_timeout_ms // 10)
 
     @property
+    def poll_interval_ms(self) -> int:
+        """Milliseconds after which a group puts out a member that does not poll: `max.poll.interval.ms`."""
+        # librdkafka refuses a session that outlasts what a member may take between two polls.
+        return int(self.kafka.get("max.poll.interval.ms", max(300_000, self.session_timeout_ms)))
+
+    @property
     def listen(self) -> tuple[str, int]:
         """Host and port of `http`. Raises `ConfigurationError` if it is not host:port."""
         host, _, port = self.http.rpartition(":")

@@ -6,9 +6,14 @@ Time-outs of single requests stand beside the request; these are the bounds with
 OUTAGE_SECONDS = 120.0
 """A worker waits so long for a schema registry or for brokers that do not answer, then ends, and its process with it.
 
-Meanwhile `/health` says 503 and names what is silent, and the worker shows its lag and signs of life. Shorter than
-`max.poll.interval.ms`, so that the worker still has its partitions when the answer comes.
+Meanwhile `/health` says 503 and names what is silent, and the worker shows its lag and signs of life. It does not poll,
+so a short `max.poll.interval.ms` shortens this: see `POLL_SHARE`.
 """
+
+POLL_SHARE, LEAST_POLL_SHARE, REQUEST_POLL_SHARE = 0.5, 0.1, 0.25
+"""Parts of `max.poll.interval.ms`, after which a group puts out a member that does not poll: how long after its last
+poll a worker may still wait for a registry or for brokers; how long it may in any case, where its handlers have taken
+most of that time; and how long one question to the registry may take, all its tries together."""
 
 OUTAGE_PAUSES = (0.1, 5.0)
 """Seconds between two tries in an outage; doubling from the first to the last."""

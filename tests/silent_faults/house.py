@@ -125,6 +125,7 @@ class House:
         behind: str | None = None,
         on_failure: OnFailure = dead_letter,
         retry: Retry | None = None,
+        options: dict[str, str] | None = None,
     ) -> None:
         self.name = f"s{uuid.uuid4().hex[:8]}"
         houses[self.name] = self
@@ -141,6 +142,7 @@ class House:
             heartbeat_interval_ms=200,
             commit_interval_ms=20,
             relay=kind != "sql without relay",
+            kafka=options or {},
         )
         self.kafka = connect(self.settings, self.name)
         self.contracts = Contracts(Registry(registry, patience=3.0))

@@ -114,3 +114,21 @@ def test_it_ends_at_the_bound(
     (line,) = said(caplog, "worker failed")
     assert line["worker"] == KINDS[kind].format(house.name)
     assert "404" in line["error"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_ends_before_its_group_puts_it_out(
+    shared_kafka: LocalKafka, front: Front, tmp_path: Path, kind: str, caplog: pytest.LogCaptureFixture
+):
+    options = {"max.poll.interval.ms": "8000"}
+    house = House(kind, shared_kafka.bootstrap, front.url, tmp_path, behind=shared_kafka.registry, options=options)
+    worker = KINDS[kind].format(house.name)
+    with house.running():
+        start_waiting(house, worker, front)
+        assert house.stop.wait(60)
+    assert house.crew.exit is Exit.FAILED
+    (line,) = said(caplog, "outage_too_long")
+    assert (line["worker"], line["of"]) == (worker, "registry")
+    assert "max.poll.interval.ms is 8000" in line["remedy"]
+    (line,) = said(caplog, "worker failed")
+    assert line["worker"] == worker

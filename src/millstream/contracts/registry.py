@@ -38,7 +38,7 @@ class Registry:
     def __init__(self, url: str, *, timeout: float = 3.0, patience: float = 10.0) -> None:
         self._hosts = [_Host(one.strip()) for one in url.split(",")]
         self._timeout = timeout
-        self._patience = patience
+        self.patience = patience
         self._ids: dict[tuple[str, str], int] = {}
         self._schemas: dict[int, Written] = {}
 
@@ -128,7 +128,7 @@ class Registry:
         return [str(subject) for subject in answer]
 
     def _ask(self, method: str, path: str, body: Any = None, kind: type = dict) -> tuple[int, Any]:
-        deadline = time.monotonic() + self._patience
+        deadline = time.monotonic() + self.patience
         pause = 0.05
         problem = ""
         while True:
@@ -155,7 +155,7 @@ class Registry:
                     return status, answer
             wait = pause * random.uniform(0.5, 1.0)  # noqa: S311 only spreads the load
             if time.monotonic() + wait >= deadline:
-                raise RegistryUnavailable(f"no answer from {self} within {self._patience:g} s: {problem}")
+                raise RegistryUnavailable(f"no answer from {self} within {self.patience:g} s: {problem}")
             time.sleep(wait)  # before the registry is asked again
             pause = min(2 * pause, 1.0)
 

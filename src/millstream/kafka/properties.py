@@ -85,8 +85,7 @@ def consumer(
 ) -> dict[str, Any]:
     """A member of a consumer group."""
     properties = client(settings, client_id) | fetching(isolation)
-    # librdkafka refuses a session that outlasts what a member may take between two polls.
-    longest_poll = int(settings.kafka.get("max.poll.interval.ms", max(300_000, settings.session_timeout_ms)))
+    longest_poll = settings.poll_interval_ms
     session = min(settings.session_timeout_ms, longest_poll)
     properties |= {
         "group.id": group,

@@ -13,6 +13,7 @@ from millstream.runtime.worker import Worker
 from millstream.settings import Settings, without_credentials
 from millstream.telemetry import Health, Tracer
 from millstream.telemetry.lean import without
+from millstream.timeouts import REQUEST_POLL_SHARE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -90,12 +91,15 @@ def prepare(service: Service, settings: Settings, kafka: Kafka) -> Contracts:
         ) from error
     finally:
         admin.close()
-    contracts = Contracts(Registry(settings.registry_url, patience=PATIENCE))
+    registry = Registry(settings.registry_url, patience=PATIENCE)
+    contracts = Contracts(registry)
     try:
         contracts.register(service.produced())
     except RegistryUnavailable as error:
         url = without_credentials(settings.registry_url)
         raise RegistryUnavailable(f"{error}. MILLSTREAM_REGISTRY_URL is {url}: is that the registry?") from error
+    # Workers ask between two polls.
+    registry.patience = min(PATIENCE, REQUEST_POLL_SHARE * settings.poll_interval_ms / 1000)
     return contracts
 
 

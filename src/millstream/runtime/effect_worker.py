@@ -93,7 +93,7 @@ class EffectWorker:
         self._topics = [*(topic.name for topic in service.consumed(kind)), service.redrives(kind)]
         self._group = service.group(kind)
         self._tracer = tracer or Tracer()
-        self._outage = Outage(self.name, health, self._meanwhile)
+        self._outage = Outage(self.name, settings, health, self._meanwhile)
         self._consumer = kafka.consumer(
             self._group,
             instance=f"{self._group}-{settings.slot}",
@@ -174,6 +174,7 @@ class EffectWorker:
         if self._failure is not None:
             raise self._failure
         self._bounds.hold_back(self._partitions)
+        self._outage.probe(self._consumer, self._topics[0])
         batch = self._consumer.poll_batch(CHUNK, PAUSED_WAIT if self._bounds.busy else IDLE_WAIT)
         self._member.serve()
         if self._restored:
@@ -190,7 +191,6 @@ class EffectWorker:
             works = [self._reader.read(message, self._stop) for message in batch]
             self._tell_loop(self._calls.take, works)
         self._tally.lag(self._consumer)
-        self._outage.probe(self._consumer, self._topics[0])
 
     def _meanwhile(self) -> None:
         # Calls under way go on, and commit with the membership of this thread.

@@ -111,7 +111,7 @@ class KafkaWorker:
         self._routes = routes(self._inbox, callers, self._checked)
         self._inbox.decode[service.timed(Kind.KAFKA)] = timer_decoder(service.timers(Kind.KAFKA))
         self._callers = callers
-        self._outage = Outage(self.name, health, lambda: self._tally.lag(self._consumer))
+        self._outage = Outage(self.name, settings, health, lambda: self._tally.lag(self._consumer))
         self._limits = RecordLimits(kafka, settings.message_bytes)
         self._pauses = Pauses()
         self._failing = Failing(

@@ -3,6 +3,9 @@
 It tries again within `OUTAGE_SECONDS`; meanwhile its health says what is silent, and its lag and its signs of life go
 on. When the bound is reached it raises, and its process ends with exit code 1: whoever watches it starts it again, and
 a start waits for the same answer.
+
+It does not poll while it waits: what it waits with is in the midst of being handled. So that its group does not put it
+out meanwhile, the bound is reached earlier where `max.poll.interval.ms` is short.
 """
 
 import time
@@ -13,8 +16,9 @@ from typing import TypeVar
 from millstream.errors import KafkaFault, RegistryUnavailable, Unavailable
 from millstream.kafka.port import Consumer
 from millstream.runtime.calling import Stopping
+from millstream.settings import Settings
 from millstream.telemetry import Health, get_logger, metrics
-from millstream.timeouts import OUTAGE_PAUSES, OUTAGE_SECONDS, PROBE_SECONDS
+from millstream.timeouts import LEAST_POLL_SHARE, OUTAGE_PAUSES, OUTAGE_SECONDS, POLL_SHARE, PROBE_SECONDS
 
 T = TypeVar("T")
 
@@ -30,10 +34,15 @@ class Outage:
     - `meanwhile`: called between two tries, such as to show the lag.
     """
 
-    def __init__(self, worker: str, health: Health | None, meanwhile: Callable[[], object] = lambda: None) -> None:
+    def __init__(
+        self, worker: str, settings: Settings, health: Health | None, meanwhile: Callable[[], object] = lambda: None
+    ) -> None:
         self._worker = worker
+        self._poll_interval = settings.poll_interval_ms / 1000
         self._health = health
         self._meanwhile = meanwhile
+        self._polled_at: float | None = None
+        """None before the first poll: the group counts from there on."""
         self._lost_at: float | None = None
         self._probe_at = 0.0
         self._shown: set[str] = set()
@@ -43,20 +52,23 @@ class Outage:
 
         - `before_wait`: called before each wait, such as to commit what earlier events did.
 
-        Raises the last `RegistryUnavailable` or `Unavailable` when `OUTAGE_SECONDS` have passed, and `Stopping` when
-        the worker is told to stop.
+        Raises the last `RegistryUnavailable` or `Unavailable` when `OUTAGE_SECONDS` have passed, earlier with a short
+        `max.poll.interval.ms`, and `Stopping` when the worker is told to stop.
         """
         began: float | None = None
+        until = 0.0
         pause, longest = OUTAGE_PAUSES
         while True:
             try:
                 answer = step()
             except (RegistryUnavailable, Unavailable) as error:
                 now = time.monotonic()
-                began = now if began is None else began
+                if began is None:
+                    began, until = now, self._bound(now)
                 of = REGISTRY if isinstance(error, RegistryUnavailable) else BROKERS
                 self._show(of, error, now - began)
-                if now - began >= OUTAGE_SECONDS:
+                if now >= until:
+                    self._tell_end(of, now - began)
                     raise
                 before_wait()
             else:
@@ -64,9 +76,29 @@ class Outage:
                     self._over()
                 return answer
             self._meanwhile()
-            if stop.wait(pause):
+            if stop.wait(max(0.0, min(pause, until - time.monotonic()))):
                 raise Stopping
             pause = min(longest, 2 * pause)
+
+    def _bound(self, now: float) -> float:
+        """Until when a wait that begins now may go on."""
+        if self._polled_at is None:
+            return now + OUTAGE_SECONDS
+        polls = max(self._polled_at + POLL_SHARE * self._poll_interval, now + LEAST_POLL_SHARE * self._poll_interval)
+        return min(now + OUTAGE_SECONDS, polls)
+
+    def _tell_end(self, of: str, seconds: float) -> None:
+        early = seconds < OUTAGE_SECONDS
+        log.error(
+            "outage_too_long",
+            worker=self._worker,
+            of=of,
+            seconds=round(seconds, 1),
+            remedy=f"max.poll.interval.ms is {self._poll_interval * 1000:.0f}, and bounds the wait: raise it in "
+            f"MILLSTREAM_KAFKA to wait for up to {OUTAGE_SECONDS:g} s"
+            if early
+            else f"bring the {of} back: a process that is started again waits for it",
+        )
 
     def heard(self, fault: KafkaFault) -> None:
         """For `Kafka.consumer(on_error=...)`: a connection broke. Whether brokers answer, `probe` finds out."""
@@ -75,11 +107,13 @@ class Outage:
             self._probe_at = self._lost_at + PROBE_SECONDS
 
     def probe(self, consumer: Consumer, topic: str) -> None:
-        """Called in each turn of the loop: after a broken connection, asks now and then whether brokers answer.
+        """Called in each turn of the loop, before it polls: after a broken connection, asks now and then whether
+        brokers answer.
 
         A consumer that has nothing to read does not notice that nobody could bring it anything.
         """
-        if self._lost_at is None or (now := time.monotonic()) < self._probe_at:
+        self._polled_at = now = time.monotonic()
+        if self._lost_at is None or now < self._probe_at:
             return
         try:
             consumer.committed([(topic, 0)], timeout=1.0)

@@ -89,7 +89,7 @@ class SqlWorker:
         self._outbox = Outbox(service.name)
         self._group = service.group(Kind.SQL)
         self._instance = f"{self._group}-{settings.slot}"
-        self._outage = Outage(self.name, health, lambda: self._tally.lag(self._consumer))
+        self._outage = Outage(self.name, settings, health, lambda: self._tally.lag(self._consumer))
         self._consumer = kafka.consumer(
             self._group, instance=self._instance, co_partitioned=True, on_error=self._outage.heard
         )
@@ -155,6 +155,7 @@ class SqlWorker:
 
     def _turn(self, stop: threading.Event) -> None:
         """Handles what is there and what is due."""
+        self._outage.probe(self._consumer, self._topics[0])
         idle = seconds_until_due(self._places.values(), POLL_SECONDS)
         messages = self._consumer.poll_batch(min(POLL_RECORDS, self._most), idle)
         if messages:
@@ -167,7 +168,6 @@ class SqlWorker:
         self._bounds.hold_back(self._places)
         self._bounds.tell(self._tally, self._places)
         self._tally.lag(self._consumer)
-        self._outage.probe(self._consumer, self._topics[0])
 
     def _work_through(self, messages: Sequence[Message], stop: threading.Event) -> None:
         if len(not_done(messages, self._positions)) < len(messages):

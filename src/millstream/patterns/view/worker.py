@@ -73,7 +73,7 @@ class SinkWorker:
         self._telling = Telling(self.name, self._ids)
         self._tally = Tally(of.service.name, self.name)
         self._signs = Signs(health, self.name)
-        self._outage = Outage(self.name, health, lambda: self._tally.lag(self._consumer))
+        self._outage = Outage(self.name, settings, health, lambda: self._tally.lag(self._consumer))
         self._positions: dict[TopicPartition, int] = {}
         self._moved = 0
 
@@ -87,6 +87,7 @@ class SinkWorker:
         try:
             consumer.subscribe([self._of.topic], on_assigned=self._assigned, on_revoked=self._revoked)
             while not stop.is_set():
+                self._outage.probe(consumer, self._of.topic)
                 batch = consumer.poll_batch(CHUNK, _IDLE_SECONDS)
                 if batch:
                     self._apply(batch, stop)
@@ -94,7 +95,6 @@ class SinkWorker:
                     dead_letter_log.flush()
                     self._telling.tell(self._consumer, self._positions)
                 self._tally.lag(consumer)
-                self._outage.probe(consumer, self._of.topic)
         except Stopping:  # told to stop while it waited
             return
         finally:
