@@ -24,6 +24,7 @@
 `retriable` says whether the same call can succeed later without anybody changing anything.
 """
 
+from collections.abc import Iterable
 from typing import ClassVar
 
 
@@ -144,3 +145,15 @@ class SlotTaken(MillstreamError):
 
 class AggregateMissing(MillstreamError):
     """No event of an aggregate has this key: nothing ever happened to it."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return a question that names the nearest of the known names, to stand behind `name`; empty where none is near.
+
+    >>> did_you_mean("invntory", ["order", "inventory"]), did_you_mean("x", ["order"])
+    (' (did you mean inventory?)', '')
+    """
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, list(known), n=1)
+    return f" (did you mean {near[0]}?)" if near else ""

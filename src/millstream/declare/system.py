@@ -9,7 +9,7 @@ from millstream.declare.checks import check_collisions, check_once
 from millstream.declare.owning import check_owned
 from millstream.declare.service import Service
 from millstream.declare.topic_names import topic_names
-from millstream.errors import DeclarationError
+from millstream.errors import DeclarationError, did_you_mean
 from millstream.user_code import place_in_user_code
 
 
@@ -68,7 +68,8 @@ class System:
     def service(self, name: str) -> Service:
         """Imports one service, and nothing of the others. Raises `DeclarationError` where there is none."""
         if name not in self._places:
-            raise DeclarationError(f"{self.name} has no service {name!r}; it has {', '.join(self.names)}")
+            meant = did_you_mean(name, self.names)
+            raise DeclarationError(f"{self.name} has no service {name!r}{meant}; it has {', '.join(self.names)}")
         service = load(self._places[name], Service)
         if service.name != name:
             raise DeclarationError(f"{self._places[name]} is named {service.name!r}; it must be {name!r}")

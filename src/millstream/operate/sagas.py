@@ -8,7 +8,7 @@ import msgspec
 
 from millstream.contracts import Contracts, edge_id
 from millstream.declare import Kind, Service, full_name
-from millstream.errors import ConfigurationError, MillstreamError
+from millstream.errors import ConfigurationError, MillstreamError, did_you_mean
 from millstream.kafka import Kafka
 from millstream.operate.verify.spill import Spill
 from millstream.patterns.saga import SagaState
@@ -64,12 +64,11 @@ def declared_sagas(services: Iterable[Service], named: str | None = None) -> lis
     ]
     chosen = [each for each in every if named in (None, each.saga)]
     if not chosen:
-        names = ", ".join(each.saga for each in every)
-        raise ConfigurationError(
-            f"There is no saga {named!r}: the system has {names}"
-            if every
-            else "The system has no saga: declare one, and mount it on a service"
-        )
+        if not every:
+            raise ConfigurationError("The system has no saga: declare one, and mount it on a service")
+        names = [each.saga for each in every]
+        meant = did_you_mean(named or "", names)
+        raise ConfigurationError(f"There is no saga {named!r}{meant}: the system has {', '.join(names)}")
     return chosen
 
 

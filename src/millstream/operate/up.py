@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from millstream.declare import System
-from millstream.errors import ConfigurationError
+from millstream.errors import ConfigurationError, did_you_mean
 from millstream.extras import require
 from millstream.operate.ports import Reserved
 from millstream.operate.supervisor import Event, Program, Shown, Supervisor
@@ -167,9 +167,10 @@ class Up:
 
     def _sandbox(self, extra: Collection[str]) -> list[str]:
         optional = [name for name, process in self.system.sandbox.items() if process.optional]
-        if unknown := set(extra) - set(optional):
+        if unknown := sorted(set(extra) - set(optional)):
             raise ConfigurationError(
-                f"--with {unknown.pop()}: {self.system.name} has {', '.join(optional) or 'nothing'} to start besides"
+                f"--with {unknown[0]}{did_you_mean(unknown[0], optional)}: {self.system.name} has "
+                f"{', '.join(optional) or 'nothing'} to start besides"
             )
         return [name for name in self.system.sandbox if name not in optional or name in extra]
 

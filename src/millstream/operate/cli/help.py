@@ -24,7 +24,7 @@ def help_(
 
       millstream help verify
     """
-    from millstream.errors import ConfigurationError
+    from millstream.errors import ConfigurationError, did_you_mean
 
     pages = pages_by_topic()
     if topic is None:
@@ -33,11 +33,9 @@ def help_(
             typer.echo(f"{name:<{width}}  {_title(page)}")
         return
     if topic not in pages:
-        from difflib import get_close_matches
-
-        near = get_close_matches(topic, pages, n=1)
-        meant = f"did you mean {near[0]}? " if near else ""
-        raise ConfigurationError(f"There is no page {topic!r}; {meant}`millstream help` lists them")
+        raise ConfigurationError(
+            f"There is no page {topic!r}{did_you_mean(topic, pages)}; `millstream help` lists what there is"
+        )
     typer.echo(pages[topic].read_text(), nl=False)
 
 

@@ -71,7 +71,7 @@ def logs(
 
 
 def _files(folder: Path, service: str | None) -> dict[str, Path]:
-    from millstream.errors import ConfigurationError
+    from millstream.errors import ConfigurationError, did_you_mean
 
     found = {file.stem: file for file in sorted(folder.glob("*.log"))}
     if not found:
@@ -81,7 +81,8 @@ def _files(folder: Path, service: str | None) -> dict[str, Path]:
     if service is None:
         return found
     if service not in found:
-        raise ConfigurationError(f"There is no log of {service!r} in {folder}; there are {', '.join(found)}")
+        meant = did_you_mean(service, found)
+        raise ConfigurationError(f"There is no log of {service!r}{meant} in {folder}; there are {', '.join(found)}")
     return {service: found[service]}
 
 

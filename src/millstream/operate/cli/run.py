@@ -21,10 +21,14 @@ def run(
 
       MILLSTREAM_BOOTSTRAP_SERVERS=kafka:9092 MILLSTREAM_REGISTRY_URL=http://registry:8081 millstream run order
     """
+    from millstream.errors import ConfigurationError, did_you_mean
     from millstream.operate.place import load_system
     from millstream.operate.run import run as run_process
 
     found = load_system(system)
-    if name not in (*found.names, *found.sandbox):
-        raise typer.BadParameter(f"{found.name} has no {name!r}; it has {', '.join((*found.names, *found.sandbox))}")
+    known = (*found.names, *found.sandbox)
+    if name not in known:
+        raise ConfigurationError(
+            f"{found.name} has no service {name!r}{did_you_mean(name, known)}; it has {', '.join(known) or 'none'}"
+        )
     raise typer.Exit(run_process(found, name))

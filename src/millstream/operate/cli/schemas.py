@@ -222,12 +222,13 @@ def show(
 
 
 def _compared(place: str | None, registry: str | None, lock: Path | None) -> "Report":
+    from millstream.errors import ConfigurationError
     from millstream.operate.place import load_system
     from millstream.operate.schemas.gate import compare
     from millstream.operate.schemas.lock import Lock
 
     if registry is not None and lock is not None:
-        raise typer.BadParameter("--registry and --lock are two histories; give one of them")
+        raise ConfigurationError("--registry and --lock are two histories; give one of them")
     found: System = load_system(place)
     history, beside = _history(registry, lock), _lock_file()
     return compare(found, history, None if beside is None else Lock.read(beside))

@@ -45,7 +45,7 @@ def tail(
       millstream tail orders.events --reveal
     """
     from millstream.contracts import Contracts, Registry
-    from millstream.errors import TopicMissing
+    from millstream.errors import ConfigurationError, did_you_mean
     from millstream.operate.masking import masking_of
 
     masking = None if reveal else masking_of(system)
@@ -54,7 +54,9 @@ def tail(
     show = _as_json if as_json else _as_line
     with cluster(settings, "millstream-tail") as (kafka, _, there):
         if topic not in there:
-            raise TopicMissing(f"There is no topic {topic!r}; `millstream topics --all` lists what there is.")
+            raise ConfigurationError(
+                f"There is no topic {topic!r}{did_you_mean(topic, there)}; `millstream topics --all` lists all"
+            )
         if follow:
             messages = _following(kafka, topic, from_beginning=from_beginning)
         else:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias, cast
 
 from millstream.declare import full_name
-from millstream.errors import ConfigurationError
+from millstream.errors import ConfigurationError, did_you_mean
 from millstream.operate.dlq.filters import Filter, duration, rate
 from millstream.operate.dlq.letter import WAITING, DeadLetter, State
 from millstream.operate.dlq.system import Origins
@@ -67,7 +67,7 @@ class _Reader:
     def rule(self, number: int, table: dict[str, Any]) -> Rule:
         self._number, self._table = number, table
         for key in table.keys() - set(_KNOWN):
-            self.say(key, f"a rule has no {key!r}; it has {', '.join(_KNOWN)}")
+            self.say(key, f"a rule has no {key!r}{did_you_mean(key, _KNOWN)}; it has {', '.join(_KNOWN)}")
         name = self.get("name", str, "")
         if not re.fullmatch(r"[a-z0-9][a-z0-9_.-]*", name):
             self.say("name", 'every rule needs a name of its own in lower case, such as name = "gateway-down"')
@@ -118,16 +118,18 @@ class _Reader:
     def _known(self, matches: dict[str, str | None]) -> None:
         service, topic, type = matches["service"], matches["topic"], matches["type"]
         origins = self.origins
-        if service is not None and service not in origins.services:
-            self.say("service", f"{origins.system} has no service {service!r}; it has {', '.join(origins.services)}")
+        try:
+            origins.check_service(service)
+        except ConfigurationError as error:
+            self.say("service", str(error))
         if topic is not None and f"{topic}.dlq" not in origins.dead_letters:
-            self.say(
-                "topic", f"{origins.system} consumes no topic {topic!r}; it consumes {', '.join(origins.consumed)}"
-            )
+            meant, consumed = did_you_mean(topic, origins.consumed), ", ".join(origins.consumed)
+            self.say("topic", f"{origins.system} consumes no topic {topic!r}{meant}; it consumes {consumed}")
         if type is not None and not any(mark in type for mark in "*?["):
             classes = [of for found in origins.topics.values() for of in found.contracts]
             if not any(type in (of.__name__, full_name(of)) for of in classes):
-                self.say("type", f"no topic of {origins.system} carries a class {type!r}")
+                meant = did_you_mean(type, [of.__name__ for of in classes])
+                self.say("type", f"no topic of {origins.system} carries a class {type!r}{meant}")
 
     def _duration(self, key: str) -> timedelta | None:
         text = self.get(key, str, None)

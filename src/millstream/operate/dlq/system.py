@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from millstream.contracts.cloudevents import headers_in
 from millstream.declare import Service, System, Topic, Value, full_name
 from millstream.declare.contract import former_names
-from millstream.errors import ConfigurationError
+from millstream.errors import ConfigurationError, did_you_mean
 from millstream.operate.assembly import topics_of
 from millstream.operate.dlq.letter import DeadLetter
 from millstream.operate.schemas.declared import topics_of as carrying
@@ -44,15 +44,19 @@ class Origins:
             return [name for name in self.dead_letters if name in present]
         name = topic if topic.endswith(SUFFIX) else f"{topic}{SUFFIX}"
         if name not in present:
+            if name in self.dead_letters:
+                raise ConfigurationError(f"There is no topic {name!r} yet: the service that reads it makes it at start")
             raise ConfigurationError(
-                f"There is no topic {name!r}. {self.system} has {', '.join(self.dead_letters) or 'no dead letters'}"
+                f"There is no topic {name!r}{did_you_mean(name, self.dead_letters)}. {self.system} has "
+                f"{', '.join(self.dead_letters) or 'no dead letters'}"
             )
         return [name]
 
     def check_service(self, name: str | None) -> None:
         """Raises `ConfigurationError` for a service that the system does not have."""
         if name is not None and name not in self.services:
-            raise ConfigurationError(f"{self.system} has no service {name!r}; it has {', '.join(self.services)}")
+            meant = did_you_mean(name, self.services)
+            raise ConfigurationError(f"{self.system} has no service {name!r}{meant}; it has {', '.join(self.services)}")
 
     def redrive_topic(self, letter: DeadLetter, partitions: Mapping[str, int]) -> tuple[str, int]:
         """Topic and partition that hand a letter to the group that failed, and to it alone.

@@ -7,7 +7,7 @@ import msgspec
 
 from millstream.contracts import json_schema, protobuf_schema, schema_text, subject_for
 from millstream.declare import Service, System, Topic, Value, full_name, home_of
-from millstream.errors import ConfigurationError, DeclarationError
+from millstream.errors import ConfigurationError, DeclarationError, did_you_mean
 
 TYPES = {"avro": "AVRO", "protobuf": "PROTOBUF", "json_schema": "JSON"}
 """From the format of a topic to what a registry calls it. Plain `json` has no schema and no subject."""
@@ -100,4 +100,5 @@ def find_class(system: System, name: str) -> tuple[type[Value], str]:
     if found:
         raise DeclarationError(f"{name!r} is {' and '.join(full_name(of) for of in found)}; say which")
     known = ", ".join(sorted(of.__name__ for of in classes))
-    raise DeclarationError(f"{system.name} has no class {name!r} on a topic or in a store; it has {known}")
+    meant = did_you_mean(name, [of.__name__ for of in classes])
+    raise DeclarationError(f"{system.name} has no class {name!r}{meant} on a topic or in a store; it has {known}")
