@@ -143,3 +143,10 @@ def test_tells_passing_troubles_from_a_statements_own(engine: Engine, tmp_path: 
 def test_refuses_a_url_that_cannot_work(url: str, says: str) -> None:
     with pytest.raises(ConfigurationError, match=says):
         open_engine(url)
+
+
+def test_an_errors_text_quotes_no_value_of_a_row(engine: Engine) -> None:
+    """It stands in logs and in headers of dead letters, and a row may be about a person."""
+    with pytest.raises(IntegrityError, match="INSERT INTO numbers") as raised, engine.begin() as connection:
+        connection.execute(numbers.insert(), [{"n": 7734129}, {"n": 7734129}])
+    assert "7734129" not in str(raised.value)

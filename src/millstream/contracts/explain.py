@@ -9,24 +9,27 @@ from millstream.contracts.resolve import resolving_decoder
 from millstream.contracts.schema import avro_schema
 from millstream.contracts.shape import Record
 from millstream.contracts.walk import Walker
+from millstream.declare.personal import has_personal
 from millstream.errors import DecodeError, EncodeError
 
 
 def why_not_encoded(record: Record) -> Callable[[Any, Exception], EncodeError]:
     """What the encoder of `record` calls with the object and what it ran into."""
+    quiet = has_personal(record.python)
 
     def explain(value: Any, error: Exception) -> EncodeError:
         try:
             problem = misfit(record, value, record.python.__name__)
         except RecursionError:
             problem = f"{record.python.__name__}: nested too deep, or inside itself"
-        return EncodeError(problem or f"{record.python.__name__}: {error}")
+        return EncodeError(problem or f"{record.python.__name__}: {type(error).__name__ if quiet else error}")
 
     return explain
 
 
 def why_not_decoded(record: Record) -> Callable[[bytes, Exception], DecodeError]:
     """What the decoder of `record` calls with the message and what it ran into."""
+    quiet = has_personal(record.python)
 
     @cache
     def careful() -> tuple[Walker, Callable[[bytes], Any]]:
@@ -44,6 +47,7 @@ def why_not_decoded(record: Record) -> Callable[[bytes, Exception], DecodeError]
             read_again(message)
         except DecodeError as found:
             return found
-        return DecodeError("invalid", f"{record.name}: {error or type(error).__name__}")
+        text = "" if quiet else str(error)
+        return DecodeError("invalid", f"{record.name}: {text or type(error).__name__}")
 
     return explain

@@ -17,6 +17,7 @@ from millstream.contracts.json_schema import fitting
 from millstream.contracts.reading import shape_of
 from millstream.contracts.shape import Entries, Fixed, Items, OneOf, Record, Shape
 from millstream.declare.contract import Value
+from millstream.declare.personal import has_personal
 from millstream.errors import DeclarationError, DecodeError, EncodeError
 
 
@@ -38,19 +39,23 @@ def json_decoder(contract: type[Value]) -> Callable[[bytes | None], Any]:
             raise DecodeError("invalid", str(error)) from None
         return found
 
-    return guarded(checked)
+    return guarded(checked, quiet=has_personal(contract))
 
 
 def json_encoder(contract: type[Value]) -> Callable[[Any], bytes]:
     """A function from the class to JSON. It raises `EncodeError` for what it could not read back."""
     encode = msgspec.json.Encoder().encode
     read, check = msgspec.json.Decoder(contract).decode, _check(contract)
+    quiet = has_personal(contract)
 
     def checked(record: Any) -> bytes:
         try:
             value = encode(record)
             read(value)
         except (msgspec.MsgspecError, ValueError, TypeError, OverflowError, RecursionError) as error:
+            if quiet:
+                check(record)  # which names the field
+                raise EncodeError(f"{contract.__name__}: {type(error).__name__}") from None
             raise EncodeError(f"{contract.__name__}: {error}") from error
         check(record)
         if b"null" in value and (problem := no_number(record, contract.__name__)):

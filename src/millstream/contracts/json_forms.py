@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from millstream.contracts.meaning import Convert, from_number
+from millstream.contracts.misfit import unquoted
 from millstream.contracts.shape import (
     REQUIRED,
     Decimals,
@@ -27,6 +28,7 @@ from millstream.contracts.shape import (
     python_class,
 )
 from millstream.declare.foreign import FromNumber, FromText, LocalAsUtc
+from millstream.declare.personal import has_personal
 
 
 def kind_of(shape: Shape | None) -> str:
@@ -122,55 +124,74 @@ def to_json(shape: Shape | None, value: Any) -> Any:
             return msgspec.to_builtins(value)
 
 
-def from_json(shape: Shape | None, value: Any, path: str) -> Any:
-    """From what JSON holds to the value, fields under their former names too. Raises `ValueError` with the path."""
+class Unfit(ValueError):
+    """JSON that does not fit its class. The text says where; it quotes no value if the class has personal fields."""
+
+
+def from_json(record: Record, value: Any, path: str) -> Any:
+    """From what JSON holds to the class, fields under their former names too. Raises `Unfit` with the path.
+
+    Raises what the class's own `__post_init__` raises, unless it has personal fields, which that may quote.
+    """
+    return _from_json(record, value, path, has_personal(record.python))
+
+
+def _from_json(shape: Shape | None, value: Any, path: str, quiet: bool) -> Any:
     match shape:
         case None:
             return None
         case Record() if isinstance(value, dict):
-            return shape.python(**_fields(shape, value, path))
+            given = _fields(shape, value, path, quiet)
+            try:
+                return shape.python(**given)
+            except Exception as error:
+                if quiet:
+                    raise Unfit(f"{path}: its class raises {type(error).__name__}") from None
+                raise
         case Items(container, item) if isinstance(value, list):
-            return container(from_json(item, part, f"{path}[{at}]") for at, part in enumerate(value))
+            return container(_from_json(item, part, f"{path}[{at}]", quiet) for at, part in enumerate(value))
         case Fixed(parts=parts) if isinstance(value, list) and len(value) == len(parts):
-            return tuple(from_json(part, value[at], f"{path}[{at}]") for at, part in enumerate(parts))
+            return tuple(_from_json(part, value[at], f"{path}[{at}]", quiet) for at, part in enumerate(parts))
         case Entries(value=inner) if isinstance(value, dict):
-            return {key: from_json(inner, part, f"{path}.{key}") for key, part in value.items()}
+            return {
+                key: _from_json(inner, part, f"{path}.{'…' if quiet else key}", quiet) for key, part in value.items()
+            }
         case OneOf(branches):
             if value is None and None in branches:
                 return None
-            return _branch(shape, value, path)
+            return _branch(shape, value, path, quiet)
         case Symbols(members=members):
             for member in members.values():
                 if json_value(member) == value and not isinstance(value, bool):
                     return member
         case Decimals():
-            return _decimal(value, path)
+            return _decimal(value, path, quiet)
         case Scalar():
-            return _scalar(shape, value, path)
+            return _scalar(shape, value, path, quiet)
         case _:
             pass
-    raise ValueError(f"{path}: {str(value)[:80]!r} is no {python_class(shape).__name__}")
+    raise Unfit(f"{path}: {_shown(value, quiet)} is no {python_class(shape).__name__}")
 
 
-def _fields(record: Record, value: dict[str, Any], path: str) -> dict[str, Any]:
+def _fields(record: Record, value: dict[str, Any], path: str, quiet: bool) -> dict[str, Any]:
     given: dict[str, Any] = {}
     for field in record.fields:
         name = next((name for name in (field.name, *field.aliases) if name in value), None)
         if name is not None:
-            given[field.attribute] = from_json(field.shape, value[name], f"{path}.{name}")
+            given[field.attribute] = _from_json(field.shape, value[name], f"{path}.{name}", quiet)
         elif field.default is REQUIRED:
-            raise ValueError(f"{path}: the field {field.name} is missing")
+            raise Unfit(f"{path}: the field {field.name} is missing")
     return given
 
 
-def _branch(union: OneOf, value: Any, path: str) -> Any:
+def _branch(union: OneOf, value: Any, path: str, quiet: bool) -> Any:
     present = [branch for branch in union.branches if branch is not None]
     if needs_names(union):
         if isinstance(value, dict) and len(value) == 1:
             [(name, inner)] = value.items()
             for branch in present:
                 if branch_name(branch) == name:
-                    return from_json(branch, inner, f"{path}.{name}")
+                    return _from_json(branch, inner, f"{path}.{name}", quiet)
     else:
         kinds = {
             str: "string",
@@ -183,56 +204,60 @@ def _branch(union: OneOf, value: Any, path: str) -> Any:
         }
         for branch in present:
             if kind_of(branch) == kinds.get(type(value)):
-                return from_json(branch, value, path)
-    raise ValueError(f"{path}: {str(value)[:80]!r} is none of {', '.join(map(branch_name, present))}")
+                return _from_json(branch, value, path, quiet)
+    raise Unfit(f"{path}: {_shown(value, quiet)} is none of {', '.join(map(branch_name, present))}")
 
 
-def _scalar(shape: Scalar, value: Any, path: str) -> Any:
+def _scalar(shape: Scalar, value: Any, path: str, quiet: bool) -> Any:
     python = shape.python
     if python is int:
-        return _whole(value, path)
+        return _whole(value, path, quiet)
     if python is float and type(value) in (int, float, Decimal):
-        return _real(value, path)
+        return _real(value, path, quiet)
     if type(value) in (int, Decimal):
         for note in shape.foreign:
             if isinstance(note, FromNumber):
-                return _noted(from_number(python, note), _whole(value, path), path)
-    converted = _noted(lambda given: msgspec.convert(given, python), value, path)
+                return _noted(from_number(python, note), _whole(value, path, quiet), python, path, quiet)
+    converted = _noted(lambda given: msgspec.convert(given, python), value, python, path, quiet)
     if python is datetime and converted.tzinfo is None and LocalAsUtc in shape.foreign:
         return converted.replace(tzinfo=UTC)
     return converted
 
 
-def _whole(value: Any, path: str) -> int:
+def _whole(value: Any, path: str, quiet: bool) -> int:
     """1.0 is an integer in JSON."""
     if type(value) is int:
         return value
     if isinstance(value, Decimal) and -(1 << 63) <= value < 1 << 63 and value == value.to_integral_value():
         return int(value)
-    raise ValueError(f"{path}: {str(value)[:80]!r} is no int")
+    raise Unfit(f"{path}: {_shown(value, quiet)} is no int")
 
 
-def _real(value: Any, path: str) -> float:
+def _real(value: Any, path: str, quiet: bool) -> float:
     try:
         real = float(value)
     except OverflowError:
         real = math.inf
     if not math.isfinite(real):
-        raise ValueError(f"{path}: {str(value)[:80]} is too large for a float")
+        raise Unfit(f"{path}: {unquoted(value) if quiet else str(value)[:80]} is too large for a float")
     return real
 
 
-def _decimal(value: Any, path: str) -> Decimal:
+def _decimal(value: Any, path: str, quiet: bool) -> Decimal:
     if isinstance(value, Decimal):
         return value
-    return _noted(lambda given: msgspec.convert(given, Decimal), value, path)
+    return _noted(lambda given: msgspec.convert(given, Decimal), value, Decimal, path, quiet)
 
 
-def _noted(convert: Convert, value: Any, path: str) -> Any:
+def _noted(convert: Convert, value: Any, python: type, path: str, quiet: bool) -> Any:
     try:
         return convert(value)
     except (ValueError, ArithmeticError) as error:
-        raise ValueError(f"{path}: {error}") from None
+        raise Unfit(f"{path}: {f'{unquoted(value)} is no {python.__name__}' if quiet else error}") from None
+
+
+def _shown(value: Any, quiet: bool) -> str:
+    return unquoted(value) if quiet else repr(str(value)[:80])
 
 
 def has_notes(shape: Shape | None, above: tuple[Shape, ...] = ()) -> bool:
@@ -254,23 +279,27 @@ read_exactly: Callable[[bytes], Any] = msgspec.json.Decoder(float_hook=Decimal).
 """From JSON to what it holds, numbers with all digits. As floats, 9007199254740993.0 and long decimals are others."""
 
 
-def no_number(value: Any, path: str) -> str | None:
-    """The first thing that no contract holds, whatever its class says: a time without a zone, a number that is none."""
+def no_number(value: Any, path: str, *, quiet: bool = False) -> str | None:
+    """The first thing that no contract holds, whatever its class says: a time without a zone, a number that is none.
+
+    - `quiet`: quote no key of a map, as for a record with personal fields.
+    """
     match value:
         case msgspec.Struct():
+            quiet = quiet or has_personal(type(value))
             parts = ((f"{path}.{name}", getattr(value, name)) for name in value.__struct_fields__)
         case dict():
-            parts = ((f"{path}[{str(key)[:40]!r}]", part) for key, part in value.items())
+            parts = ((f"{path}[{'…' if quiet else repr(str(key)[:40])}]", part) for key, part in value.items())
         case list() | tuple() | set() | frozenset():
             parts = ((f"{path}[{at}]", part) for at, part in enumerate(value))
         case float() if not math.isfinite(value):
             return f"{path}: JSON has no {value}"
         case Decimal() if not value.is_finite():
-            return f"{path}: {value} is no number"
+            return f"{path}: {unquoted(value) if quiet else value} is no number"
         case datetime() if value.tzinfo is None:
             return f"{path} has no time zone"
         case int() if not -(1 << 63) <= value < 1 << 63:
             return f"{path} does not fit 64 bits"
         case _:
             return None
-    return next((problem for name, part in parts if (problem := no_number(part, name))), None)
+    return next((problem for name, part in parts if (problem := no_number(part, name, quiet=quiet))), None)

@@ -39,6 +39,7 @@ from millstream.contracts.shape import (
     Symbols,
 )
 from millstream.declare.contract import Value
+from millstream.declare.personal import has_personal
 from millstream.errors import DeclarationError, DecodeError, EncodeError
 
 V = TypeVar("V", bound=Value)
@@ -182,7 +183,7 @@ class JsonCodec(Generic[V]):
 def json_writer(contract: type[V], prefix: bytes = b"") -> Callable[[V], bytes]:
     """A function from the class to JSON after `prefix`. It raises `EncodeError`."""
     record, write, check = shape_of(contract), msgspec.json.encode, fitting(contract)
-    name = contract.__name__
+    name, quiet = contract.__name__, has_personal(contract)
     directly = is_plain(record) and not has_floats(record)
 
     def encode(value: V) -> bytes:
@@ -190,7 +191,8 @@ def json_writer(contract: type[V], prefix: bytes = b"") -> Callable[[V], bytes]:
         try:
             return prefix + write(value if directly else to_json(record, value))
         except (ValueError, TypeError, RecursionError, msgspec.MsgspecError) as error:
-            raise EncodeError(no_number(value, name) or f"{name}: {error}") from None
+            text = type(error).__name__ if quiet else str(error)
+            raise EncodeError(no_number(value, name) or f"{name}: {text}") from None
 
     return encode
 
@@ -219,7 +221,7 @@ def json_reader(contract: type[V], *, own: bool, start: int = 5) -> Callable[[by
             raise DecodeError("invalid", str(error)) from None
         return value
 
-    return guarded(checked)
+    return guarded(checked, quiet=has_personal(contract))
 
 
 def _again(read: Callable[[bytes], V], payload: bytes, error: msgspec.ValidationError) -> V:

@@ -14,6 +14,7 @@ from millstream.contracts.reading import shape_of
 from millstream.contracts.resolve import plain_decoder, resolving_decoder
 from millstream.contracts.schema import avro_schema, record_name, same_bytes
 from millstream.declare.contract import Value, former_names, full_name
+from millstream.declare.personal import has_personal
 from millstream.declare.upcast import Upcaster
 from millstream.errors import DecodeError
 from millstream.schemas.protobuf.linking import Type
@@ -145,14 +146,18 @@ def plain_json_payload(message: bytes) -> Any:
 
 
 def _upcast(new: type[Value], upcaster: Upcaster, read: Read) -> Read:
+    quiet = has_personal(new) or (upcaster.old is not None and has_personal(upcaster.old))
+
     def upcast(message: bytes) -> Any:
         old = read(message)
         try:
             value = upcaster.function(old)
-            problem = misfit(shape_of(new), value, new.__name__)
+            problem = misfit(shape_of(new), value, new.__name__, quiet=quiet)
         except Exception as error:
-            detail = f"{upcaster.names[0]} to {new.__name__}: {type(error).__name__}: {error}"
-            raise DecodeError("upcast_failed", detail) from error
+            detail = f"{upcaster.names[0]} to {new.__name__}: {type(error).__name__}"
+            if quiet:  # an error's text may quote its event
+                raise DecodeError("upcast_failed", detail) from None
+            raise DecodeError("upcast_failed", f"{detail}: {error}") from error
         if problem:
             raise DecodeError("upcast_failed", f"{upcaster.names[0]} to {new.__name__}: {problem}")
         return value

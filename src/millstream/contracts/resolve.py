@@ -44,6 +44,7 @@ from millstream.contracts.written import (
     union_reader,
 )
 from millstream.declare.contract import Value
+from millstream.declare.personal import has_personal
 from millstream.errors import DecodeError
 
 
@@ -55,17 +56,19 @@ def resolving_decoder(contract: type[Value], writer: Schema) -> Callable[[bytes]
     """
 
     def build(names: Names) -> Reader:
-        return _Resolution(names).record(names.node(writer, ""), shape_of(contract), contract.__name__)
+        return _Resolution(names, quiet=has_personal(contract)).record(
+            names.node(writer, ""), shape_of(contract), contract.__name__
+        )
 
-    return _decoder(writer, build, contract.__name__)
+    return _decoder(writer, build, contract.__name__, quiet=has_personal(contract))
 
 
 def plain_decoder(writer: Schema) -> Callable[[bytes], Any]:
     """A function from messages written with the schema `writer` to dicts, as `resolving_decoder` without a class."""
-    return _decoder(writer, lambda names: Plain(names, convert=True).reader(writer, "", ""), "the record")
+    return _decoder(writer, lambda names: Plain(names, convert=True).reader(writer, "", ""), "the record", quiet=True)
 
 
-def _decoder(writer: Schema, build: Callable[[Names], Reader], what: str) -> Callable[[bytes], Any]:
+def _decoder(writer: Schema, build: Callable[[Names], Reader], what: str, *, quiet: bool) -> Callable[[bytes], Any]:
     try:
         walker = Walker(writer)
         names = Names(writer)
@@ -86,7 +89,8 @@ def _decoder(writer: Schema, build: Callable[[Names], Reader], what: str) -> Cal
             walker.check(message, 5)  # says where bytes are missing or make no sense, whatever that led to
             if isinstance(error, DecodeError):
                 raise
-            raise DecodeError("invalid", f"{what}: {told_of(error)}") from error
+            detail = f"{what}: {told_of(error, quiet=quiet)}"
+            raise DecodeError("invalid", detail) from (None if quiet else error)
         if end != len(message):
             walker.check(message, 5)
             raise DecodeError("trailing_bytes", f"{len(message) - end} bytes follow after the end of the record")
@@ -98,8 +102,9 @@ def _decoder(writer: Schema, build: Callable[[Names], Reader], what: str) -> Cal
 class _Resolution:
     """From the types of one writer to the shapes of one class. What does not fit is refused when it is met."""
 
-    def __init__(self, names: Names) -> None:
+    def __init__(self, names: Names, *, quiet: bool) -> None:
         self._names = names
+        self._quiet = quiet
         self._made = Deferred()
         self._typed = Plain(names, convert=True)
         self._skipped = Plain(names, convert=False)
@@ -126,7 +131,7 @@ class _Resolution:
             else:
                 read = self._reader(of, node.namespace, field.shape, f"{path}.{field.attribute}")
                 steps.append((field.attribute, read))
-        return _made_of(shape.python, steps, path)
+        return _made_of(shape.python, steps, path, quiet=self._quiet)
 
     def _reader(self, schema: Any, namespace: str, shape: Shape | None, path: str) -> Reader:
         return self._of(self._names.node(schema, namespace), shape, path, frozenset())
@@ -176,7 +181,7 @@ class _Resolution:
             case Entries(value), "map":
                 return map_reader(self._reader(node.schema.get("values"), node.namespace, value, f"{path}[]"))
             case Symbols(members=members), "enum":
-                return _symbols(node.schema["symbols"], members, path)
+                return _symbols(node.schema["symbols"], members, path, quiet=self._quiet)
             case Scalar() | Decimals() | Symbols(), _:
                 convert = conversion(node.meaning, shape)
                 return None if convert is None else self._scalar(node, convert, path)
@@ -185,9 +190,9 @@ class _Resolution:
 
     def _scalar(self, node: Node, convert: Convert, path: str) -> Reader:
         if node.kind == "record":
-            return converted(self._skipped.reader(node.name, "", path), convert, path)
+            return converted(self._skipped.reader(node.name, "", path), convert, path, quiet=self._quiet)
         read = fixed_reader(node.schema["size"]) if node.kind == "fixed" else PRIMITIVE[node.kind]
-        return converted(read, convert, path)
+        return converted(read, convert, path, quiet=self._quiet)
 
     def _fixed(self, node: Node, shape: Fixed, path: str) -> Reader:
         wanted = dict(zip(part_names(shape.parts), enumerate(shape.parts), strict=True))
@@ -201,7 +206,7 @@ class _Resolution:
             else:
                 steps.append((None, self._skipped.reader(of, node.namespace, path)))
         names = list(wanted)
-        return _made_of(lambda **found: tuple(found[name] for name in names), steps, path)
+        return _made_of(lambda **found: tuple(found[name] for name in names), steps, path, quiet=self._quiet)
 
 
 _OWN, _CONVERTED, _SHORT_NAME, _BY_CONTENT = 0, 1, 2, 3
@@ -247,20 +252,21 @@ def has_no_name(shape: Shape) -> bool:
     return isinstance(shape, Fixed) or (isinstance(shape, Symbols) and not issubclass(shape.python, Enum))
 
 
-def _symbols(symbols: list[str], members: dict[str, Any], path: str) -> Reader:
+def _symbols(symbols: list[str], members: dict[str, Any], path: str, *, quiet: bool) -> Reader:
     read = enum_reader([members.get(symbol, REQUIRED) for symbol in symbols])
     named = enum_reader(symbols)
 
     def read_symbol(b: bytes, p: int) -> tuple[Any, int]:
         member, end = read(b, p)
         if member is REQUIRED:
-            raise DecodeError("invalid", f"{path}: {named(b, p)[0][:80]!r} is none of {', '.join(members)[:500]}")
+            symbol = "a symbol that" if quiet else repr(named(b, p)[0][:80])
+            raise DecodeError("invalid", f"{path}: {symbol} is none of {', '.join(members)[:500]}")
         return member, end
 
     return read_symbol
 
 
-def _made_of(make: Callable[..., Any], steps: list[tuple[str | None, Reader]], path: str) -> Reader:
+def _made_of(make: Callable[..., Any], steps: list[tuple[str | None, Reader]], path: str, *, quiet: bool) -> Reader:
     def read(b: bytes, p: int) -> tuple[Any, int]:
         given: dict[str, Any] = {}
         for attribute, part in steps:
@@ -271,7 +277,8 @@ def _made_of(make: Callable[..., Any], steps: list[tuple[str | None, Reader]], p
         try:
             return make(**given), p
         except Exception as error:  # what a class's own __post_init__ raises
-            raise DecodeError("invalid", f"{path}: {type(error).__name__}: {str(error)[:500]}") from error
+            text = "the class refuses it" if quiet else str(error)[:500]
+            raise DecodeError("invalid", f"{path}: {type(error).__name__}: {text}") from (None if quiet else error)
 
     return read
 

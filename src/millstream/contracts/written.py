@@ -253,21 +253,26 @@ def enum_reader(values: list[Any]) -> Reader:
     return read
 
 
-def converted(read: Reader, convert: Convert, path: str) -> Reader:
-    """`read` and then `convert`, whose errors get the path of the field."""
+def converted(read: Reader, convert: Convert, path: str, *, quiet: bool) -> Reader:
+    """`read` and then `convert`, whose errors get the path of the field.
+
+    - `quiet`: quote no value, as for a class with personal fields.
+    """
 
     def read_converted(b: bytes, p: int) -> tuple[Any, int]:
         value, p = read(b, p)
         try:
             return convert(value), p
         except (ValueError, ArithmeticError, LookupError, TypeError) as error:
-            raise DecodeError("invalid", f"{path}: {told_of(error)}") from None
+            raise DecodeError("invalid", f"{path}: {told_of(error, quiet=quiet)}") from None
 
     return read_converted
 
 
-def told_of(error: Exception) -> str:
-    """What an error says, and its class where that is not enough."""
+def told_of(error: Exception, *, quiet: bool) -> str:
+    """What an error says, and its class where that is not enough, or what it says might quote a value."""
+    if quiet:
+        return f"a value that cannot be read ({type(error).__name__})"
     text = str(error.args[0]) if isinstance(error, LookupError) and error.args else str(error)
     return (
         text[:500] if isinstance(error, ValueError | LookupError) and text else f"{type(error).__name__}: {text[:500]}"
@@ -304,7 +309,7 @@ class Plain:
         node = self._names.node(schema, namespace)
         read = self._made.reader(node.name, lambda: self._of(node, path)) if node.name else self._of(node, path)
         if self._convert and (convert := untyped(node.meaning)) is not None:
-            return converted(read, convert, path)
+            return converted(read, convert, path, quiet=True)  # nobody says what is personal
         return read
 
     def _of(self, node: Node, path: str) -> Reader:

@@ -64,7 +64,7 @@ def open_engine(url: str) -> Engine:
         return _sqlite(parsed)
     if parsed.get_backend_name() == "postgresql":
         require("postgresql", "MILLSTREAM_DATABASE_URL names PostgreSQL, which")
-        return create_engine(parsed.set(drivername="postgresql+psycopg"), pool_pre_ping=True)
+        return create_engine(parsed.set(drivername="postgresql+psycopg"), pool_pre_ping=True, hide_parameters=True)
     raise ConfigurationError(
         f"MILLSTREAM_DATABASE_URL names {parsed.get_backend_name()}: a service's database is SQLite or PostgreSQL"
     )
@@ -117,7 +117,9 @@ def _sqlite(url: URL) -> Engine:
         raise ConfigurationError("MILLSTREAM_DATABASE_URL keeps SQLite in memory: a service's database must be a file")
     Path(url.database).parent.mkdir(parents=True, exist_ok=True)
     told = {"timeout": BUSY_SECONDS, "cached_statements": STATEMENTS}
-    engine = create_engine(url, connect_args={name: value for name, value in told.items() if name not in url.query})
+    wanted = {name: value for name, value in told.items() if name not in url.query}
+    # Errors quote the statement without its parameters: their texts stand in logs and in headers of dead letters.
+    engine = create_engine(url, connect_args=wanted, hide_parameters=True)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine

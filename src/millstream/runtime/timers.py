@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from millstream.contracts.ids import derived_id
+from millstream.contracts.json import without_values
 from millstream.declare import Timer, full_name, key_of
 from millstream.errors import DecodeError
 from millstream.kafka.port import Headers
@@ -94,7 +95,7 @@ def timer_decoder(timers: Iterable[type[Timer]]) -> Callable[[bytes | None], Tim
                 raise DecodeError("unexpected_type", f"no handler here takes the timer {found.type}")
             return decode_payload(found.payload)
         except msgspec.ValidationError as error:
-            raise DecodeError("invalid", str(error)) from None
+            raise DecodeError("invalid", without_values(error)) from None
         except msgspec.MsgspecError as error:
             raise DecodeError("malformed", f"no timer: {error}") from None
 

@@ -13,6 +13,7 @@ from millstream.contracts.protobuf.resolving import messages_of, resolved_plan
 from millstream.contracts.protobuf.wire import read_varint
 from millstream.contracts.reading import shape_of
 from millstream.declare.contract import Value
+from millstream.declare.personal import has_personal
 from millstream.errors import DecodeError
 from millstream.schemas.protobuf.linking import Type
 
@@ -67,10 +68,11 @@ class ProtobufCodec(Generic[V]):
 
 def payload_reader(contract: type[V]) -> Callable[[bytes, int], V]:
     """A function from a message of the class's own schema, and where its payload begins, to the class."""
-    return _reader(plan_of(contract))
+    return _reader(plan_of(contract), quiet=has_personal(contract))
 
 
-def _reader(plan: Plan) -> Callable[[bytes, int], Any]:
+def _reader(plan: Plan, *, quiet: bool) -> Callable[[bytes, int], Any]:
+    """`quiet`: quote no value in errors, as for a class with personal fields."""
     name = plan.messages[0].name
     at = [name]
 
@@ -82,6 +84,10 @@ def _reader(plan: Plan) -> Callable[[bytes, int], Any]:
                 return DecodeError("too_deep", f"{name} is nested too deep")
             case EOFError() | IndexError():
                 return DecodeError("truncated", f"the {len(message)} bytes end inside {at[0]}")
+            case KeyError() if quiet:
+                return DecodeError("invalid", f"{at[0]}: the enumeration has no such number")
+            case _ if quiet:
+                return DecodeError("invalid", f"{at[0]}: a value that cannot be read ({type(error).__name__})")
             case KeyError():
                 return DecodeError("invalid", f"{at[0]}: the enumeration has no number {error}")
             case LookupError():
@@ -121,7 +127,7 @@ def protobuf_decoder(
         indexes, at = _indexes(message)
         if (read := readers.get(indexes)) is None:
             if indexes not in messages:
-                raise DecodeError("unexpected_type", f"the schema has no message {list(indexes)}")
+                raise DecodeError("unexpected_type", "the schema has no message at the indexes of this record")
             read = readers[indexes] = choose(messages[indexes])
         return read(message, at)
 
@@ -130,7 +136,7 @@ def protobuf_decoder(
 
 def resolving_reader(contract: type[V], written: Type) -> Callable[[bytes, int], V]:
     """A function from a message of another file, and where its payload begins, to the class as it is today."""
-    return _reader(resolved_plan(contract, written))
+    return _reader(resolved_plan(contract, written), quiet=has_personal(contract))
 
 
 def _indexes(message: bytes) -> tuple[tuple[int, ...], int]:
@@ -140,7 +146,7 @@ def _indexes(message: bytes) -> tuple[tuple[int, ...], int]:
     try:
         count, at = _zigzag(message, 5)
         if not 0 < count <= _MOST_INDEXES:
-            raise DecodeError("not_framed", f"{count} message indexes")
+            raise DecodeError("not_framed", f"the number of message indexes is not between 1 and {_MOST_INDEXES}")
         indexes: list[int] = []
         for _ in range(count):
             index, at = _zigzag(message, at)

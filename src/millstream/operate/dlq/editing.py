@@ -10,11 +10,11 @@ import msgspec
 
 from millstream.contracts import Contracts, Headers
 from millstream.contracts.cloudevents import structured
-from millstream.contracts.json_forms import from_json, to_json
+from millstream.contracts.json_forms import Unfit, from_json, to_json
 from millstream.contracts.reading import shape_of
 from millstream.declare import Contract, Value, full_name
 from millstream.declare.contract import key_of
-from millstream.declare.personal import MASK, masked
+from millstream.declare.personal import MASK, has_personal, masked
 from millstream.errors import ConfigurationError, DecodeError, EncodeError, MillstreamError
 from millstream.operate.dlq.letter import DeadLetter
 from millstream.operate.dlq.system import Origins
@@ -104,7 +104,10 @@ class Draft:
             event = from_json(shape, value, name)
             kept = to_json(shape, event)
         except Exception as error:  # what a class's own __post_init__ raises, too
-            detail = str(error) if isinstance(error, ValueError) else f"{name}: {type(error).__name__}: {error}"
+            if isinstance(error, Unfit) or (isinstance(error, ValueError) and not has_personal(self.contract)):
+                detail = str(error)
+            else:
+                detail = f"{name}: {type(error).__name__}{'' if has_personal(self.contract) else f': {error}'}"
             raise self._misfit(detail) from None
         if (lost := next(_lost(value, kept, name), None)) is not None:
             raise self._misfit(f"{lost}: there is no such field")
