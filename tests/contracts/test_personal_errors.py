@@ -515,6 +515,5 @@ def test_bytes_that_end_anywhere_are_not_quoted() -> None:
     for format, decode in DECODERS.values():
         value = BYTES[format]
         for end in range(5, len(value), 3):
-            error = raised_by(decode, value[:end])
-            assert error is not None
-            assert_silent(error)
+            if (error := raised_by(decode, value[:end])) is not None:  # Protobuf may end after any field
+                assert_silent(error)

@@ -1,7 +1,8 @@
 """Misuse that would fail at run time, or in silence, is refused at import: with what, where and the remedy."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any, Protocol, TypeVar
 
 import pydantic
@@ -509,3 +510,101 @@ def test_what_is_long_is_no_misuse():
     assert Retry(attempts=None, within=hours(2)).longest() == hours(2)
     assert Retry(attempts=None, backoff=lambda failures: 0.0, within=minutes(1)).longest() == minutes(1)
     assert Retry(attempts=1, within=hours(2)).longest() == timedelta(0)
+
+
+class Unrelated:
+    """A class of somebody else."""
+
+
+class Inner(Value):
+    factor: complex
+
+
+class Left(Value):
+    x: int
+
+
+class Right(Value):
+    x: int
+
+
+def _event(annotation: Any) -> Any:
+    body = {"__annotations__": {"order_id": str, "it": annotation}, "__module__": __name__}
+    return type(Event)("Odd", (Event,), body, key="order_id")
+
+
+SCHEMAS: tuple[Any, ...] = ("avro", "protobuf", "json_schema", "cloudevents")
+LISTED = "use str, int, bool, float, bytes, Decimal"
+
+
+@pytest.mark.parametrize(
+    ("annotation", "message"),
+    [
+        (complex, rf"^Odd\.it: no schema can say complex; {LISTED}"),
+        (Unrelated, rf"^Odd\.it: no schema can say Unrelated; {LISTED}"),
+        (list[Unrelated], r"^Odd\.it: no schema can say Unrelated; "),
+        (dict[str, tuple[Unrelated | None, ...]], r"^Odd\.it: no schema can say Unrelated; "),
+        (tuple[Inner, ...], r"^Inner\.factor: no schema can say complex; "),
+        (Model, r"^Odd\.it: no schema can say Model; "),
+        (Decimal, r"^Odd\.it: no schema can say Decimal without a scale; write Annotated\[Decimal, Scale\(18, 4\)\]"),
+        (Any, r"^Odd\.it: no schema can say Any; name the type"),
+        (dict[int, str], r"^Odd\.it: no schema can say dict; .*use dict\[str, …\]"),
+        (tuple, r"^Odd\.it: no schema can say tuple; say what it holds"),
+        (Callable[[], int], r"^Odd\.it: no schema can say .*Callable"),
+        ("Nowhere", r"^Odd\.it: name 'Nowhere' is not defined\. Declare or import that class"),
+        (list["Nowhere"], r"^Odd\.it: name 'Nowhere' is not defined"),  # type: ignore[name-defined] # noqa: F821
+    ],
+)
+def test_a_field_that_no_schema_can_hold(annotation: Any, message: str):
+    for format in SCHEMAS:
+        with refused(message):
+            Topic("misuse.odd", _event(annotation), format=format)
+
+    with refused(message):
+        Store("odd", _event(annotation))
+    with refused(message):
+        View("odd", _event(annotation), topic="misuse.odd")
+
+
+@pytest.mark.parametrize(
+    ("annotation", "message"),
+    [
+        (complex, rf"^Odd\.it: no JSON is read as complex; {LISTED}"),
+        (dict[str, list[Unrelated]], r"^Odd\.it: no JSON is read as Unrelated; "),
+        (tuple[Inner, ...], r"^Inner\.factor: no JSON is read as complex; "),
+        (Model, r"^Odd\.it: no JSON is read as Model; "),
+        (Left | Right, r"^Odd\.it: JSON cannot hold it: .*Left.*Right"),
+        ("Nowhere", r"^Odd\.it: name 'Nowhere' is not defined\. Declare or import that class"),
+    ],
+)
+def test_a_field_that_plain_json_cannot_hold(annotation: Any, message: str):
+    with refused(message):
+        Topic("misuse.odd", _event(annotation), format="json")
+
+
+@pytest.mark.parametrize("annotation", [Any, dict[str, Any], Decimal, dict[int, str], list[dict[str, Any]]])
+def test_plain_json_takes_what_schemas_do_not(annotation: Any):
+    assert Topic("misuse.odd", _event(annotation), format="json").format == "json"
+
+
+def test_a_field_that_a_timer_cannot_keep():
+    class Late(Timer, key="order_id"):
+        order_id: str
+        factor: Unrelated
+
+    with refused(r"^Late\.factor: no MessagePack is read as Unrelated; "):
+        Service("misuse").on(Late)
+
+
+def test_a_forward_reference_that_resolves():
+    """A class that holds itself, and one that is declared below it and above the topic."""
+    assert Topic("misuse.trees", Grown).contracts == (Grown,)
+
+
+class Grown(Event, key="order_id"):
+    order_id: str
+    tree: "Tree"
+
+
+class Tree(Value):
+    branches: "tuple[Tree, ...]" = ()

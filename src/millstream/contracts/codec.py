@@ -8,8 +8,8 @@ from millstream.contracts.decoding import generate_decoder
 from millstream.contracts.encoding import generate_encoder
 from millstream.contracts.explain import why_not_decoded, why_not_encoded
 from millstream.contracts.framing import framing, schema_id_of
-from millstream.contracts.reading import shape_of
 from millstream.declare.contract import Value
+from millstream.declare.reading import shape_of
 from millstream.errors import DecodeError
 
 V = TypeVar("V", bound=Value)

@@ -16,7 +16,9 @@ from uuid import UUID
 import msgspec
 
 from millstream.contracts.lengths import read_block, read_length, read_step, read_timestamp
-from millstream.contracts.shape import (
+from millstream.contracts.source import Source
+from millstream.contracts.varint import EPOCH_DAY, read_long, time_of_day
+from millstream.declare.shape import (
     Decimals,
     Entries,
     Fixed,
@@ -27,8 +29,6 @@ from millstream.contracts.shape import (
     Shape,
     Symbols,
 )
-from millstream.contracts.source import Source
-from millstream.contracts.varint import EPOCH_DAY, read_long, time_of_day
 
 Failed = Callable[[bytes, Exception], Exception]
 

@@ -13,7 +13,9 @@ from functools import cache
 from typing import Any, NoReturn
 from uuid import UUID
 
-from millstream.contracts.shape import (
+from millstream.contracts.source import Source
+from millstream.contracts.varint import EPOCH, EPOCH_DAY, long_bytes, micros_of_day
+from millstream.declare.shape import (
     Decimals,
     Entries,
     Fixed,
@@ -25,8 +27,6 @@ from millstream.contracts.shape import (
     Symbols,
     python_class,
 )
-from millstream.contracts.source import Source
-from millstream.contracts.varint import EPOCH, EPOCH_DAY, long_bytes, micros_of_day
 
 Failed = Callable[[Any, Exception], Exception]
 

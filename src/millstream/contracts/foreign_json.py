@@ -14,10 +14,10 @@ import msgspec
 from millstream.contracts.json import guarded
 from millstream.contracts.json_forms import from_json, has_notes, is_plain, no_number, read_exactly
 from millstream.contracts.json_schema import fitting
-from millstream.contracts.reading import shape_of
-from millstream.contracts.shape import Entries, Fixed, Items, OneOf, Record, Shape
 from millstream.declare.contract import Value
 from millstream.declare.personal import has_personal
+from millstream.declare.reading import shape_of
+from millstream.declare.shape import Entries, Fixed, Items, OneOf, Record, Shape
 from millstream.errors import DeclarationError, DecodeError, EncodeError
 
 

@@ -14,7 +14,9 @@ import msgspec
 
 from millstream.contracts.meaning import Convert, from_number
 from millstream.contracts.misfit import unquoted
-from millstream.contracts.shape import (
+from millstream.declare.foreign import FromNumber, FromText, LocalAsUtc
+from millstream.declare.personal import has_personal
+from millstream.declare.shape import (
     REQUIRED,
     Decimals,
     Entries,
@@ -27,8 +29,6 @@ from millstream.contracts.shape import (
     Symbols,
     python_class,
 )
-from millstream.declare.foreign import FromNumber, FromText, LocalAsUtc
-from millstream.declare.personal import has_personal
 
 
 def kind_of(shape: Shape | None) -> str:

@@ -24,8 +24,10 @@ from millstream.contracts.json_forms import (
     to_json,
 )
 from millstream.contracts.misfit import misfit
-from millstream.contracts.reading import shape_of
-from millstream.contracts.shape import (
+from millstream.declare.contract import Value
+from millstream.declare.personal import has_personal
+from millstream.declare.reading import shape_of
+from millstream.declare.shape import (
     REQUIRED,
     Decimals,
     Entries,
@@ -38,8 +40,6 @@ from millstream.contracts.shape import (
     Shape,
     Symbols,
 )
-from millstream.declare.contract import Value
-from millstream.declare.personal import has_personal
 from millstream.errors import DeclarationError, DecodeError, EncodeError
 
 V = TypeVar("V", bound=Value)

@@ -14,9 +14,9 @@ from uuid import UUID
 
 import msgspec
 
-from millstream.contracts.shape import Decimals, Scalar, Symbols
 from millstream.contracts.varint import EPOCH, EPOCH_DAY, read_long, time_of_day
 from millstream.declare.foreign import FromNumber, FromText, LocalAsUtc
+from millstream.declare.shape import Decimals, Scalar, Symbols
 
 Convert = Callable[[Any], Any]
 

@@ -8,7 +8,9 @@ from datetime import datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
 
-from millstream.contracts.shape import (
+from millstream.contracts.varint import micros_in
+from millstream.declare.personal import has_personal, holds_personal, shown
+from millstream.declare.shape import (
     Decimals,
     Entries,
     Fixed,
@@ -20,8 +22,6 @@ from millstream.contracts.shape import (
     Symbols,
     python_class,
 )
-from millstream.contracts.varint import micros_in
-from millstream.declare.personal import has_personal, holds_personal, shown
 
 
 def misfit(shape: Shape | None, value: Any, path: str, *, quiet: bool = False) -> str | None:

@@ -11,22 +11,7 @@ from enum import Enum
 from typing import Any
 
 from millstream.contracts.meaning import Convert, conversion, told
-from millstream.contracts.reading import shape_of
 from millstream.contracts.schema import Schema
-from millstream.contracts.shape import (
-    REQUIRED,
-    Decimals,
-    Entries,
-    Fixed,
-    Items,
-    OneOf,
-    Record,
-    Scalar,
-    Shape,
-    Symbols,
-    part_names,
-    python_class,
-)
 from millstream.contracts.walk import Walker
 from millstream.contracts.written import (
     PRIMITIVE,
@@ -45,6 +30,21 @@ from millstream.contracts.written import (
 )
 from millstream.declare.contract import Value
 from millstream.declare.personal import has_personal
+from millstream.declare.reading import shape_of
+from millstream.declare.shape import (
+    REQUIRED,
+    Decimals,
+    Entries,
+    Fixed,
+    Items,
+    OneOf,
+    Record,
+    Scalar,
+    Shape,
+    Symbols,
+    part_names,
+    python_class,
+)
 from millstream.errors import DecodeError
 
 

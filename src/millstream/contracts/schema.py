@@ -9,8 +9,10 @@ import msgspec
 
 from millstream.contracts.meaning import meaning_of
 from millstream.contracts.misfit import misfit
-from millstream.contracts.reading import shape_of
-from millstream.contracts.shape import (
+from millstream.contracts.varint import days_since_epoch, micros_in, micros_of_day, micros_since_epoch
+from millstream.declare.contract import Value
+from millstream.declare.reading import shape_of
+from millstream.declare.shape import (
     REQUIRED,
     Decimals,
     Entries,
@@ -25,8 +27,6 @@ from millstream.contracts.shape import (
     part_names,
     python_class,
 )
-from millstream.contracts.varint import days_since_epoch, micros_in, micros_of_day, micros_since_epoch
-from millstream.declare.contract import Value
 from millstream.errors import DeclarationError
 
 Schema = dict[str, Any] | list[Any] | str

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from millstream.contracts.shape import Record, Shape
+from millstream.declare.shape import Record, Shape
 
 _INLINE_DEPTH = 6
 _INLINE_LINES = 1500

@@ -8,6 +8,7 @@ from typing import Any
 
 from millstream.declare.contract import Command, Contract, Event
 from millstream.declare.deleted import Deleted
+from millstream.declare.fields import check_fields
 from millstream.declare.timer import Timer
 from millstream.errors import DeclarationError
 
@@ -90,6 +91,8 @@ def check_event_classes(where: str, classes: Iterable[Any], *, timers: bool = Tr
             raise DeclarationError(f"{where} names a bare {of.__name__}: name the classes themselves")
         if not timers and issubclass(of, Timer):
             raise DeclarationError(f"{where}: {of.__name__} is a Timer, which lives on no topic; drop it here")
+        if issubclass(of, Timer):
+            check_fields(of, "msgpack")
 
 
 def check_duration(where: str, name: str, given: Any) -> None:

@@ -133,6 +133,21 @@ def former_names(contract: type[Value]) -> list[str]:
     return [alias if "." in alias else f"{namespace}.{alias}" for alias in contract.__aliases__]
 
 
+def declared_fields(contract: type[msgspec.Struct]) -> tuple[msgspec.structs.FieldInfo, ...]:
+    """The fields of a class. Raises `DeclarationError` for an annotation that names what is not defined yet."""
+    try:
+        return msgspec.structs.fields(contract)
+    except NameError as error:
+        annotations = (
+            (of, name, said) for of in contract.__mro__ for name, said in vars(of).get("__annotations__", {}).items()
+        )
+        where = next((f"{of.__name__}.{name}" for of, name, said in annotations if str(error.name) in repr(said)), None)
+        raise DeclarationError(
+            f"{where or contract.__name__}: {error}. Declare or import that class, and not under TYPE_CHECKING alone, "
+            "above the first topic or store of this one; in a function, quotes can name classes of the module only"
+        ) from None
+
+
 @cache
 def key_field(contract: type[Contract]) -> str:
     """The field that is the record's key.
@@ -146,7 +161,7 @@ def key_field(contract: type[Contract]) -> str:
             f"{contract.__name__} has no key: name the business id, "
             f'as in class {contract.__name__}(Event, key="order_id")'
         )
-    fields = {field.name: _bare(field.type) for field in msgspec.structs.fields(contract)}
+    fields = {field.name: _bare(field.type) for field in declared_fields(contract)}
     if name not in fields:
         raise DeclarationError(f"{contract.__name__} names {name!r} as its key, but has no such field")
     if any(is_personal(field.type) for field in msgspec.structs.fields(contract) if field.name == name):

@@ -5,6 +5,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from millstream.declare.checks import check_name
 from millstream.declare.contract import Value
+from millstream.declare.fields import check_fields
 from millstream.errors import DeclarationError
 
 V = TypeVar("V", bound=Value)
@@ -30,6 +31,7 @@ class Store(Generic[V]):
     def __init__(self, name: str, value: type[V], *, topic: str | None = None) -> None:
         if not (isinstance(value, type) and issubclass(value, Value)):  # pyright: ignore[reportUnnecessaryIsInstance] users without a type checker
             raise DeclarationError(f"Store {name!r} keeps {value!r}: make it a subclass of millstream.Value")
+        check_fields(value, "avro")
         check_name(f"Store {name!r}", name)
         if topic is not None:
             check_name(f"Store {name!r}: topic {topic!r}", topic)

@@ -10,6 +10,7 @@ from msgspec import json
 from millstream.declare.checks import MAX_NAME, check_duration, check_event_classes, check_name, check_one_of
 from millstream.declare.contract import Contract, former_names, full_name, key_field
 from millstream.declare.durations import days
+from millstream.declare.fields import check_fields
 from millstream.errors import DeclarationError
 
 FOREVER: Final = timedelta.max
@@ -47,7 +48,7 @@ class Topic:
       events and idempotency keys go by it. Default: the source and the id that the event brings.
 
     Raises `DeclarationError` for a name that Kafka does not take, for what is no event or command class, for one that
-    has a home already or no key, and where classes could not be told apart.
+    has a home already or no key or a field that the format cannot hold, and where classes could not be told apart.
 
     >>> from millstream.declare.contract import Event
     >>> class ParcelSent(Event, key="parcel_id"):
@@ -99,6 +100,8 @@ class Topic:
         self.subjects: Subjects = subjects
         self.tombstones: Tombstones = tombstones or ("handle" if compacted else "refuse")
         self.foreign_keys: ForeignKeys | None = foreign_keys
+        for contract in contracts:
+            check_fields(contract, format)
         self.identity = identified_by(name, contracts, identity)
         for contract in contracts:
             key_field(contract)

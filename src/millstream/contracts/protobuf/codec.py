@@ -11,9 +11,9 @@ from millstream.contracts.protobuf.encoding import generate_encoder
 from millstream.contracts.protobuf.messages import Plan, plan_of
 from millstream.contracts.protobuf.resolving import messages_of, resolved_plan
 from millstream.contracts.protobuf.wire import read_varint
-from millstream.contracts.reading import shape_of
 from millstream.declare.contract import Value
 from millstream.declare.personal import has_personal
+from millstream.declare.reading import shape_of
 from millstream.errors import DecodeError
 from millstream.schemas.protobuf.linking import Type
 

@@ -25,8 +25,8 @@ from millstream.contracts.protobuf.messages import (
     wire_type,
 )
 from millstream.contracts.protobuf.wire import KINDS, RUNTIME, DecimalText, varint
-from millstream.contracts.shape import REQUIRED, Decimals, Entries, Fixed, Items, OneOf, Record, Scalar, Symbols
 from millstream.contracts.source import Source
+from millstream.declare.shape import REQUIRED, Decimals, Entries, Fixed, Items, OneOf, Record, Scalar, Symbols
 from millstream.errors import DecodeError
 
 Failed = Callable[[bytes, Exception, int], Exception]

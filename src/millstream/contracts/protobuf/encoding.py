@@ -20,8 +20,8 @@ from millstream.contracts.protobuf.messages import (
     wire_type,
 )
 from millstream.contracts.protobuf.wire import RUNTIME, DecimalText, varint
-from millstream.contracts.shape import Decimals, Entries, Fixed, Items, OneOf, Record, Scalar, Symbols, python_class
 from millstream.contracts.source import Source
+from millstream.declare.shape import Decimals, Entries, Fixed, Items, OneOf, Record, Scalar, Symbols, python_class
 
 Failed = Callable[[Any, Exception], Exception]
 

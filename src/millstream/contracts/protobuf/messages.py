@@ -10,8 +10,9 @@ from functools import cache
 from typing import Any, Literal, TypeAlias
 
 from millstream.contracts.meaning import Convert
-from millstream.contracts.reading import shape_of
-from millstream.contracts.shape import (
+from millstream.declare.contract import Value
+from millstream.declare.reading import shape_of
+from millstream.declare.shape import (
     REQUIRED,
     Decimals,
     Entries,
@@ -25,7 +26,6 @@ from millstream.contracts.shape import (
     part_names,
     python_class,
 )
-from millstream.declare.contract import Value
 from millstream.errors import DeclarationError
 
 _LARGEST = (1 << 29) - 1

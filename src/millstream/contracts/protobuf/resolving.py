@@ -27,8 +27,8 @@ from millstream.contracts.protobuf.messages import (
     is_message,
     plan_of,
 )
-from millstream.contracts.shape import REQUIRED, Decimals, Items, OneOf, Record, Scalar, Symbols, python_class
 from millstream.declare.contract import Value
+from millstream.declare.shape import REQUIRED, Decimals, Items, OneOf, Record, Scalar, Symbols, python_class
 from millstream.errors import DecodeError
 from millstream.schemas.formats import InvalidSchema
 from millstream.schemas.protobuf import nodes

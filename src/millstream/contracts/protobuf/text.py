@@ -16,8 +16,8 @@ from millstream.contracts.protobuf.messages import (
     enum_symbols,
     plan_of,
 )
-from millstream.contracts.shape import REQUIRED, Decimals, OneOf, Record, Scalar, Symbols
 from millstream.declare.contract import Value
+from millstream.declare.shape import REQUIRED, Decimals, OneOf, Record, Scalar, Symbols
 from millstream.errors import DeclarationError
 
 _SCALARS: dict[type, tuple[str, str]] = {

@@ -11,10 +11,10 @@ import msgspec
 from millstream.contracts import Contracts, Headers
 from millstream.contracts.cloudevents import structured
 from millstream.contracts.json_forms import Unfit, from_json, to_json
-from millstream.contracts.reading import shape_of
 from millstream.declare import Contract, Value, full_name
 from millstream.declare.contract import key_of
 from millstream.declare.personal import MASK, has_personal, masked
+from millstream.declare.reading import shape_of
 from millstream.errors import ConfigurationError, DecodeError, EncodeError, MillstreamError
 from millstream.operate.dlq.letter import DeadLetter
 from millstream.operate.dlq.system import Origins

@@ -8,10 +8,10 @@ from uuid import UUID
 
 import msgspec
 
-from millstream.contracts.reading import shape_of
-from millstream.contracts.shape import Decimals, Entries, Fixed, Items, OneOf, Record, Scalar, Shape, Symbols
 from millstream.declare import Value
 from millstream.declare.personal import masked
+from millstream.declare.reading import shape_of
+from millstream.declare.shape import Decimals, Entries, Fixed, Items, OneOf, Record, Scalar, Shape, Symbols
 
 _VALUES: dict[type, Any] = {
     int: 1,

@@ -7,8 +7,10 @@ from typing import Any
 
 import msgspec
 
-from millstream.contracts.reading import shape_of
-from millstream.contracts.shape import (
+from millstream.declare import FOREVER, Command, Contract, Handler, Service, System, Timer, Topic, home_of, key_field
+from millstream.declare.personal import is_personal
+from millstream.declare.reading import shape_of
+from millstream.declare.shape import (
     REQUIRED,
     Decimals,
     Entries,
@@ -21,8 +23,6 @@ from millstream.contracts.shape import (
     Shape,
     Symbols,
 )
-from millstream.declare import FOREVER, Command, Contract, Handler, Service, System, Timer, Topic, home_of, key_field
-from millstream.declare.personal import is_personal
 from millstream.operate.schemas.declared import topics_of
 
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import msgspec
 
-from millstream.contracts.reading import shape_of
 from millstream.declare import Contract, Service, System, full_name, key_field
 from millstream.declare.contract import former_names
+from millstream.declare.reading import shape_of
 from millstream.operate.schemas.declared import TYPES, topics_of
 from millstream.operate.schemas.finding import Finding
 

@@ -96,7 +96,7 @@ class Record:
 
     python: type[Value]
     name: str
-    fields: list[Field] = field(default_factory=list)
+    fields: list[Field] = field(default_factory=lambda: list[Field]())
     aliases: tuple[str, ...] = ()
     recursive: bool = False
 

@@ -9,12 +9,16 @@ from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
 from functools import cache
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, cast, get_args, get_origin
 from uuid import UUID
 
 import msgspec
 
-from millstream.contracts.shape import (
+from millstream.declare.contract import Value, declared_fields, former_names, full_name
+from millstream.declare.foreign import Foreign, FromNumber, LocalAsUtc
+from millstream.declare.notes import Alias, Deprecated, Doc, Number
+from millstream.declare.scale import Scale
+from millstream.declare.shape import (
     REQUIRED,
     Decimals,
     Entries,
@@ -29,10 +33,6 @@ from millstream.contracts.shape import (
     avro_name,
     python_class,
 )
-from millstream.declare.contract import Value, former_names, full_name
-from millstream.declare.foreign import Foreign, FromNumber, LocalAsUtc
-from millstream.declare.notes import Alias, Deprecated, Doc, Number
-from millstream.declare.scale import Scale
 from millstream.errors import DeclarationError
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
@@ -78,7 +78,7 @@ class _Reader:
         return record
 
     def _fields(self, contract: type[Value]) -> Iterator[Field]:
-        for declared in msgspec.structs.fields(contract):
+        for declared in declared_fields(contract):
             where = f"{contract.__name__}.{declared.name}"
             _, notes = _unwrap(declared.type)
             aliases = tuple(note.name for note in notes if isinstance(note, Alias))
@@ -156,7 +156,8 @@ class _Reader:
         symbols = _symbols(
             [(f"_{value}".replace("-", "minus"), value, value) for value in values], place, Literal[values]
         )
-        return Symbols(self._named_after(place, values), type(values[0]), symbols, foreign)
+        python = cast("type[object]", type(values[0]))
+        return Symbols(self._named_after(place, values), python, symbols, foreign)
 
     def _union(self, annotations: tuple[Any, ...], place: "_Place", default: Any) -> OneOf:
         branches = [None if annotation is type(None) else self._shape(annotation, place) for annotation in annotations]
@@ -235,7 +236,8 @@ def _foreign(annotation: Any, notes: tuple[Any, ...], place: _Place) -> tuple[Fo
                 or (isinstance(annotation, type) and issubclass(annotation, Enum))
             )
         if not fits:
-            raise place.refuse(f"{note!r} of {getattr(annotation, '__name__', annotation)}", "take the note away")
+            name = getattr(cast("object", annotation), "__name__", None) or f"{annotation}"
+            raise place.refuse(f"{note!r} of {name}", "take the note away")
     return foreign
 
 
@@ -282,7 +284,7 @@ def _default(declared: msgspec.structs.FieldInfo) -> Any:
     if declared.default is not REQUIRED:
         return declared.default
     if declared.default_factory in (list, dict, tuple, set, frozenset):
-        return declared.default_factory()
+        return cast("Any", declared.default_factory)()
     return REQUIRED
 
 
