@@ -16,13 +16,14 @@ from tests.runtime.running import Running
 
 from millstream.contracts import Contracts, Registry
 from millstream.declare import Service, seconds
-from millstream.errors import DeclarationError, Unavailable
+from millstream.errors import DeclarationError, TopicReplaced, Unavailable
 from millstream.http import Web, install_problems
 from millstream.http.outcomes import Outcomes
 from millstream.kafka import connect, partition_of
-from millstream.operate.assembly import prepare
+from millstream.operate.assembly import prepare, topics_of
 from millstream.patterns.aggregate import history
 from millstream.runtime.kafka_worker import KafkaWorker
+from millstream.runtime.topic_watch import TopicWatch
 from millstream.settings import Settings
 from millstream.telemetry import Health, Tracer
 from millstream.testing.child import wait_until
@@ -35,10 +36,11 @@ class Bank:
     """The web process of a bank's desk, and the bank, which is started when a test wants it.
 
     - `founded`: whether the bank has been started before, so that its topics are there.
+    - `of`: the bank of an earlier life of the process.
     """
 
-    def __init__(self, broker: LocalKafka, *, founded: bool = True) -> None:
-        self.of = of = Accounts(f"o{uuid.uuid4().hex[:8]}")
+    def __init__(self, broker: LocalKafka, *, founded: bool = True, of: Accounts | None = None) -> None:
+        self.of = of = of or Accounts(f"o{uuid.uuid4().hex[:8]}")
         self.settings = Settings(
             bootstrap_servers=broker.bootstrap,
             registry_url=broker.registry,
@@ -51,7 +53,7 @@ class Bank:
         self.contracts = Contracts(Registry(broker.registry))
         if founded:
             prepare(of.service, self.settings, self.kafka)
-        desk = Service(f"{of.name}-desk", publishes=[of.Deposit, of.Withdraw, of.Close])
+        self.desk = desk = Service(f"{of.name}-desk", publishes=[of.Deposit, of.Withdraw, of.Close])
         prepare(desk, self.settings, self.kafka)
         self.health = Health()
         self.web = Web(
@@ -171,6 +173,54 @@ def test_a_desk_on_a_new_cluster_answers_once_the_bank_has_come(shared_kafka: Lo
         outcome = asyncio.run(bank.outcomes.of(of.Withdraw(account_id="a", amount=5), within=seconds(20)))
         assert outcome == of.Withdrawn(account_id="a", amount=5)
     admin.close()
+
+
+def remake_events(bank: Bank) -> None:
+    admin = bank.kafka.admin()
+    topic = bank.of.events.name
+    before = admin.topic_ids([topic])
+    admin.delete_topics([topic])
+    wait_until(lambda: topic not in admin.topic_ids([topic]), seconds=20, what="the topic to be gone", every=0.02)
+    prepare(bank.of.service, bank.settings, bank.kafka)
+    assert admin.topic_ids([topic]) != before
+    admin.close()
+
+
+def deposits(bank: Bank, count: int) -> list[Any]:
+    async def ask() -> list[Any]:
+        sent = [bank.of.Deposit(account_id=f"a-{n % 7}", amount=n) for n in range(count)]
+        return await asyncio.gather(*(bank.outcomes.of(command, within=seconds(20)) for command in sent))
+
+    return asyncio.run(ask())
+
+
+def test_a_topic_made_again_ends_the_process_that_follows_it_and_the_next_answers(shared_kafka: LocalKafka):
+    first = Bank(shared_kafka)
+    of = first.of
+    with first.stack:
+        first.start()
+        first.open()
+        assert None not in deposits(first, 50)
+        specs = [*topics_of(first.desk), *first.web.followed]
+        watch = Running(TopicWatch(first.desk, first.kafka, specs, Health(), every=0.05))
+        wait_until(lambda: of.events.name in watch.worker.known, seconds=20, what="a first look")
+        remake_events(first)
+        watch.wait(20)
+        assert isinstance(watch.error, TopicReplaced)
+        assert of.events.name in str(watch.error)
+    second = Bank(shared_kafka, of=of)
+    with second.stack:
+        second.start()
+        second.open()
+        assert deposits(second, 10) == [of.Deposited(account_id=f"a-{n % 7}", amount=n) for n in range(10)]
+
+
+def test_requests_are_answered_from_a_topic_made_again_before_the_process_ends(bank: Bank):
+    bank.open()
+    assert None not in deposits(bank, 50)
+    remake_events(bank)
+    of = bank.of
+    assert deposits(bank, 10) == [of.Deposited(account_id=f"a-{n % 7}", amount=n) for n in range(10)]
 
 
 def test_a_process_that_stops_lets_nobody_wait(bank: Bank):

@@ -12,13 +12,16 @@ from tests.runtime.running import Running
 from tests.runtime.sql_rig import SqlRig, running
 
 from millstream.contracts import header_writer
-from millstream.errors import ConfigurationError, TopicReplaced
+from millstream.errors import ConfigurationError, TopicMissing, TopicReplaced
 from millstream.kafka import Kafka, TopicSpec
 from millstream.operate.assembly import topics_of
+from millstream.runtime.outbox import Outbox
+from millstream.runtime.relay import Turn
 from millstream.runtime.topic_watch import TopicWatch
 from millstream.telemetry import Health
 from millstream.testing.child import wait_until
 from millstream.testing.local import LocalKafka
+from millstream.testing.plugin import Cluster
 
 
 def remake(kafka: Kafka, topic: str, make: Callable[[], object]) -> None:
@@ -202,4 +205,101 @@ def test_fewer_partitions_than_declared_are_refused_with_the_command(rig: Rig):
     admin = rig.kafka.admin()
     with pytest.raises(ConfigurationError, match="millstream topics grow"):
         admin.ensure_topics([TopicSpec(rig.parcels.payments.name, 3)])
+    admin.close()
+
+
+@pytest.fixture
+def stock(cluster: Cluster, tmp_path: Path):
+    made = SqlRig(cluster.bootstrap, tmp_path)
+    made.make_topics()
+    yield made
+    made.engine.dispose()
+
+
+def append(stock: SqlRig, *values: int) -> None:
+    topic = stock.stock.reserved.name
+    with stock.engine.begin() as connection:
+        Outbox(stock.service.name).append(connection, [(topic, b"k", b"%d" % value, []) for value in values])
+    stock.wake.set()
+
+
+def rows_left(stock: SqlRig) -> int:
+    with stock.engine.connect() as connection:
+        return Outbox(stock.service.name).waiting(connection, 0)[0]
+
+
+def relayed(stock: SqlRig) -> list[int]:
+    return [int(message.value() or b"") for message in stock.records(stock.stock.reserved.name)]
+
+
+def wait_until_relayed(stock: SqlRig, *values: int) -> None:
+    wait_until(lambda: relayed(stock) == [*values], seconds=30, what=f"{values} to be published", every=0.05)
+
+
+def wait_until_tidied(stock: SqlRig) -> None:
+    wait_until(lambda: rows_left(stock) == 0, seconds=30, what="published rows to be deleted", every=0.05)
+
+
+def test_a_topic_made_again_under_the_relay_gets_every_row_from_then_on_once(stock: SqlRig):
+    with running(stock.relay()):
+        append(stock, 1, 2, 3)
+        wait_until_relayed(stock, 1, 2, 3)
+        stock.remake(stock.stock.reserved.name)
+        append(stock, 4, 5)
+        wait_until_relayed(stock, 4, 5)
+    with running(stock.relay()):
+        append(stock, 6)
+        wait_until_relayed(stock, 4, 5, 6)
+
+
+def test_the_topic_of_the_relays_position_made_again_under_it_publishes_nothing_twice(stock: SqlRig):
+    """Kafka forgets a group's positions in a topic that is deleted."""
+    with running(stock.relay()):
+        append(stock, 1, 2, 3)
+        wait_until_relayed(stock, 1, 2, 3)
+        wait_until_tidied(stock)
+        stock.remake(stock.stock.orders.name)
+        append(stock, 4, 5)
+        wait_until_relayed(stock, 1, 2, 3, 4, 5)
+    with running(stock.relay()):
+        append(stock, 6)
+        wait_until_relayed(stock, 1, 2, 3, 4, 5, 6)
+
+
+def test_the_topic_of_the_relays_position_made_again_between_its_lives_publishes_nothing_twice(stock: SqlRig):
+    with running(stock.relay()):
+        append(stock, 1, 2, 3)
+        wait_until_relayed(stock, 1, 2, 3)
+    stock.remake(stock.stock.orders.name)
+    append(stock, 4, 5)
+    with running(stock.relay()):
+        wait_until_relayed(stock, 1, 2, 3, 4, 5)
+        wait_until_tidied(stock)
+
+
+def test_the_topic_of_the_relays_position_made_again_after_a_crash_loses_nothing(stock: SqlRig):
+    """What was published and not deleted yet is published again, as docs/topics-that-change.md says."""
+    append(stock, 1, 2, 3)
+    crashed = Turn(stock.service, stock.kafka, stock.engine)
+    crashed.begin()
+    crashed.publish_all()
+    crashed.close()
+    stock.remake(stock.stock.orders.name)
+    append(stock, 4)
+    with running(stock.relay()):
+        wait_until_relayed(stock, 1, 2, 3, 1, 2, 3, 4)
+
+
+def test_rows_wait_while_the_topic_that_they_go_to_is_gone(stock: SqlRig):
+    admin = stock.kafka.admin()
+    admin.delete_topics([stock.stock.reserved.name])
+    append(stock, 1, 2)
+    gone = Running(stock.relay())
+    gone.wait(60)
+    assert isinstance(gone.error, TopicMissing)
+    assert stock.stock.reserved.name in str(gone.error)
+    assert rows_left(stock) == 2
+    stock.make_topics()
+    with running(stock.relay()):
+        wait_until_relayed(stock, 1, 2)
     admin.close()
