@@ -288,3 +288,21 @@ def test_a_note_that_says_nothing_of_its_type_is_refused() -> None:
         body = {"__annotations__": {"odd": annotation}, "__module__": __name__}
         with pytest.raises(DeclarationError, match=r"Odd\.odd: no schema can say"):
             avro_schema(ValueMeta("Odd", (Value,), body))
+
+
+def test_a_type_without_a_namespace_has_that_of_its_declaration_wherever_it_is_named():
+    """For the look at damaged bytes, too: what they lack was told as a schema that makes no sense."""
+    size = {"type": "record", "name": "Size", "fields": [{"name": "grams", "type": "long"}]}
+    part = {
+        "type": "record",
+        "name": "Part",
+        "fields": [{"name": "size", "type": size}, {"name": "box", "type": "Size"}],
+    }
+    other = {"type": "record", "name": "b.Other", "fields": [{"name": "part", "type": "a.Part"}]}
+    fields = [{"name": "part", "type": part}, {"name": "other", "type": other}]
+    schema = {"type": "record", "name": "a.Whole", "fields": fields}
+    message = b"\0\0\0\0\x07\x02\x04\x06\x08"
+    sizes = [{"size": {"grams": n}, "box": {"grams": n + 1}} for n in (1, 3)]
+    assert plain_decoder(schema)(message) == {"part": sizes[0], "other": {"part": sizes[1]}}
+    with pytest.raises(DecodeError, match=r"truncated: .* Whole\.other\.part\.box\.grams"):
+        plain_decoder(schema)(message[:-1])

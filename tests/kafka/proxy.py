@@ -21,7 +21,7 @@ class Proxy:
         # Metadata names brokers as host and port, one after the other, whatever the version.
         self._theirs, self._ours = (host.encode() + struct.pack(">i", n) for n in (int(port), own))
         self._lost: set[int] = set()
-        self._once = self._cut = False
+        self._once = self._cut = self._mute = False
         self._hold: int | None = None
         self._held: tuple[socket.socket, bytes] | None = None
         self._arrived = threading.Event()
@@ -57,10 +57,14 @@ class Proxy:
         self._cut = True
         _hang_up(*self._sockets)
 
+    def mute(self) -> None:
+        """Keep all connections, take new ones, and pass no answer on from now on."""
+        self._mute = True
+
     def heal(self) -> None:
         """Lose nothing any more."""
         self._lost = set()
-        self._cut = False
+        self._cut = self._mute = False
 
     def close(self) -> None:
         _hang_up(self._listener)
@@ -104,6 +108,8 @@ class Proxy:
                 if api_key == HELD:
                     self._arrived.set()
                     break
+                if self._mute:
+                    continue
                 if api_key in self._lost:
                     self.hits.set()
                     if self._once:

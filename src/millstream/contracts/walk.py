@@ -4,22 +4,60 @@ It explains what a generated decoder refused, and guards libraries that trust th
 value or a map's key: nothing here says what is personal.
 """
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from millstream.contracts.schema import PRIMITIVES, Schema, record_name
 from millstream.contracts.varint import read_long
 from millstream.errors import DecodeError
 
 MAX_DEPTH = 100
+NAMED = ("record", "error", "enum", "fixed")
+"""Types of a schema that have a name."""
 _FIXED_SIZE = {"float": 4, "double": 8}
+
+
+class NamedType(NamedTuple):
+    """A record, enum or fixed as it is declared, and the namespace around its declaration."""
+
+    schema: dict[str, Any]
+    namespace: str
+
+
+def named_types(schema: Schema) -> dict[str, NamedType]:
+    """Collect the named types of a schema by full name, wherever they are declared; of two of one name, the first.
+
+    Raises `DecodeError` (`unreadable_schema`) for a schema that is nested too deep.
+    """
+    found: dict[str, NamedType] = {}
+    _collect(schema, "", 0, found)
+    return found
+
+
+def _collect(schema: Any, namespace: str, depth: int, found: dict[str, NamedType]) -> None:
+    if depth > MAX_DEPTH:
+        raise DecodeError("unreadable_schema", "the schema is nested too deep")
+    if isinstance(schema, list):
+        for branch in schema:
+            _collect(branch, namespace, depth + 1, found)
+    if not isinstance(schema, dict):
+        return
+    if schema.get("type") in NAMED:
+        name = record_name(schema, namespace)
+        found.setdefault(name, NamedType(schema, namespace))
+        namespace = name.rpartition(".")[0]
+    for part in (schema.get("type"), schema.get("items"), schema.get("values")):
+        _collect(part, namespace, depth + 1, found)
+    fields = schema.get("fields")
+    for field in fields if isinstance(fields, list) else ():
+        _collect(field.get("type") if isinstance(field, dict) else None, namespace, depth + 1, found)
 
 
 class Walker:
     """Checks messages against one schema. Raises `DecodeError("unreadable_schema", …)` where that makes no sense."""
 
     def __init__(self, schema: Schema) -> None:
-        self._names: dict[str, dict[str, Any]] = {}
-        self._collect(schema, "", 0)
+        self._names = named_types(schema)
         self._schema = schema
 
     def check(self, message: bytes, at: int) -> None:
@@ -32,28 +70,11 @@ class Walker:
         if walk.at != len(message):
             raise DecodeError("trailing_bytes", f"{len(message) - walk.at} bytes follow after the end of the record")
 
-    def _collect(self, schema: Any, namespace: str, depth: int) -> None:
-        if depth > MAX_DEPTH:
-            raise DecodeError("unreadable_schema", "the schema is nested too deep")
-        if isinstance(schema, list):
-            for branch in schema:
-                self._collect(branch, namespace, depth + 1)
-        if not isinstance(schema, dict):
-            return
-        if schema.get("type") in ("record", "error", "enum", "fixed"):
-            name = record_name(schema, namespace)
-            self._names[name] = schema
-            namespace = name.rpartition(".")[0]
-        for part in (schema.get("type"), schema.get("items"), schema.get("values")):
-            self._collect(part, namespace, depth + 1)
-        for field in schema.get("fields") or ():
-            self._collect(field.get("type"), namespace, depth + 1)
-
 
 class _Walk:
     """One message on its way. Every step costs, so that empty records in endless arrays come to an end too."""
 
-    def __init__(self, names: dict[str, dict[str, Any]], data: bytes, at: int) -> None:
+    def __init__(self, names: Mapping[str, NamedType], data: bytes, at: int) -> None:
         self._names = names
         self._data = data
         self._steps = 1000 + 16 * len(data)
@@ -117,7 +138,7 @@ class _Walk:
                 known = self._names.get(full) or self._names.get(name)
                 if known is None or name in PRIMITIVES:
                     raise DecodeError("unreadable_schema", f"{path}: the schema does not say what {name[:80]} is")
-                self.value(known, namespace, path, depth + 1)
+                self.value(known.schema, known.namespace, path, depth + 1)
 
     def _items(self, path: str) -> Any:
         number = 0

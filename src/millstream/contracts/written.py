@@ -12,12 +12,11 @@ from typing import Any, NamedTuple, TypeAlias
 from millstream.contracts.meaning import Convert, Meaning, meaning_of, untyped
 from millstream.contracts.schema import PRIMITIVES, Schema, record_name
 from millstream.contracts.varint import read_long
-from millstream.contracts.walk import MAX_DEPTH
+from millstream.contracts.walk import MAX_DEPTH, NAMED, named_types
 from millstream.errors import DecodeError
 
 Reader: TypeAlias = Callable[[bytes, int], tuple[Any, int]]
 
-_NAMED = ("record", "error", "enum", "fixed")
 _KINDS = PRIMITIVES | {"record", "enum", "fixed", "array", "map", "union"}
 
 
@@ -41,29 +40,10 @@ class Names:
     """The named types of one schema. Raises `DecodeError` (`unreadable_schema`) where the schema makes no sense."""
 
     def __init__(self, schema: Schema) -> None:
-        self._types: dict[str, tuple[dict[str, Any], str]] = {}
+        self._types = named_types(schema)
         self._empty: dict[str, bool] = {}
         self.needs_bounds = False
         """Whether a `Walker` must look at the bytes before they are read."""
-        self._collect(schema, "", 0)
-
-    def _collect(self, schema: Any, namespace: str, depth: int) -> None:
-        if depth > MAX_DEPTH:
-            raise DecodeError("unreadable_schema", "the schema is nested too deep")
-        if isinstance(schema, list):
-            for branch in schema:
-                self._collect(branch, namespace, depth + 1)
-        if not isinstance(schema, dict):
-            return
-        if schema.get("type") in _NAMED:
-            name = record_name(schema, namespace)
-            self._types.setdefault(name, (schema, namespace))
-            namespace = name.rpartition(".")[0]
-        for part in (schema.get("type"), schema.get("items"), schema.get("values")):
-            self._collect(part, namespace, depth + 1)
-        fields = schema.get("fields")
-        for field in fields if isinstance(fields, list) else ():
-            self._collect(field.get("type") if isinstance(field, dict) else None, namespace, depth + 1)
 
     def node(self, schema: Any, namespace: str) -> Node:
         """What a type in `namespace` is."""
@@ -84,7 +64,7 @@ class Names:
             if not isinstance(kind, str):
                 schema = kind
                 continue
-            if kind in _NAMED:
+            if kind in NAMED:
                 kind = "record" if kind == "error" else kind
                 return self._named(kind, schema, namespace)
             if kind in _KINDS:
