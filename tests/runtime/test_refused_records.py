@@ -14,6 +14,7 @@ from tests.runtime.sql_rig import running
 
 from millstream.contracts import Contracts, Registry
 from millstream.declare import (
+    Call,
     Delivery,
     Event,
     Kind,
@@ -25,7 +26,9 @@ from millstream.declare import (
     Value,
     dead_letter,
     exponential,
+    park_key,
 )
+from millstream.errors import Unsettled
 from millstream.kafka import Message, connect, headers_of
 from millstream.operate.assembly import topics_of
 from millstream.runtime.kafka_worker import KafkaWorker
@@ -263,3 +266,89 @@ def test_an_effect_whose_outcome_is_refused_is_called_once_and_set_aside(cluster
     cards = [card for card, _, _ in rig.calls()]
     assert sorted(cards) == sorted({*cards}), "nothing is called twice"
     assert len(cards) == 13
+
+
+def charge(card: str, number: int, size: int = 0) -> tuple[str, bytes]:
+    """The record of a charge, with so many bytes beside it that nobody reads."""
+    return card, msgspec.json.encode({"card": card, "number": number, "padding": noise(size).hex()})
+
+
+class Lowered:
+    """A worker of effects whose calls fail while it is down, and a topic whose limit is lowered meanwhile."""
+
+    def __init__(self, cluster: Cluster, folder: Path, **options: Any) -> None:
+        self.rig = EffectRig(cluster.bootstrap, folder, attempts=None, backoff=0.2, **options)
+        self.rig.make_topics()
+        self.down = True
+        self.rig.payments.trouble = self._trouble
+
+    async def _trouble(self, number: int, call: Call) -> None:
+        if self.down and number >= 0:
+            raise Unsettled("ask later")
+
+    def wait_for_letters(self, count: int) -> list[dict[str, bytes | None]]:
+        wait_until(lambda: len(self.rig.dead_letters()) >= count, seconds=30, what=f"{count} dead letters", every=0.1)
+        return [dict(headers_of(letter)) for letter in self.rig.dead_letters()]
+
+
+@pytest.mark.parametrize("delivery", ["exactly_once", "at_least_once"])
+def test_an_effect_that_can_be_parked_no_more_is_set_aside_and_others_go_on(
+    cluster: Cluster, tmp_path: Path, delivery: Delivery
+):
+    lowered = Lowered(cluster, tmp_path, delivery=delivery)
+    rig = lowered.rig
+    with running(rig.worker()):
+        rig.send(charge("first", -1))
+        rig.wait_until_charged(1)
+        set_limit(cluster.bootstrap, rig.parked_topic, LIMIT)
+        # As the first of its key, in the midst of it, and not at all.
+        rig.send(charge("a", 1, LARGE), charge("a", 2), charge("b", 3), charge("b", 4, LARGE), charge("b", 5))
+        rig.send(charge("c", 6), charge("d", -7, LARGE))
+        letters = lowered.wait_for_letters(2)
+        lowered.down = False
+        rig.wait_until_charged(6)
+        rig.wait_until_caught_up()
+        assert rig.charged() == {"first": [-1], "a": [2], "b": [3, 5], "c": [6], "d": [-7]}
+        # Those that come later are known to be too large.
+        lowered.down = True
+        rig.send(charge("e", 8, LARGE))
+        wait_until(lambda: ("e", 8) in [call[:2] for call in rig.calls()], seconds=20, what="a call", every=0.1)
+        lowered.down = False
+        rig.wait_until_charged(7)
+        rig.wait_until_caught_up()
+    assert {headers["millstream-dlq-reason"] for headers in letters} == {b"RecordsRefused"}
+    assert all(rig.parked_topic.encode() in (headers["millstream-dlq-message"] or b"") for headers in letters)
+    assert len(rig.dead_letters()) == 2
+    assert not rig.parked()
+
+
+def test_an_effect_that_cannot_wait_for_a_person_any_more_is_set_aside(cluster: Cluster, tmp_path: Path):
+    lowered = Lowered(cluster, tmp_path, on_failure=park_key, within=0.0)
+    rig = lowered.rig
+    with running(rig.worker()):
+        rig.send(charge("first", -1))
+        rig.wait_until_charged(1)
+        set_limit(cluster.bootstrap, rig.parked_topic, LIMIT)
+        rig.send(charge("a", 1, LARGE), charge("a", -2))
+        (headers,) = lowered.wait_for_letters(1)
+        rig.wait_until_charged(2)
+        rig.wait_until_caught_up()
+    assert headers["millstream-dlq-reason"] == b"RecordsRefused"
+    assert "millstream-dlq-state" not in headers
+    assert len(rig.dead_letters()) == 1
+    assert not rig.parked()
+
+
+def test_a_dead_letter_of_an_effect_goes_without_its_value_where_that_is_refused(cluster: Cluster, tmp_path: Path):
+    lowered = Lowered(cluster, tmp_path, within=0.0)
+    rig = lowered.rig
+    with running(rig.worker()):
+        rig.send(charge("first", -1))
+        rig.wait_until_charged(1)
+        set_limit(cluster.bootstrap, rig.payments.charges.dead_letters, LIMIT)
+        rig.send(charge("a", 1, LARGE), charge("b", -2))
+        (headers,) = lowered.wait_for_letters(1)
+        rig.wait_until_charged(2)
+        rig.wait_until_caught_up()
+    assert headers["millstream-dlq-reason"] == b"Unsettled"
+    assert (headers["millstream-dlq-value"] or b"").startswith(b"left out")

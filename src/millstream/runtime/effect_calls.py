@@ -3,9 +3,10 @@
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from millstream.declare import Handler, Kind, Service
-from millstream.errors import Rejected
+from millstream.errors import EncodeError, Rejected
 from millstream.kafka.limits import RecordLimits, record_bytes
 from millstream.runtime.dead_letters import Record, dead_letter
 from millstream.runtime.effect_attempts import AttemptFailed, Attempts
@@ -155,7 +156,9 @@ class Calls:
     async def _serve(self, lane: Lane) -> None:
         try:
             while not lane.partition.closing:
-                if lane.handed_in:
+                if lane.waiting and (refused := lane.waiting[0].unkept) is not None:
+                    self._set_aside(lane.waiting.popleft(), refused)
+                elif lane.handed_in:
                     self._redrive(lane, lane.handed_in.popleft())
                 elif not lane.waiting:
                     break
@@ -223,6 +226,8 @@ class Calls:
             work.pauses += 1
             work.attempts -= 1
             return True
+        if work.unkept is not None:
+            return True  # its lane sets it aside
         work.pauses = 0
         now, slept = time.time(), self._pauses.seconds
         if work.first_failed_at:
@@ -295,12 +300,41 @@ class Calls:
         dropped = work.at if work.parked else None
         self._finished(Step(work, not work.parked, records or [], dropped=dropped, error=error))
 
-    def refused(self, step: Step, error: Exception) -> None:
-        """Kafka does not take what came of it: let that be a dead letter instead."""
-        step.error = error
-        step.records = [self._dead_letter(step.work, error)]
+    def refused(self, step: Step, error: EncodeError) -> None:
+        """Kafka does not take what came of it: let that be a dead letter instead, and one without a value in the place
+        of a dead letter. Raises what stops the worker where that is refused, too."""
+        work = step.work
+        if step.meagre:
+            topic, partition, offset = work.at
+            raise EncodeError(
+                f"Even a dead letter of {topic}[{partition}] at offset {offset} without its value is refused: {error} "
+                f"Raise max.message.bytes of {topic}.dlq, and message.max.bytes here."
+            ) from error
+        step.meagre = step.error is not None
+        step.error = step.error or error
+        step.records = [self._dead_letter(work, step.error, parked=step.kept is not None, meagre=step.meagre)]
 
-    def _dead_letter(self, work: Work, error: BaseException, *, parked: bool = False) -> Record:
+    def unkept(self, step: Step, error: EncodeError) -> None:
+        """Kafka does not take what is parked, and the step that was to keep it is off: set it aside, once no call of it
+        is under way. Where that step `passes`, its position has not moved past it."""
+        work = step.work
+        lane = self._lanes.get(lane_of(work.message))
+        if lane is None or work not in lane.waiting:
+            # It is done, or a redrive has taken its place.
+            if step.passes:
+                self._finished(replace(step, kept=None))
+            return
+        if step.passes:
+            work.parked = False
+            work.home.parked -= 1
+        if work is lane.waiting[0]:
+            work.unkept = error
+            lane.wake()
+        else:
+            lane.waiting.remove(work)
+            self._set_aside(work, error)
+
+    def _dead_letter(self, work: Work, error: BaseException, *, parked: bool = False, meagre: bool = False) -> Record:
         return dead_letter(
             work.message,
             service=self._service,
@@ -311,7 +345,7 @@ class Calls:
             first_failed_at=work.first_failed_at or None,
             parked=parked,
             redrives=work.redrives,
-            limit=self._limits.record(f"{work.at[0]}.dlq"),
+            limit=0 if meagre else self._limits.record(f"{work.at[0]}.dlq"),
         )
 
     def _span(self, work: Work) -> Span:

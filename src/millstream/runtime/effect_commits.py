@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from millstream.errors import CommitUnknown, EncodeError, KafkaFault, RecordsRefused, Unavailable
 from millstream.kafka.port import Committed, TopicPartition
@@ -47,6 +47,14 @@ class Group:
         return any(step.gone for step in self.steps)
 
 
+class Refusal(NamedTuple):
+    """A step with a record that Kafka does not take, and the topic of that."""
+
+    step: Step
+    error: EncodeError
+    topic: str
+
+
 class Commits:
     """Commits finished events in groups. On the worker's event loop, but for what it hands to its own one thread.
 
@@ -55,6 +63,8 @@ class Commits:
     - `committed`: asks what the group has committed.
     - `ids`: of the topics that offsets are of.
     - `refused`: turns an event whose outcome Kafka cannot take into one that is set aside.
+    - `unkept`: sets an event aside that cannot be parked.
+    - `limits_changed`: called on the thread that commits, outside transactions, after a topic refused a record.
     """
 
     def __init__(
@@ -64,7 +74,9 @@ class Commits:
         parked: str,
         committed: Callable[[], Mapping[TopicPartition, Committed]],
         tally: Tally,
-        refused: Callable[[Step, Exception], None],
+        refused: Callable[[Step, EncodeError], None],
+        unkept: Callable[[Step, EncodeError], None],
+        limits_changed: Callable[[str], None],
         ids: TopicIds,
     ) -> None:
         self._member = member
@@ -73,6 +85,10 @@ class Commits:
         self._transaction = transaction
         self._tally = tally
         self._refused = refused
+        self._unkept = unkept
+        self._limits_changed = limits_changed
+        self._refusal: Refusal | None = None
+        """What the last transaction was given up for, where that was one step's records."""
         self._ids = ids
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="effect-commit")
         self._done: list[Step] = []
@@ -118,6 +134,9 @@ class Commits:
                 with native_call("commit", self._parked, OUTAGE_SECONDS):
                     committed = await asyncio.get_running_loop().run_in_executor(self._thread, self._write, group)
                 self._tally.transaction("committed" if committed else "aborted", time.monotonic() - began)
+                if (refusal := self._refusal) is not None:
+                    self._refusal = None
+                    self._change(*refusal)
                 if committed:
                     self._settle(group)
                     deadline, pause = time.monotonic() + OUTAGE_SECONDS, SHORTEST_PAUSE
@@ -161,14 +180,29 @@ class Commits:
 
     def _narrow_down(self, group: Group, refused: RecordsRefused) -> None:
         """A broker refuses a batch and does not say for which record: half as many steps are tried next. One alone is
-        the one: its outcome becomes a dead letter, and nothing is called again."""
+        the one."""
         log.warning("records_refused", topic=refused.topic, steps=len(group.steps), error=str(refused))
         self._together = max(1, len(group.steps) // 2)
         if len(group.steps) == 1:
-            (step,) = group.steps
-            if step.kept is not None or step.error is not None:
-                raise self._too_large(step.work, refused) from refused
-            self._refused(step, refused)
+            self._refusal = Refusal(group.steps[0], refused, refused.topic)
+        self._limits_changed(refused.topic)
+
+    def _change(self, step: Step, error: EncodeError, topic: str) -> None:
+        """Kafka does not take a record of this step for `topic`: its outcome becomes a dead letter, and so does an
+        event that was to be parked. Nothing is called again."""
+        if step.gone:
+            return
+        if step.kept is None or topic != self._parked:
+            self._refused(step, error)
+            return
+        self._done.remove(step)
+        later = next((other for other in self._done if other.work is step.work), None)
+        if later is not None:
+            # It has come further meanwhile: with that, the position moves past it.
+            later.passes |= step.passes
+            later.records = [*step.records, *later.records]
+            step.passes, step.records = False, []
+        self._unkept(step, error)
 
     def _move(self, group: Group, partition: Partition, passed: Set[int]) -> None:
         # What is retried moves no position: a mark beside it tells whether its transaction was committed.
@@ -219,8 +253,9 @@ class Commits:
         return True
 
     def _produce(self, group: Group) -> bool:
-        """Whether Kafka takes it all; an event whose outcome it does not take is set aside."""
+        """Whether Kafka takes it all."""
         for step in group.steps:
+            topic = self._parked
             try:
                 self._keep(step)
                 for topic, key, value, headers in step.records:
@@ -228,10 +263,7 @@ class Commits:
             except RecordsRefused:  # of whatever is in this transaction
                 raise
             except EncodeError as error:
-                if step.kept is not None or step.error is not None:
-                    # A dead letter in place of what is parked would be larger still.
-                    raise self._too_large(step.work, error) from error
-                self._refused(step, error)
+                self._refusal = Refusal(step, error, topic)
                 return False
         return True
 
@@ -245,14 +277,6 @@ class Commits:
             return
         milliseconds = step.work.message.timestamp()[1]
         self._transaction.produce(self._parked, value, key_of(at, milliseconds), partition=at[1])
-
-    def _too_large(self, work: Work, error: EncodeError) -> EncodeError:
-        topic, partition, offset = work.at
-        return EncodeError(
-            f"The event of {topic}[{partition}] at offset {offset} with key {work.message.key()!r} can be neither "
-            f"parked nor set aside: {error} Raise it for this service, and max.message.bytes of {self._parked} and of "
-            f"{topic}.dlq."
-        )
 
     def _was_committed(self, group: Group) -> bool:
         """Asks, once the transaction is settled. Whatever is done adds to a position, so equal ones tell."""

@@ -76,6 +76,8 @@ class Work:
     """When it is to be tried, in seconds since 1970; `None` while it waits for a person."""
     parked: bool = False
     """Its position has moved past it, and it waits in durable state."""
+    unkept: Exception | None = None
+    """Why it cannot wait in durable state, where Kafka has refused that."""
 
     @property
     def at(self) -> tuple[str, int, int]:
@@ -106,6 +108,7 @@ class Step:
     - `passes`: the position moves past it.
     - `kept`, `dropped`: what is parked with this, and of which event (topic, partition, offset) nothing is any more.
     - `error`: why a dead letter is among the records, if one is.
+    - `meagre`: that dead letter is one without a value, as the whole one was refused.
     """
 
     work: Work
@@ -114,6 +117,7 @@ class Step:
     kept: ParkedEvent | None = None
     dropped: tuple[str, int, int] | None = None
     error: BaseException | None = None
+    meagre: bool = False
 
     @property
     def partition(self) -> Partition:
@@ -174,6 +178,10 @@ class Lane:
     def hand_in(self, redrive: Work) -> None:
         """Let a redrive be looked at before the next call."""
         self.handed_in.append(redrive)
+        self.wake()
+
+    def wake(self) -> None:
+        """End a rest: there is something to look at."""
         self._wake.set()
 
     def same_as(self, work: Work) -> int | None:

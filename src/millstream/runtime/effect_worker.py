@@ -137,9 +137,7 @@ class EffectWorker:
         self._looping.start()
         try:
             self._wait_for_resources()
-            self._limits.ask(written_topics(self._service, Kind.EFFECT))
-            self._outbound.keep_to(self._limits)
-            self._transaction.keep_to(self._limits.smallest)
+            self._keep_to_limits(*written_topics(self._service, Kind.EFFECT))
             self._insist(self._transaction.start)
             self._consumer.subscribe(
                 self._topics, on_assigned=self._assigned, on_revoked=self._revoked, on_lost=self._lost
@@ -156,6 +154,12 @@ class EffectWorker:
             raise self._failure
 
     # The thread that polls
+
+    def _keep_to_limits(self, *topics: str) -> None:
+        """Know what these topics take now. Called while no transaction is open."""
+        self._limits.ask(topics)
+        self._outbound.keep_to(self._limits)
+        self._transaction.keep_to(self._limits.smallest)
 
     def _wait_for_resources(self) -> None:
         try:
@@ -311,6 +315,8 @@ class EffectWorker:
             self._committed,
             self._tally,
             self._calls.refused,
+            self._calls.unkept,
+            self._keep_to_limits,
             self._ids,
         )
         self._ready.set_result(None)
