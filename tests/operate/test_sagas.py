@@ -204,9 +204,9 @@ def test_the_longest_unchanged_come_first_and_what_is_left_out_is_told(agencies:
     agencies.keep(agencies.first, parked(agencies.first, "t-1"))
     agencies.keep(agencies.second, running(agencies.second, "t-2"), running(agencies.second, "t-3"))
     assert [saga["id"] for saga in agencies.listed()] == ["t-2", "t-3", "t-1"]
-    assert [saga["id"] for saga in agencies.listed("--most", "1")] == ["t-2"]
-    printed, _ = agencies.call("list", "--most", "2")
+    assert [saga["id"] for saga in agencies.listed("--limit", "1")] == ["t-2"]
+    printed, _ = agencies.call("list", "--limit", "2")
     assert len(printed.splitlines()) == 3
-    assert agencies.said.startswith("There are more: --most N")
-    agencies.call("list", "--most", "3")
+    assert agencies.said.startswith("There are more: --limit N")
+    agencies.call("list", "--limit", "3")
     assert agencies.said == ""

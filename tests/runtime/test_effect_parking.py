@@ -310,7 +310,7 @@ def test_what_is_no_redrive_is_passed_over(cluster: Cluster, tmp_path: Path):
     with running(rig.worker()):
         rig.wait_until_charged(1)
         rig.wait_until_caught_up()
-    assert metrics.EVENTS.labels(rig.service.name, "", rig.redrive_topic, "passed_over")._value.get() == 1
+    assert metrics.EVENTS.labels(rig.service.name, "", rig.redrive_topic, "skipped")._value.get() == 1
 
 
 def test_a_partition_with_too_much_parked_pauses_and_a_redrive_lets_it_go_on(cluster: Cluster, tmp_path: Path):

@@ -224,7 +224,7 @@ def test_what_is_no_redrive_is_passed_over_and_counted(make: Make):
     producer.produce(redrives, b"{}", b"a", partition=0)
     producer.flush()
     producer.close()
-    passed_over = metrics.EVENTS.labels(rig.service.name, "", redrives, "passed_over")._value
+    passed_over = metrics.EVENTS.labels(rig.service.name, "", redrives, "skipped")._value
     with running(rig.worker(), rig.relay()):
         wait_until(lambda: passed_over.get() == 1, seconds=10, what="it to be passed over")
         rig.order(("a", 1))

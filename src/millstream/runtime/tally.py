@@ -60,7 +60,7 @@ class Tally:
 
     def no_redrive(self, message: Message, reason: str) -> None:
         """A record of the redrive topic was passed over: no event of ours, so no dead letter topic is its own."""
-        metrics.EVENTS.labels(self._service, "", message.topic(), "passed_over").inc()
+        metrics.EVENTS.labels(self._service, "", message.topic(), "skipped").inc()
         log.warning(
             "passing over a redrive of no event that is read here; hand it in with `millstream dlq redrive`",
             group=self._group,

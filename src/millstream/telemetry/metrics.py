@@ -119,7 +119,7 @@ PARTITIONS_UNREAD = Gauge(
     ["service", "topic"],
 )
 REDRIVES = Counter(
-    "millstream_redrives", "Dead letters handed in again, edited or discarded.", ["service", "topic", "deed"]
+    "millstream_redrives", "Dead letters handed in again, edited or discarded.", ["service", "topic", "action"]
 )
 REDRIVES_REFUSED = Counter(
     "millstream_redrives_refused", "Dead letters that a rule left for a person.", ["rule", "service", "topic", "reason"]
@@ -130,7 +130,7 @@ VIOLATIONS = Gauge(
 UNJUDGED = Gauge(
     "millstream_unjudged",
     "What `millstream verify` could not judge: a broken invariant, or a total while something is under_way.",
-    ["system", "invariant", "why"],
+    ["system", "invariant", "reason"],
 )
 AUDITED = Counter(
     "millstream_audited_records",

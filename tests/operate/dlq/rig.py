@@ -151,7 +151,7 @@ class LettersRig:
     def letters(self) -> list[DeadLetter]:
         return [letter for letter, _ in letters(self.office(), [self.dlq], Filter())]
 
-    def deeds(self) -> list[dict[str, Any]]:
+    def actions(self) -> list[dict[str, Any]]:
         """The audit of this system's letters."""
         ours = [m for m in self.records(AUDIT) if (m.key() or b"").startswith(self.dlq.encode())]
         return [json.loads(message.value() or b"") for message in ours]

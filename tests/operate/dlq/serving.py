@@ -43,5 +43,5 @@ def serving(rig: LettersRig, text: str) -> Iterator[None]:
     assert not failures
 
 
-def wait_for_deeds(rig: LettersRig, count: int) -> None:
-    wait_until(lambda: len(rig.deeds()) >= count, seconds=30, what=f"{count} deeds", every=0.1)
+def wait_for_actions(rig: LettersRig, count: int) -> None:
+    wait_until(lambda: len(rig.actions()) >= count, seconds=30, what=f"{count} actions", every=0.1)

@@ -58,7 +58,7 @@ def test_it_is_not_edited_and_the_remedy_is_named(rig: LettersRig, letter: str, 
     assert f"{letter} is a deletion" in refused
     assert f"`millstream dlq redrive {letter}`" in refused
     assert f"`millstream dlq discard {letter}`" in refused
-    assert rig.handed_in() == rig.deeds() == []
+    assert rig.handed_in() == rig.actions() == []
 
 
 def test_it_is_handed_in_again_without_a_value(rig: LettersRig, letter: str):
@@ -70,7 +70,7 @@ def test_it_is_handed_in_again_without_a_value(rig: LettersRig, letter: str):
 
 def test_it_is_discarded(rig: LettersRig, letter: str):
     assert rig.call("discard", letter).code == 0
-    assert [(deed["letter"], deed["deed"]) for deed in rig.deeds()] == [(letter, "discard")]
+    assert [(action["dead_letter"], action["action"]) for action in rig.actions()] == [(letter, "discard")]
     assert rig.handed_in() == []
 
 

@@ -31,8 +31,8 @@ def test_a_field_that_is_set_goes_on_as_the_same_event(rig: LettersRig, letter: 
     [handed] = rig.handed_in()
     assert decoded(rig, handed.value()) == rig.module.Ordered(order_id="o-1", quantity=3, email="ada@example.org")
     assert (handed.at, handed.key(), handed.headers()) == (letter.at, b"o-1", letter.headers)
-    [deed] = rig.deeds()
-    assert (deed["letter"], deed["deed"], deed["changed"]) == (str(letter.id), "edit", ["$.quantity"])
+    [action] = rig.actions()
+    assert (action["dead_letter"], action["action"], action["changed"]) == (str(letter.id), "edit", ["$.quantity"])
     assert "edited by ann" in rig.call("redrive", str(letter.id)).refused
 
 
@@ -64,7 +64,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(
     (rig.folder / "short.json").write_text('{"quantity": 3}')
     refused = rig.call("edit", str(letter.id), *(argument.format(folder=rig.folder) for argument in arguments)).refused
     assert said in refused
-    assert rig.handed_in() == rig.deeds() == []
+    assert rig.handed_in() == rig.actions() == []
 
 
 @pytest.mark.parametrize("value", [b"\x07garbage", None], ids=["garbage", "a tombstone where there are none"])
@@ -83,7 +83,7 @@ def test_a_whole_new_value_mends_what_nobody_can_read(rig: LettersRig, value: by
     assert rig.call("edit", str(letter.id), "--type", "Ordered", "--value-file", file).code == 0
     [handed] = rig.handed_in()
     assert decoded(rig, handed.value()) == rig.module.Ordered(order_id="o-1", quantity=2)
-    assert rig.deeds()[0]["changed"] == ["$"]
+    assert rig.actions()[0]["changed"] == ["$"]
 
 
 @pytest.fixture

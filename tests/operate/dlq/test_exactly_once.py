@@ -48,8 +48,8 @@ def many(rig: LettersRig) -> LettersRig:
 
 def assert_each_once(rig: LettersRig) -> None:
     handed = Counter(redrive.at for redrive in rig.handed_in())
-    deeds = Counter(tuple(deed["origin"]) for deed in rig.deeds())
-    assert handed == deeds
+    actions = Counter(tuple(action["origin"]) for action in rig.actions())
+    assert handed == actions
     assert len(handed) == LETTERS
     assert set(handed.values()) == {1}
 
@@ -103,7 +103,7 @@ def test_two_at_once_take_turns_and_nothing_is_done_twice(rig: LettersRig):
         assert overlapping[0].entry.by == "ann@desk"
         # Bob has fenced her; she begins again and finds what he did.
         assert [one.mine for one in ann.do(works[0])] == [True, True, False, False, True, True]
-    assert len(rig.handed_in()) == len(rig.deeds()) == 6
+    assert len(rig.handed_in()) == len(rig.actions()) == 6
 
 
 def test_a_transaction_that_somebody_left_open_is_waited_for(rig: LettersRig):

@@ -9,7 +9,7 @@ from subprocess import CompletedProcess
 
 import pytest
 from tests.operate.dlq.rig import LettersRig
-from tests.operate.dlq.serving import serving, wait_for_deeds
+from tests.operate.dlq.serving import serving, wait_for_actions
 
 from millstream.errors import Rejected
 
@@ -72,7 +72,7 @@ def three(rig: LettersRig) -> LettersRig:
         (["--since", "yesterday"], None),
         (["--service", "elsewhere"], None),
         (["--schema", "999999"], set()),
-        (["--most", "2"], 2),
+        (["--limit", "2"], 2),
     ],
 )
 def test_filters(three: LettersRig, options: list[str], keys: set[str] | int | None):
@@ -105,7 +105,7 @@ def test_only_one_topic_by_its_name_or_that_of_its_dead_letters(three: LettersRi
 def test_an_id_that_is_none_is_told_so(three: LettersRig, id: str, said: str):
     assert said in three.call("show", id.format(dlq=three.dlq)).refused
     assert said in three.call("redrive", id.format(dlq=three.dlq)).refused
-    assert not three.deeds()
+    assert not three.actions()
 
 
 @pytest.mark.slow
@@ -135,7 +135,7 @@ def test_what_no_worker_wrote_is_passed_over(rig: LettersRig, said: dict[str, by
     assert "is no dead letter" in rig.call("show", f"{rig.dlq}:{1 - letter.partition()}:0").refused
     rules = f'[[rule]]\nname = "{rig.name}"\nreason = "*"\n'
     with serving(rig, rules):
-        wait_for_deeds(rig, 1)
+        wait_for_actions(rig, 1)
     assert [handed.key() for handed in rig.handed_in()] == [b"o-1"]
 
 

@@ -60,7 +60,7 @@ def test_what_is_overtaken_between_the_transactions_of_a_slow_redrive_is_left(
     late = rig.order(min(left).decode())
     found = {result.letter.key: result for result in results if isinstance(result, Refused)}
     assert found.keys() == {min(left)}
-    assert f"[{late.partition()}] at {late.offset()}." in found[min(left)].why
+    assert f"[{late.partition()}] at {late.offset()}." in found[min(left)].detail
     assert {handed.key() for handed in rig.handed_in()} == {first.work.letter.key, max(left)}
 
 
@@ -68,14 +68,14 @@ def test_what_is_overtaken_between_the_transactions_of_a_slow_redrive_is_left(
 def test_what_is_overtaken_while_somebody_mends_it_is_left(rig: LettersRig, allowed: bool):
     rig.set_aside(rig.order("o-1"))
     office = rig.office()
-    [plan] = redrives(office, rig.letters(), Limits(overtaken=allowed))
+    [plan] = redrives(office, rig.letters(), Limits(allow_reorder=allowed))
     assert isinstance(plan, Work)
     rig.order("o-1")
     letter = plan.letter
     mended = work.edit(plan, letter.value or b"", letter.headers, ("quantity",))
     [result] = carry_out(office, [mended], ANN)
     assert isinstance(result, Done) is allowed
-    assert len(rig.handed_in()) == len(rig.deeds()) == allowed
+    assert len(rig.handed_in()) == len(rig.actions()) == allowed
 
 
 def test_in_a_transaction_only_what_was_overtaken_is_left_out(rig: LettersRig):

@@ -15,7 +15,7 @@ def test_a_redrive_is_the_event_itself_for_the_group_that_failed(rig: LettersRig
     message = rig.order("o-1", 7)
     rig.set_aside(message, redrives=1)
     [row] = rig.call("list", "--json").rows
-    answer = rig.call("redrive", row["id"], "--as", "ann", "--why", "mended")
+    answer = rig.call("redrive", row["id"], "--as", "ann", "--comment", "mended")
     assert answer.code == 0
     assert "1 done, 0 left" in answer.output
     [handed] = rig.handed_in()
@@ -24,9 +24,14 @@ def test_a_redrive_is_the_event_itself_for_the_group_that_failed(rig: LettersRig
     assert (handed.timestamp()[1], handed.action, handed.count) == (message.timestamp()[1], Action.HANDLE, 2)
     assert handed.message.partition() == message.partition()
     assert len(rig.records(rig.orders)) == 1, "nothing went to the topic that others read"
-    [deed] = rig.deeds()
-    assert (deed["letter"], deed["deed"], deed["by"], deed["why"]) == (row["id"], "redrive", "ann", "mended")
-    assert (deed["command"], deed["group"], deed["redrives"]) == ("millstream dlq redrive", rig.group, 2)
+    [action] = rig.actions()
+    assert (action["dead_letter"], action["action"], action["by"], action["comment"]) == (
+        row["id"],
+        "redrive",
+        "ann",
+        "mended",
+    )
+    assert (action["command"], action["group"], action["redrives"]) == ("millstream dlq redrive", rig.group, 2)
     [after] = rig.call("list", "--state", "redriven", "--json").rows
     assert after["audit"]["by"] == "ann"
     assert rig.call("list", "--json").rows == []
@@ -40,7 +45,7 @@ def test_a_second_redrive_is_refused_with_who_did_it_and_when(rig: LettersRig):
         again = rig.call(command, str(letter.id), "--as", "bob")
         assert again.code == 1 or again.refused
         assert "redriven by ann at 20" in again.refused
-    assert len(rig.handed_in()) == len(rig.deeds()) == 1
+    assert len(rig.handed_in()) == len(rig.actions()) == 1
 
 
 def test_ids_are_all_handed_in_or_none(rig: LettersRig):
@@ -56,7 +61,7 @@ def test_a_dry_run_writes_nothing(rig: LettersRig):
     answer = rig.call("redrive", "--all", "--dry-run")
     assert "1 would be done" in answer.output
     assert rig.redrives in answer.output
-    assert rig.handed_in() == rig.deeds() == []
+    assert rig.handed_in() == rig.actions() == []
 
 
 def test_what_later_events_of_the_key_overtook_is_refused_with_their_offsets(rig: LettersRig):
@@ -68,7 +73,7 @@ def test_what_later_events_of_the_key_overtook_is_refused_with_their_offsets(rig
     assert f"{rig.orders}[{first.partition()}] at {later.offset()}." in refused
     assert "2 left" in rig.call("redrive", "--all").output
     assert rig.handed_in() == []
-    assert rig.call("redrive", "--all", "--overtaken").code == 0
+    assert rig.call("redrive", "--all", "--allow-reorder").code == 0
     assert [handed.offset() for handed in rig.handed_in()] == [first.offset(), other.offset()]
     assert sibling.at == (rig.orders, other.partition(), other.offset())
 
@@ -130,13 +135,13 @@ def test_what_was_handed_in_too_often_is_left(rig: LettersRig):
     rig.set_aside(rig.order("o-1"), redrives=3)
     assert "handed in 3 times" in rig.call("redrive", "--all").output
     assert rig.handed_in() == []
-    rig.call("redrive", "--all", "--most-redrives", "4")
+    rig.call("redrive", "--all", "--max-redrives", "4")
     assert [handed.count for handed in rig.handed_in()] == [4]
 
 
 def test_most_and_rate_bound_a_redrive(rig: LettersRig):
     rig.set_aside(*(rig.order(f"o-{n}") for n in range(5)))
-    answer = rig.call("redrive", "--all", "--most", "3", "--rate", "200/s")
+    answer = rig.call("redrive", "--all", "--limit", "3", "--rate", "200/s")
     assert "3 are done" in answer.output
     assert len(rig.handed_in()) == 3
     assert rig.call("redrive", "--all").code == 0
@@ -159,7 +164,7 @@ def test_bad_use_is_refused_before_anything_runs(rig: LettersRig, arguments: lis
     rig.set_aside(rig.order("o-1"))
     [letter] = rig.letters()
     assert said in rig.call(*(argument.format(id=letter.id) for argument in arguments)).refused
-    assert rig.handed_in() == rig.deeds() == []
+    assert rig.handed_in() == rig.actions() == []
 
 
 @pytest.mark.parametrize(
@@ -177,10 +182,10 @@ def test_a_letter_that_has_nowhere_to_go_is_refused_and_can_be_discarded(
 def test_discarding_says_so_and_lets_a_parked_key_go_on(rig: LettersRig):
     rig.set_aside(rig.order("o-1"))
     rig.set_aside(parked := rig.order("o-2"), parked=True)
-    assert rig.call("discard", "--all", "--why", "tests").code == 0
+    assert rig.call("discard", "--all", "--comment", "tests").code == 0
     [handed] = rig.handed_in()
     assert (handed.key(), handed.action, handed.offset()) == (b"o-2", Action.DISCARD, parked.offset())
-    assert [(deed["deed"], deed["why"]) for deed in rig.deeds()] == [("discard", "tests")] * 2
+    assert [(action["action"], action["comment"]) for action in rig.actions()] == [("discard", "tests")] * 2
     assert {row["state"] for row in rig.call("list", "--state", "all", "--json").rows} == {"discarded"}
 
 
@@ -210,5 +215,5 @@ def test_what_was_done_to_letters_of_a_topic_that_is_no_more_says_nothing_of_tho
     assert second.id == first.id, "it lies where the other lay"
     [row] = rig.call("list", "--json").rows
     assert (row["id"], row["state"]) == (str(second.id), "open")
-    assert rig.call("redrive", str(second.id), "--overtaken").code == 0
-    assert len(rig.handed_in()) == len(rig.deeds()) == 2
+    assert rig.call("redrive", str(second.id), "--allow-reorder").code == 0
+    assert len(rig.handed_in()) == len(rig.actions()) == 2

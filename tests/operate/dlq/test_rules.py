@@ -3,7 +3,7 @@
 import pytest
 from prometheus_client import REGISTRY
 from tests.operate.dlq.rig import LettersRig
-from tests.operate.dlq.serving import serving, wait_for_deeds
+from tests.operate.dlq.serving import serving, wait_for_actions
 
 from millstream.declare import hours
 from millstream.errors import Rejected
@@ -19,7 +19,7 @@ def refused(rig: LettersRig, rule: str) -> float:
     labels = {"rule": rule, "service": rig.service.name, "topic": rig.orders}
     return sum(
         REGISTRY.get_sample_value("millstream_redrives_refused_total", {**labels, "reason": reason}) or 0.0
-        for reason in ("overtaken", "too_often", "nowhere")
+        for reason in ("superseded", "too_often", "nowhere")
     )
 
 
@@ -30,14 +30,14 @@ def refused(rig: LettersRig, rule: str) -> float:
         ("rate = 1", "[[rule]] tables, not rate"),
         ("[[rule]", "Expected"),
         ('# mine\nrule = ["x"]', "rules.toml:2: rule = 'x': a rule is a table"),
-        ('# mine\nrule = [{name = "a", reason = "x", most = 0}]', "rules.toml:2: most = 0"),
+        ('# mine\nrule = [{name = "a", reason = "x", limit = 0}]', "rules.toml:2: limit = 0"),
         ('[[rule]]\nname = "a"\n', "rules.toml:1: rule 'a' would take every letter"),
         ('[[rule]]\nreason = "x"\n', "rules.toml:1: every rule needs a name"),
         ('[[rule]]\nname = "a"\nreason = "x"\nraet = "1/s"\n', "rules.toml:4: a rule has no 'raet'"),
         ('[[rule]]\nname = "a"\nreason = "x"\nrate = "quick"\n', "rules.toml:4: rate: 'quick' is no rate"),
         ('[[rule]]\nname = "a"\nreason = "x"\nwait = "soon"\n', "rules.toml:4: wait: 'soon' is no duration"),
-        ('[[rule]]\nname = "a"\nreason = "x"\nmost = 0\n', "rules.toml:4: most = 0: it is 1 at least"),
-        ('[[rule]]\nname = "a"\nreason = "x"\nmost = true\n', "rules.toml:4: most = True: it must be a whole number"),
+        ('[[rule]]\nname = "a"\nreason = "x"\nlimit = 0\n', "rules.toml:4: limit = 0: it is 1 at least"),
+        ('[[rule]]\nname = "a"\nreason = "x"\nlimit = true\n', "rules.toml:4: limit = True: it must be a whole number"),
         ('[[rule]]\nname = "a"\nreason = "x"\ngive-up = "cry"\n', "rules.toml:4: give-up = 'cry': it is \"leave\""),
         ('[[rule]]\nname = "a"\nservice = "nobody"\n', "rules.toml:3: "),
         ('[[rule]]\nname = "a"\ntopic = "nowhere"\n', "rules.toml:3: "),
@@ -61,7 +61,7 @@ def test_a_rule_that_cannot_work_is_named_with_its_line(rig: LettersRig, text: s
 
 def test_all_mistakes_are_told_at_once_and_check_only_checks(rig: LettersRig):
     path = rig.folder / "rules.toml"
-    path.write_text('[[rule]]\nname = "a"\nreason = "x"\nmost = 0\n\n[[rule]]\nname = "B"\nreason = "x"\n')
+    path.write_text('[[rule]]\nname = "a"\nreason = "x"\nlimit = 0\n\n[[rule]]\nname = "B"\nreason = "x"\n')
     assert rig.call("serve", "--rules", str(path)).refused.count("rules.toml:") == 2
     path.write_text('[[rule]]\nname = "a"\nreason = "x"\n')
     assert "1 rules, nothing wrong" in rig.call("serve", "--rules", str(path), "--check").output
@@ -72,15 +72,15 @@ def test_what_a_rule_takes_is_handed_in_once_and_the_rest_is_left(rig: LettersRi
     rig.set_aside(rig.order("o-2"), error=Rejected("too_many"))
     text = f'[[rule]]\nname = "{rig.name}"\nerror = "TimeoutError"\nservice = "{rig.service.name}"\n'
     with serving(rig, text):
-        wait_for_deeds(rig, 1)
+        wait_for_actions(rig, 1)
         rig.set_aside(rig.order("o-3"))
-        wait_for_deeds(rig, 2)
+        wait_for_actions(rig, 2)
     with serving(rig, text):
         rig.set_aside(rig.order("o-4"))
-        wait_for_deeds(rig, 3)
+        wait_for_actions(rig, 3)
     assert sorted(handed.key() or b"" for handed in rig.handed_in()) == [b"o-1", b"o-3", b"o-4"]
-    assert {deed["command"] for deed in rig.deeds()} == {f"millstream dlq serve: {rig.name}"}
-    labels = {"service": rig.service.name, "topic": rig.orders, "deed": "redrive"}
+    assert {action["command"] for action in rig.actions()} == {f"millstream dlq serve: {rig.name}"}
+    labels = {"service": rig.service.name, "topic": rig.orders, "action": "redrive"}
     assert REGISTRY.get_sample_value("millstream_redrives_total", labels) == 3
 
 
@@ -94,17 +94,17 @@ def test_letters_wait_as_long_as_the_rule_says_and_so_do_later_ones_of_their_key
     )
     with serving(rig, text):
         rig.set_aside(rig.order("o-2"), error=Rejected("other"))
-        wait_for_deeds(rig, 3)
+        wait_for_actions(rig, 3)
     keys = [(handed.key(), handed.offset()) for handed in rig.handed_in() if handed.key() == b"o-1"]
     assert keys == [(b"o-1", first.offset()), (b"o-1", second.offset())]
     failed = {letter.at: letter.last_failed for letter in rig.letters()}
     from datetime import datetime
 
-    for deed in rig.deeds():
-        if "slow" in deed["command"]:
-            failure = failed[tuple(deed["origin"])]
+    for action in rig.actions():
+        if "slow" in action["command"]:
+            failure = failed[tuple(action["origin"])]
             assert failure is not None
-            assert (datetime.fromisoformat(deed["at"]) - failure).total_seconds() >= 3
+            assert (datetime.fromisoformat(action["at"]) - failure).total_seconds() >= 3
 
 
 def test_later_events_of_a_key_wait_for_one_that_failed_again(rig: LettersRig):
@@ -114,10 +114,10 @@ def test_later_events_of_a_key_wait_for_one_that_failed_again(rig: LettersRig):
     rig.set_aside(rig.order("o-2"), ago=hours(2))
     text = f'[[rule]]\nname = "{rig.name}"\nerror = "TimeoutError"\nwait = "1h"\n'
     with serving(rig, text):
-        wait_for_deeds(rig, 1)
+        wait_for_actions(rig, 1)
         # One round later.
         rig.set_aside(rig.order("o-3"), ago=hours(2))
-        wait_for_deeds(rig, 2)
+        wait_for_actions(rig, 2)
     assert sorted(handed.key() or b"" for handed in rig.handed_in()) == [b"o-2", b"o-3"]
 
 
@@ -129,7 +129,7 @@ def test_events_of_a_key_are_handed_in_in_their_order_whatever_rules_take_them(r
         rig.set_aside(messages[at], error=Rejected("odd" if at % 2 else "even"))
     text = f'[[rule]]\nname = "odd"\nreason = "odd"\nrate = "{rate}"\n[[rule]]\nname = "even"\nreason = "even"\n'
     with serving(rig, text):
-        wait_for_deeds(rig, 4)
+        wait_for_actions(rig, 4)
     assert [handed.offset() for handed in rig.handed_in()] == [message.offset() for message in messages]
 
 
@@ -140,9 +140,9 @@ def test_letters_wait_for_a_service_that_has_not_made_its_redrive_topic_yet(rig:
     text = f'[[rule]]\nname = "{rig.name}"\nerror = "TimeoutError"\n[[rule]]\nname = "marker"\nreason = "marker"\n'
     with serving(rig, text):
         wait_until(lambda: refused(rig, "marker") == 1, seconds=20, what="the letter to be left")
-        assert rig.deeds() == []
+        assert rig.actions() == []
         rig.admin.ensure_topics([spec for spec in topics_of(rig.service) if isinstance(spec, TopicSpec)])
-        wait_for_deeds(rig, 1)
+        wait_for_actions(rig, 1)
     assert [handed.key() for handed in rig.handed_in()] == [b"o-1"]
     assert refused(rig, rig.name) == 0
 
@@ -152,7 +152,7 @@ def test_more_than_can_be_kept_in_mind_wait_where_they_are(rig: LettersRig, monk
     monkeypatch.setattr("millstream.operate.dlq.serve.KEPT", 2)
     rig.set_aside(*(rig.order(f"o-{n}") for n in range(7)))
     with serving(rig, f'[[rule]]\nname = "{rig.name}"\nreason = "*"\n'):
-        wait_for_deeds(rig, 7)
+        wait_for_actions(rig, 7)
     assert {handed.key() for handed in rig.handed_in()} == {f"o-{n}".encode() for n in range(7)}
 
 
@@ -160,14 +160,14 @@ def test_a_letter_that_failed_too_often_is_discarded_or_left(rig: LettersRig):
     rig.set_aside(rig.order("o-1"), error=Rejected("hopeless"), redrives=2)
     rig.set_aside(rig.order("o-2"), error=Rejected("hopeful"), redrives=2)
     text = (
-        '[[rule]]\nname = "hopeless"\nreason = "hopeless"\nmost-redrives = 2\ngive-up = "discard"\n'
-        '[[rule]]\nname = "hopeful"\nreason = "hopeful"\nmost-redrives = 2\n'
+        '[[rule]]\nname = "hopeless"\nreason = "hopeless"\nmax-redrives = 2\ngive-up = "discard"\n'
+        '[[rule]]\nname = "hopeful"\nreason = "hopeful"\nmax-redrives = 2\n'
     )
     with serving(rig, text):
-        wait_for_deeds(rig, 1)
+        wait_for_actions(rig, 1)
         wait_until(lambda: refused(rig, "hopeful") == 1, seconds=20, what="the letter to be left")
-    [deed] = rig.deeds()
-    assert (deed["deed"], deed["origin"][0], deed["command"]) == (
+    [action] = rig.actions()
+    assert (action["action"], action["origin"][0], action["command"]) == (
         "discard",
         rig.orders,
         "millstream dlq serve: hopeless",
@@ -181,22 +181,22 @@ def test_overtaken_letters_are_left_for_a_person_unless_the_rule_says_otherwise(
     rig.order("o-1"), rig.order("o-2")
     text = (
         '[[rule]]\nname = "careful"\nreason = "careful"\n'
-        '[[rule]]\nname = "careless"\nreason = "careless"\novertaken = true\n'
+        '[[rule]]\nname = "careless"\nreason = "careless"\nallow-reorder = true\n'
     )
     with serving(rig, text):
         wait_until(lambda: refused(rig, "careful") == 1, seconds=20, what="the letter to be left")
-        wait_for_deeds(rig, 1)
+        wait_for_actions(rig, 1)
     assert [(handed.key(), handed.action) for handed in rig.handed_in()] == [(b"o-2", Action.HANDLE)]
 
 
 @pytest.mark.slow
 def test_the_hourly_cap_holds_over_restarts(rig: LettersRig):
     rig.set_aside(*(rig.order(f"o-{n}") for n in range(4)))
-    text = f'[[rule]]\nname = "{rig.name}-capped"\nreason = "*"\nmost = 2\n'
+    text = f'[[rule]]\nname = "{rig.name}-capped"\nreason = "*"\nlimit = 2\n'
     with serving(rig, text):
-        wait_for_deeds(rig, 2)
+        wait_for_actions(rig, 2)
     other = f'{text}[[rule]]\nname = "marker"\nreason = "marker"\n'.replace('reason = "*"', 'reason = "TimeoutError"')
     with serving(rig, other):
         rig.set_aside(rig.order("o-9"), error=Rejected("marker"))
-        wait_for_deeds(rig, 3)
-    assert sum("capped" in deed["command"] for deed in rig.deeds()) == 2
+        wait_for_actions(rig, 3)
+    assert sum("capped" in action["command"] for action in rig.actions()) == 2

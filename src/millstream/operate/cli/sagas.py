@@ -55,8 +55,8 @@ def list_(
     since: Annotated[
         str | None, typer.Option("--since", metavar="TIME", help="Started since: 2026-03-01T12:00 (UTC), or 2h ago.")
     ] = None,
-    most: Annotated[
-        int | None, typer.Option("--most", min=1, metavar="N", help=f"Rows; default: {ROWS}, and all with --json.")
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, metavar="N", help=f"Rows; default: {ROWS}, and all with --json.")
     ] = None,
     system: SystemOption = None,
     as_json: JsonOption = False,
@@ -87,9 +87,9 @@ def list_(
 
     with _found(system, saga, wanted=wanted) as (_, every):
         if as_json:
-            print_json_list(found.told() for found in islice(every, most))
+            print_json_list(found.told() for found in islice(every, limit))
             return
-        rows = list(islice(every, (most or ROWS) + 1))
+        rows = list(islice(every, (limit or ROWS) + 1))
     if not rows:
         say_none(
             "No saga waits for an answer; --state all shows those that have ended, too."
@@ -98,14 +98,14 @@ def list_(
         )
         return
     table = plain_table("saga", "id", "state", "step", "tries#", "unchanged for", "reason")
-    for found in rows[: most or ROWS]:
+    for found in rows[: limit or ROWS]:
         told = found.told()
         tries = str(told["tries"]) if told["step"] else ""
         age = _age(now - found.state.changed_at)
         table.add_row(told["saga"], told["id"], told["state"], told["step"], tries, age, told["reason"])
     print_table(table)
-    if len(rows) > (most or ROWS):
-        typer.echo("There are more: --most N shows more rows, --json all, and filters fewer (see --help).", err=True)
+    if len(rows) > (limit or ROWS):
+        typer.echo("There are more: --limit N shows more rows, --json all, and filters fewer (see --help).", err=True)
 
 
 @sagas.command(epilog=EXIT_CODES)

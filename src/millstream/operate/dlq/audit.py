@@ -25,23 +25,23 @@ SPEC = TopicSpec(AUDIT, 1, {"cleanup.policy": "delete", "retention.ms": "-1"})
 SETTLED_WITHIN = 60.0
 """Seconds that others' transactions may take to end: longer than brokers let them stay open."""
 
-Deed: TypeAlias = Literal["redrive", "edit", "discard"]
-_STATES: dict[Deed, State] = {"redrive": "redriven", "edit": "edited", "discard": "discarded"}
+AuditAction: TypeAlias = Literal["redrive", "edit", "discard"]
+_STATES: dict[AuditAction, State] = {"redrive": "redriven", "edit": "edited", "discard": "discarded"}
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One deed, as it is kept.
+    """One action, as it is kept.
 
-    - `by`: `user@host`, or what `--as` says; `why`: in a person's words; `command`: what it was done with.
-    - `origin`: where the event was first read from; `to`: topic and partition that it was handed to, if it was.
+    - `by`: `user@host`, or what `--as` says; `comment`: in a person's words; `command`: what it was done with.
+    - `origin`: where the event was first read from; `redrive_to`: topic and partition that it was handed to, if it was.
     - `changed`: for an edit, the paths that are not as they were.
     - `redrives`: how often it has been handed in again, this time included.
     - `run`: the same for all that one command did.
     - `topic_id`: of the letter's topic: in one that was deleted and made again, other letters lie at its places.
     """
 
-    letter: str
-    deed: Deed
+    dead_letter: str
+    action: AuditAction
     by: str
     at: datetime
     command: str
@@ -49,8 +49,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     reason: str
     origin: tuple[str, int, int]
     group: str | None = None
-    why: str | None = None
-    to: tuple[str, int] | None = None
+    comment: str | None = None
+    redrive_to: tuple[str, int] | None = None
     changed: tuple[str, ...] = ()
     redrives: int = 0
     run: str = ""
@@ -59,11 +59,11 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def state(self) -> State:
         """What it made of the letter."""
-        return _STATES[self.deed]
+        return _STATES[self.action]
 
     def told(self) -> str:
         """In words."""
-        reason = f" ({self.why})" if self.why else ""
+        reason = f" ({self.comment})" if self.comment else ""
         return f"{self.state} by {self.by} at {self.at.isoformat(timespec='seconds')}{reason}"
 
 
@@ -125,7 +125,7 @@ class Audit:
     def _note(self, message: Message) -> None:
         try:
             entry = msgspec.json.decode(message.value() or b"", type=Entry)
-            id = LetterId.read(entry.letter)
+            id = LetterId.read(entry.dead_letter)
         except (msgspec.MsgspecError, UnicodeDecodeError, ConfigurationError):
             # Whatever somebody else put there, it says nothing about a letter.
             return

@@ -21,11 +21,11 @@ MOST = 1_000
 
 
 class Limits(NamedTuple):
-    """How far to go. `overtaken`: also hand in what later events of its key overtook."""
+    """How far to go. `allow_reorder`: also hand in what later events of its key overtook."""
 
-    most: int = MOST
-    most_redrives: int = MOST_REDRIVES
-    overtaken: bool = False
+    limit: int = MOST
+    max_redrives: int = MOST_REDRIVES
+    allow_reorder: bool = False
 
 
 def redrives(office: Office, chosen: Iterable[DeadLetter], limits: Limits) -> Iterator[Work | Refused]:
@@ -43,13 +43,13 @@ def redrives_of(
 
     - `followers`: who knows already what follows them.
     """
-    if limits.overtaken:
+    if limits.allow_reorder:
         followers = None
     else:
         followers = followers or Followers(office)
         followers.mind(spots)
     plans = (plan for chunk in _chunks(spots) for plan in _redrives(office, chunk, limits, followers))
-    return _up_to(limits.most, plans)
+    return _up_to(limits.limit, plans)
 
 
 def discards(office: Office, chosen: Iterable[DeadLetter], most: int) -> Iterator[Work | Refused]:
@@ -95,7 +95,7 @@ def _redrives(
             office.audit,
             office.origins,
             office.partitions,
-            most_redrives=limits.most_redrives,
+            max_redrives=limits.max_redrives,
             overtaken_by=late.get(letter.id),
             followers=followers,
         )
@@ -135,7 +135,7 @@ def _up_to(most: int, plans: Iterator[Work | Refused]) -> Iterator[Work | Refuse
     for plan in plans:
         if isinstance(plan, Work):
             if count == most:
-                yield Refused(plan.letter, "most", f"{most} are done; run it again for this one and those behind it")
+                yield Refused(plan.letter, "limit", f"{most} are done; run it again for this one and those behind it")
                 return
             count += 1
         yield plan

@@ -1,9 +1,9 @@
-"""Carries deeds out, each exactly once, however many people and services are at it and whenever they are killed.
+"""Carries actions out, each exactly once, however many people and services are at it and whenever they are killed.
 
 The record that hands an event in and the entry that says so are written in one transaction. Its transactional id
 belongs to the dead letter topic: whoever begins fences all others, waits until their transactions are settled, and
 reads the audit to its end before it writes. One that was fenced begins again, and finds done what others did.
-What has been overtaken is looked at then, too: days may lie between a plan and its deed.
+What has been overtaken is looked at then, too: days may lie between a plan and its action.
 """
 
 import random
@@ -33,11 +33,11 @@ class Person:
 
     name: str
     command: str
-    why: str | None = None
+    comment: str | None = None
 
 
 class Done(NamedTuple):
-    """A deed that is committed. `mine`: by this clerk, and not by somebody who was quicker."""
+    """An action that is committed. `mine`: by this clerk, and not by somebody who was quicker."""
 
     work: Work
     entry: Entry
@@ -107,18 +107,18 @@ class Clerk:
     def _entry(self, work: Work) -> Entry:
         letter = work.letter
         return Entry(
-            letter=str(letter.id),
-            deed=work.deed,
+            dead_letter=str(letter.id),
+            action=work.action,
             by=self._person.name,
             at=now(),
             command=self._person.command,
-            why=self._person.why,
+            comment=self._person.comment,
             run=self._run,
             service=letter.service,
             group=letter.group,
             reason=letter.reason,
             origin=letter.at,
-            to=work.to,
+            redrive_to=work.to,
             changed=work.changed,
             redrives=work.redrives,
             topic_id=self._audit.ids.get(letter.id.topic, ""),
@@ -130,7 +130,7 @@ class Clerk:
             return None
         mine = entry.run == self._run
         if mine:
-            metrics.REDRIVES.labels(work.letter.service, work.letter.at[0], entry.deed).inc()
+            metrics.REDRIVES.labels(work.letter.service, work.letter.at[0], entry.action).inc()
         return Done(work, entry, mine)
 
     def _let_go(self) -> None:

@@ -38,7 +38,7 @@ class Followers:
 
     def __init__(self, office: Office) -> None:
         self._office = office
-        self._passing = passed_over(office.origins)
+        self._passing = skipped(office.origins)
         self._since: dict[Lane, int] = {}
         self._unread: set[Lane] = set()
         self._next: dict[TopicPartition, int] = {}
@@ -149,10 +149,10 @@ class Followers:
         if spot.lane is None:
             return False
         entries = (self._office.audit[id] for id in self._aside.get(spot.lane, {}).get(offset, ()))
-        return any(entry is None or entry.deed == "discard" for entry in entries)
+        return any(entry is None or entry.action == "discard" for entry in entries)
 
 
-def passed_over(origins: Origins) -> Mapping[str, frozenset[bytes]]:
+def skipped(origins: Origins) -> Mapping[str, frozenset[bytes]]:
     """By group, the names of the classes on its topics, and of their deletions, that none of its handlers takes."""
     return {
         service.group(kind): _names(

@@ -16,7 +16,7 @@ from millstream.operate.dlq.work import MOST_REDRIVES
 
 GiveUp: TypeAlias = Literal["leave", "discard"]
 _MATCHES = ("topic", "service", "reason", "error", "type")
-_KNOWN = ("name", *_MATCHES, "younger-than", "wait", "rate", "most", "most-redrives", "overtaken", "give-up")
+_KNOWN = ("name", *_MATCHES, "younger-than", "wait", "rate", "limit", "max-redrives", "allow-reorder", "give-up")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +25,8 @@ class Rule:
 
     - `topic`: that the event was first read from; `filter`: what else must hold.
     - `younger_than`: only letters that failed within this time; `wait`: after the last failure.
-    - `rate`: so many a second; `most`: so many within an hour, whoever was restarted meanwhile.
-    - `most_redrives`: a letter that was handed in as often is given up: left for a person, or discarded.
+    - `rate`: so many a second; `limit`: so many within an hour, whoever was restarted meanwhile.
+    - `max_redrives`: a letter that was handed in as often is given up: left for a person, or discarded.
     """
 
     name: str
@@ -35,9 +35,9 @@ class Rule:
     younger_than: timedelta | None = None
     wait: timedelta = timedelta(0)
     rate: float = 10.0
-    most: int = 1_000
-    most_redrives: int = MOST_REDRIVES
-    overtaken: bool = False
+    limit: int = 1_000
+    max_redrives: int = MOST_REDRIVES
+    allow_reorder: bool = False
     give_up: GiveUp = "leave"
 
     def takes(self, letter: DeadLetter, state: State) -> bool:
@@ -98,9 +98,9 @@ class _Reader:
             younger_than=younger,
             wait=wait,
             rate=self._rate(),
-            most=self._count("most", 1_000),
-            most_redrives=self._count("most-redrives", MOST_REDRIVES),
-            overtaken=self.get("overtaken", bool, False),
+            limit=self._count("limit", 1_000),
+            max_redrives=self._count("max-redrives", MOST_REDRIVES),
+            allow_reorder=self.get("allow-reorder", bool, False),
             give_up=cast(GiveUp, give_up),
         )
 

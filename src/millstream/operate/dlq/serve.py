@@ -128,7 +128,7 @@ class RedriveService:
         else:
             read |= {place: max(end, read.get(place, 0)) for place, end in ends.items()}
         self._next, self._waiting[topic] = read, in_order([*waiting, *came])
-        self._followers.mind(letter for letter in came if not all(desk.rule.overtaken for desk in letter.desks))
+        self._followers.mind(letter for letter in came if not all(desk.rule.allow_reorder for desk in letter.desks))
 
     def _sort(self, topic: str) -> None:
         """Puts on each rule's desk what it may deal with now, and forgets what is no rule's any more."""
@@ -162,7 +162,7 @@ class RedriveService:
 
     def _serve(self, desk: "_Desk", stop: threading.Event) -> None:
         rule = desk.rule
-        limits = Limits(AT_ONCE, rule.most_redrives, rule.overtaken)
+        limits = Limits(AT_ONCE, rule.max_redrives, rule.allow_reorder)
         plans = redrives_of(self._office, desk.letters, limits, self._followers)
         spent: list[DeadLetter] = []
         for result in carry_out(self._office, plans, desk.person, stop=stop):
@@ -196,7 +196,7 @@ class _Desk:
 
     def __init__(self, rule: Rule, by: str) -> None:
         self.rule = rule
-        self.person = Person(by, f"millstream dlq serve: {rule.name}", why=f"rule {rule.name}")
+        self.person = Person(by, f"millstream dlq serve: {rule.name}", comment=f"rule {rule.name}")
         self.letters: list[Spot] = []
         self._allowance, self._since = 1.0, time.monotonic()
         self._room = 0
@@ -208,7 +208,7 @@ class _Desk:
         self._allowance = min(max(1.0, self.rule.rate), self._allowance + (clock - self._since) * self.rule.rate)
         self._since = clock
         lately = sum(entry.command == self.person.command and moment - entry.at < _WINDOW for entry in audit.entries())
-        self._room = min(AT_ONCE, int(self._allowance), self.rule.most - lately)
+        self._room = min(AT_ONCE, int(self._allowance), self.rule.limit - lately)
 
     def take(self, letter: Spot) -> bool:
         """Puts a letter on the desk; false when there is no room."""
@@ -218,11 +218,11 @@ class _Desk:
         return True
 
     def dealt_with(self, result: Done | Refused) -> None:
-        """Counts a deed, or what is left for a person."""
+        """Counts an action, or what is left for a person."""
         if isinstance(result, Done):
             self._allowance -= result.mine
-            deed, letter = result.entry.deed, str(result.work.letter.id)
-            log.info("dead letter dealt with", rule=self.rule.name, letter=letter, deed=deed)
+            action, letter = result.entry.action, str(result.work.letter.id)
+            log.info("dead letter dealt with", rule=self.rule.name, letter=letter, action=action)
         elif result.code != "done":
             letter = result.letter
             metrics.REDRIVES_REFUSED.labels(self.rule.name, letter.service, letter.at[0], result.code).inc()

@@ -48,19 +48,19 @@ def told(
         **({"value_left_out": True} if letter.value_left_out else {}),
         "stacktrace": quoting.pop(_STACK),
         **{name: part for name, part in quoting.items() if name != "type"},
-        "audit": None if entry is None else deed(entry),
+        "audit": None if entry is None else action(entry),
     }
 
 
-def deed(entry: Entry) -> dict[str, Any]:
+def action(entry: Entry) -> dict[str, Any]:
     """An entry of the audit as what JSON can hold."""
     return {
-        "deed": entry.deed,
+        "action": entry.action,
         "by": entry.by,
         "at": _time(entry.at),
-        "why": entry.why,
+        "comment": entry.comment,
         "command": entry.command,
-        "to": None if entry.to is None else f"{entry.to[0]}[{entry.to[1]}]",
+        "redrive_to": None if entry.redrive_to is None else f"{entry.redrive_to[0]}[{entry.redrive_to[1]}]",
         "changed": list(entry.changed),
     }
 
@@ -70,8 +70,8 @@ def sentence(plan: Work | Refused) -> str:
     letter = plan.letter
     what = f"{letter.id}  {letter.service}  {letter.reason}  {_key(letter) or '(no key)'}"
     if isinstance(plan, Refused):
-        return f"{what}  left: {plan.why}"
-    return f"{what}  {plan.deed}{'' if plan.to is None else f' → {plan.to[0]}[{plan.to[1]}]'}"
+        return f"{what}  left: {plan.detail}"
+    return f"{what}  {plan.action}{'' if plan.to is None else f' → {plan.to[0]}[{plan.to[1]}]'}"
 
 
 def _value(letter: DeadLetter, contracts: Contracts) -> dict[str, Any]:

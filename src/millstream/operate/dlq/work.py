@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from millstream.errors import ConfigurationError
 from millstream.kafka.port import Headers
-from millstream.operate.dlq.audit import Audit, Deed
+from millstream.operate.dlq.audit import Audit, AuditAction
 from millstream.operate.dlq.letter import WAITING, DeadLetter
 from millstream.operate.dlq.overtaken import Followers, Overtakers
 from millstream.operate.dlq.system import Origins
@@ -18,14 +18,14 @@ MOST_REDRIVES = 3
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """One deed.
+    """One action.
 
     - `to`: topic and partition of the record that hands it in, and `headers` and `value` of that record.
     - `followers`: who knows whether later events have overtaken it when it is done; `None` where that does not matter.
     """
 
     letter: DeadLetter
-    deed: Deed
+    action: AuditAction
     to: tuple[str, int] | None = None
     value: bytes | None = None
     headers: Headers | None = None
@@ -35,15 +35,15 @@ class Work:
     @property
     def redrives(self) -> int:
         """How often the event has been handed in again then."""
-        return self.letter.redrives + (self.deed != "discard")
+        return self.letter.redrives + (self.action != "discard")
 
 
 class Refused(NamedTuple):
-    """A letter that is left as it is: `code` is short and stable, `why` says what to do."""
+    """A letter that is left as it is: `code` is short and stable, `detail` says what to do."""
 
     letter: DeadLetter
     code: str
-    why: str
+    detail: str
 
 
 def redrive(
@@ -52,18 +52,18 @@ def redrive(
     origins: Origins,
     partitions: Mapping[str, int],
     *,
-    most_redrives: int = MOST_REDRIVES,
+    max_redrives: int = MOST_REDRIVES,
     overtaken_by: Overtakers | None = None,
     followers: Followers | None = None,
 ) -> Work | Refused:
     """Hands a letter in again as it is, unless something speaks against it."""
     if refused := _spoken_for(letter, audit):
         return refused
-    if letter.redrives >= most_redrives:
+    if letter.redrives >= max_redrives:
         return Refused(
             letter,
             "too_often",
-            f"it was handed in {letter.redrives} times and failed again: mend the cause, then --most-redrives "
+            f"it was handed in {letter.redrives} times and failed again: mend the cause, then --max-redrives "
             f"{letter.redrives + 1}; or edit or discard it",
         )
     if letter.value_left_out:
@@ -90,16 +90,16 @@ def overtaken(letter: DeadLetter, by: Overtakers) -> Refused:
     named = ", ".join(map(str, by.first)) + (" …" if by.number > len(by.first) else "")
     return Refused(
         letter,
-        "overtaken",
+        "superseded",
         f"{by.number} later events of its key overtook it: {topic}[{partition}] at {named}. "
-        "If the order does not matter here, --overtaken",
+        "If the order does not matter here, --allow-reorder",
     )
 
 
 def edit(work: Work, value: bytes, headers: Headers, changed: tuple[str, ...]) -> Work:
     """The same redrive with another value."""
     headers = _headers(work.letter, headers, Action.HANDLE)
-    return replace(work, deed="edit", value=value, headers=headers, changed=changed)
+    return replace(work, action="edit", value=value, headers=headers, changed=changed)
 
 
 def discard(letter: DeadLetter, audit: Audit, origins: Origins, partitions: Mapping[str, int]) -> Work | Refused:

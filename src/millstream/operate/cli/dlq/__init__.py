@@ -2,7 +2,7 @@
 
 import typer
 
-from millstream.operate.cli.dlq.deeds import discard, edit, redrive
+from millstream.operate.cli.dlq.commands import discard, edit, redrive
 from millstream.operate.cli.dlq.look import list_, show
 from millstream.operate.cli.dlq.rules import serve
 

@@ -34,7 +34,7 @@ SchemaOption = Annotated[
 ServiceOption = Annotated[str | None, typer.Option("--service", metavar="NAME", help="The service that failed.")]
 RevealOption = Annotated[bool, typer.Option("--reveal", help="Show personal data, too.")]
 AsOption = Annotated[str | None, typer.Option("--as", metavar="NAME", help="Who does it; default: user@host.")]
-WhyOption = Annotated[str | None, typer.Option("--why", metavar="TEXT", help="Why, for the audit.")]
+CommentOption = Annotated[str | None, typer.Option("--comment", metavar="TEXT", help="Why, for the audit.")]
 DryOption = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and write nothing.")]
 
 

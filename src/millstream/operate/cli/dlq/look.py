@@ -46,8 +46,8 @@ def list_(
         list[str] | None,
         typer.Option("--state", help="open, parked, redriven, edited, discarded or all; default: open and parked."),
     ] = None,
-    most: Annotated[
-        int | None, typer.Option("--most", min=1, metavar="N", help=f"Rows; default: {ROWS}, and all with --json.")
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, metavar="N", help=f"Rows; default: {ROWS}, and all with --json.")
     ] = None,
     reveal: RevealOption = False,
     system: SystemOption = None,
@@ -85,19 +85,19 @@ def list_(
             found = letters(at, topics, wanted, progress=read)
             rows = (told(letter, state, at.audit[letter.id], contracts, masking) for letter, state in found)
             if as_json:
-                for row in islice(rows, most):
+                for row in islice(rows, limit):
                     json_line(row)
                 return
-            shown = list(islice(rows, (most or ROWS) + 1))
-    more = len(shown) > (most or ROWS)
+            shown = list(islice(rows, (limit or ROWS) + 1))
+    more = len(shown) > (limit or ROWS)
     if not shown:
         say_none("No dead letter waits." if wanted.empty and topic is None and not state else "No such dead letter.")
         say_none("--state all shows those that were dealt with, too.")
         return
-    _print_rows(shown[: most or ROWS])
+    _print_rows(shown[: limit or ROWS])
     _hint_at_reveal(shown, masking)
     if more:
-        typer.echo("There are more: --most N shows more rows, --json all, and filters fewer (see --help).", err=True)
+        typer.echo("There are more: --limit N shows more rows, --json all, and filters fewer (see --help).", err=True)
 
 
 def show(

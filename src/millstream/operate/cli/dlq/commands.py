@@ -10,6 +10,7 @@ import typer
 from millstream.operate.cli.common import JsonOption, SystemOption, say_none
 from millstream.operate.cli.dlq.common import (
     AsOption,
+    CommentOption,
     DryOption,
     ErrorOption,
     KeyOption,
@@ -21,7 +22,6 @@ from millstream.operate.cli.dlq.common import (
     TopicOption,
     TypeOption,
     UntilOption,
-    WhyOption,
     filter_of,
     json_line,
     office,
@@ -41,12 +41,12 @@ IdsArgument = Annotated[
 ]
 AllOption = Annotated[bool, typer.Option("--all", help="All that wait, where no filter is given.")]
 RateOption = Annotated[str | None, typer.Option("--rate", metavar="N/s", help="So many a second (/m, /h) at most.")]
-MostOption = Annotated[int, typer.Option("--most", min=1, metavar="N", help="Stop after so many.")]
-OvertakenOption = Annotated[
-    bool, typer.Option("--overtaken", help="Also those that later events of their key overtook.")
+LimitOption = Annotated[int, typer.Option("--limit", min=1, metavar="N", help="Stop after so many.")]
+AllowReorderOption = Annotated[
+    bool, typer.Option("--allow-reorder", help="Also those that later events of their key overtook.")
 ]
-MostRedrivesOption = Annotated[
-    int, typer.Option("--most-redrives", min=1, metavar="N", help="Leave those that were handed in as often.")
+MaxRedrivesOption = Annotated[
+    int, typer.Option("--max-redrives", min=1, metavar="N", help="Leave those that were handed in as often.")
 ]
 
 
@@ -64,11 +64,11 @@ def redrive(
     everything: AllOption = False,
     dry_run: DryOption = False,
     rate: RateOption = None,
-    most: MostOption = 1_000,
-    most_redrives: MostRedrivesOption = 3,
-    overtaken: OvertakenOption = False,
+    limit: LimitOption = 1_000,
+    max_redrives: MaxRedrivesOption = 3,
+    allow_reorder: AllowReorderOption = False,
     by: AsOption = None,
-    why: WhyOption = None,
+    comment: CommentOption = None,
     system: SystemOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -78,11 +78,11 @@ def redrive(
 
     Examples:
 
-      millstream dlq redrive orders.events.dlq:3:42 --why "card reader mended"
+      millstream dlq redrive orders.events.dlq:3:42 --comment "card reader mended"
 
       millstream dlq redrive --reason gateway_down --since 2h --dry-run
 
-      millstream dlq redrive --service payment --error TimeoutError --rate 10/s --most 500
+      millstream dlq redrive --service payment --error TimeoutError --rate 10/s --limit 500
     """
     from millstream.operate.dlq.bulk import Limits, redrives
 
@@ -91,8 +91,8 @@ def redrive(
         states=("open", "parked"),
     )  # fmt: skip
     ids = _ids(letters, wanted, topic, everything)
-    limits = Limits(most, most_redrives, overtaken)
-    person = _person(by, why, "redrive")
+    limits = Limits(limit, max_redrives, allow_reorder)
+    person = _person(by, comment, "redrive")
     with _chosen(ids, wanted, system, topic, service) as (at, chosen):
         plans = redrives(at, chosen, limits)
         _carry_out(
@@ -113,9 +113,9 @@ def discard(
     service: ServiceOption = None,
     everything: AllOption = False,
     dry_run: DryOption = False,
-    most: MostOption = 1_000,
+    limit: LimitOption = 1_000,
     by: AsOption = None,
-    why: WhyOption = None,
+    comment: CommentOption = None,
     system: SystemOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -123,7 +123,7 @@ def discard(
 
     Examples:
 
-      millstream dlq discard orders.events.dlq:3:42 --why "a test order"
+      millstream dlq discard orders.events.dlq:3:42 --comment "a test order"
 
       millstream dlq discard --type TestOrdered --until 2026-03-01 --dry-run
     """
@@ -134,9 +134,9 @@ def discard(
         states=("open", "parked"),
     )  # fmt: skip
     ids = _ids(letters, wanted, topic, everything)
-    person = _person(by, why, "discard")
+    person = _person(by, comment, "discard")
     with _chosen(ids, wanted, system, topic, service) as (at, chosen):
-        plans = discards(at, chosen, most)
+        plans = discards(at, chosen, limit)
         _carry_out(
             at, _all_or_none(plans) if ids else plans, person, None, dry_run=dry_run, as_json=as_json, named=bool(ids)
         )
@@ -155,10 +155,10 @@ def edit(
     ] = None,
     reveal: RevealOption = False,
     dry_run: DryOption = False,
-    most_redrives: MostRedrivesOption = 3,
-    overtaken: OvertakenOption = False,
+    max_redrives: MaxRedrivesOption = 3,
+    allow_reorder: AllowReorderOption = False,
     by: AsOption = None,
-    why: WhyOption = None,
+    comment: CommentOption = None,
     system: SystemOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -171,7 +171,7 @@ def edit(
 
       millstream dlq edit orders.events.dlq:3:42
 
-      millstream dlq edit orders.events.dlq:3:42 --set quantity=3 --why "a typing error"
+      millstream dlq edit orders.events.dlq:3:42 --set quantity=3 --comment "a typing error"
 
       millstream dlq edit orders.events.dlq:3:42 --value-file mended.json --dry-run
     """
@@ -186,10 +186,10 @@ def edit(
     if fields and file is not None:
         raise ConfigurationError("--set changes fields and --value-file gives a whole value; give one of them")
     id = LetterId.read(letter)
-    person = _person(by, why, "edit")
+    person = _person(by, comment, "edit")
     with office(system, id.topic, None) as (at, _, settings):
         found = letter_at(at, id)
-        [plan] = _all_or_none(redrives(at, [found], Limits(1, most_redrives, overtaken)))
+        [plan] = _all_or_none(redrives(at, [found], Limits(1, max_redrives, allow_reorder)))
         contracts = Contracts(Registry(settings.registry_url))
         edited = _edited(Draft(found, at.origins, contracts, named=type, reveal=reveal), fields, file)
         plans = [work.edit(plan, edited.value, edited.headers, edited.changed)]
@@ -226,11 +226,11 @@ def _ids(letters: list[str] | None, wanted: "Filter", topic: str | None, everyth
     return sorted(ids)
 
 
-def _person(by: str | None, why: str | None, command: str) -> "Person":
+def _person(by: str | None, comment: str | None, command: str) -> "Person":
     from millstream.operate.dlq.audit import whoami
     from millstream.operate.dlq.clerk import Person
 
-    return Person(by or whoami(), f"millstream dlq {command}", why)
+    return Person(by or whoami(), f"millstream dlq {command}", comment)
 
 
 def _all_or_none(plans: "Iterable[Work | Refused]") -> "list[Work]":
@@ -239,7 +239,7 @@ def _all_or_none(plans: "Iterable[Work | Refused]") -> "list[Work]":
     from millstream.operate.dlq.work import Refused, Work
 
     found = list(plans)
-    refused = [f"{plan.letter.id}: {plan.why}" for plan in found if isinstance(plan, Refused)]
+    refused = [f"{plan.letter.id}: {plan.detail}" for plan in found if isinstance(plan, Refused)]
     if refused:
         raise ConfigurationError("; ".join([*refused, "nothing was written"]))
     return [plan for plan in found if isinstance(plan, Work)]
@@ -275,7 +275,7 @@ def _carry_out(
 
 def _say(result: "Done | Refused | Work", *, as_json: bool) -> None:
     from millstream.operate.dlq.clerk import Done
-    from millstream.operate.dlq.telling import deed, sentence
+    from millstream.operate.dlq.telling import action, sentence
     from millstream.operate.dlq.work import Refused, Work
 
     work = result.work if isinstance(result, Done) else result
@@ -286,13 +286,13 @@ def _say(result: "Done | Refused | Work", *, as_json: bool) -> None:
         return
     row = {"id": str(work.letter.id), "service": work.letter.service}
     if isinstance(work, Refused):
-        json_line(row | {"done": False, "code": work.code, "why": work.why})
+        json_line(row | {"done": False, "code": work.code, "detail": work.detail})
     elif isinstance(result, Done):
-        json_line(row | {"done": True, **deed(result.entry)})
+        json_line(row | {"done": True, **action(result.entry)})
     else:
         assert isinstance(work, Work)
         to = None if work.to is None else f"{work.to[0]}[{work.to[1]}]"
-        json_line(row | {"done": False, "code": "dry_run", "deed": work.deed, "to": to})
+        json_line(row | {"done": False, "code": "dry_run", "action": work.action, "redrive_to": to})
 
 
 @contextmanager
