@@ -268,7 +268,7 @@ def test_it_follows_on_though_an_invariant_is_broken(right: Shop, free_port: int
         process = subprocess.Popen(command, cwd=right.folder, env=right.env, stdout=stdout)
 
     def sample(invariant: str, why: str) -> str:
-        return f'millstream_unjudged{{invariant="{invariant}",system="counted",reason="{why}"}}'
+        return f'millstream_unjudged{{invariant="{invariant}",reason="{why}",system="counted"}}'
 
     try:
         until(lambda: f"{sample('shelf: never negative', 'under_way')} 0.0" in metrics(free_port))
@@ -302,7 +302,7 @@ def metrics(port: int) -> str:
         return ""
 
 
-def until(look: Callable[[], bool], within: float = 120.0) -> None:
+def until(look: Callable[[], bool], within: float = 60.0) -> None:
     deadline = time.monotonic() + within
     while not look():
         assert time.monotonic() < deadline, f"not within {within:g} s"
