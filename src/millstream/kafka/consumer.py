@@ -13,8 +13,8 @@ from confluent_kafka.cimpl import TopicPartition as Native
 from millstream.errors import Fenced, KafkaFault, TopicMissing, Unavailable
 from millstream.kafka.faults import MISSING, REBALANCING, REFUSED, fault, is_fatal, kafka_error, made
 from millstream.kafka.port import HOLD, Committed, Message, Offsets, OnAssigned, OnTaken, TopicPartition
+from millstream.kafka.read import watermarks
 from millstream.kafka.seldom import Seldom
-from millstream.kafka.settling import once_settled
 from millstream.kafka.static_member import has_other_holder
 from millstream.kafka.unreadable import with_safe_headers
 from millstream.telemetry import metrics
@@ -303,18 +303,6 @@ class GroupConsumer:
                     "Services make their topics when they start: start one, or check MILLSTREAM_BOOTSTRAP_SERVERS."
                 )
             del self._missing[topic]
-
-
-def watermarks(native: Librdkafka, partition: TopicPartition, timeout: float) -> tuple[int, int]:
-    """The first offset there is and the end."""
-
-    def ask(left: float) -> tuple[int, int]:
-        try:
-            return native.get_watermark_offsets(Native(*partition), timeout=left)
-        except KafkaException as raised:
-            raise fault(raised, f"asking for the end of {partition[0]}[{partition[1]}]") from raised
-
-    return once_settled(ask, timeout)
 
 
 def native_offsets(offsets: Offsets, metadata: Mapping[TopicPartition, str] | None) -> list[Native]:

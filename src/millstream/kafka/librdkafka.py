@@ -6,20 +6,22 @@ from typing import TYPE_CHECKING, Any
 
 from millstream.errors import KafkaFault
 from millstream.kafka import properties
-from millstream.kafka.consumer import GroupConsumer
 from millstream.kafka.port import BEGINNING, Isolation, Message, Offsets
-from millstream.kafka.producer import OnDelivery, PlainProducer
-from millstream.kafka.read import read_to_end
-from millstream.kafka.static_member import wait_until_free
-from millstream.kafka.transactions import ExactlyOnceProducer
 from millstream.settings import Settings
 
 if TYPE_CHECKING:
     from millstream.kafka.admin import ClusterAdmin
+    from millstream.kafka.consumer import GroupConsumer
+    from millstream.kafka.producer import OnDelivery, PlainProducer
+    from millstream.kafka.transactions import ExactlyOnceProducer
 
 
 class Librdkafka:
-    """`millstream.kafka.port.Kafka`: makes clients for the cluster that `settings` name."""
+    """`millstream.kafka.port.Kafka`: makes clients for the cluster that `settings` name.
+
+    Each kind of client is imported when the first one is made: a command that only asks needs neither consumer nor
+    producer, nor their metrics and logs.
+    """
 
     def __init__(self, settings: Settings, client_id: str) -> None:
         self._settings = settings
@@ -33,12 +35,16 @@ class Librdkafka:
         isolation: Isolation = "read_committed",
         co_partitioned: bool = False,
         on_error: Callable[[KafkaFault], None] | None = None,
-    ) -> GroupConsumer:
+    ) -> "GroupConsumer":
+        from millstream.kafka.consumer import GroupConsumer
+
         wanted = self._member(group, instance, isolation, co_partitioned)
         return GroupConsumer(wanted, on_error)
 
     def wait_for_memberships(self, memberships: Sequence[tuple[str, str]]) -> None:
         """Waits until no other machine holds these (group, instance). Raises `SlotTaken` naming the one that stays."""
+        from millstream.kafka.static_member import wait_until_free
+
         for group, instance in memberships:
             wait_until_free(self._member(group, instance, "read_committed", True))
 
@@ -47,10 +53,14 @@ class Librdkafka:
         client_id = self._client_id if instance is None else f"{self._client_id}@{gethostname()}"
         return properties.consumer(self._settings, client_id, group, instance, isolation, co_partitioned)
 
-    def producer(self, on_delivery: OnDelivery | None = None) -> PlainProducer:
+    def producer(self, on_delivery: "OnDelivery | None" = None) -> "PlainProducer":
+        from millstream.kafka.producer import PlainProducer
+
         return PlainProducer(properties.producer(self._settings, self._client_id), on_delivery)
 
-    def transactional_producer(self, transactional_id: str) -> ExactlyOnceProducer:
+    def transactional_producer(self, transactional_id: str) -> "ExactlyOnceProducer":
+        from millstream.kafka.transactions import ExactlyOnceProducer
+
         wanted = properties.transactional_producer(self._settings, self._client_id, transactional_id)
         return ExactlyOnceProducer(wanted)
 
@@ -68,6 +78,8 @@ class Librdkafka:
         start: Offsets | None = None,
         timeout: float = 60.0,
     ) -> Iterator[list[Message]]:
+        from millstream.kafka.read import read_to_end
+
         if partitions is None:
             partitions = range(self.admin().partitions(topic))
         starts = {(topic, partition): BEGINNING for partition in partitions} | dict(start or {})

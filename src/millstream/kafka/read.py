@@ -9,11 +9,11 @@ from confluent_kafka.cimpl import KafkaError, KafkaException
 from confluent_kafka.cimpl import TopicPartition as Native
 
 from millstream.errors import Unavailable
-from millstream.kafka.consumer import watermarks
 from millstream.kafka.faults import MISSING, REFUSED, fault, is_fatal, made
 from millstream.kafka.port import END, Isolation, Message, Offsets, TopicPartition
+from millstream.kafka.settling import once_settled
 from millstream.kafka.unreadable import with_safe_headers
-from millstream.telemetry.watchdog import still_alive
+from millstream.telemetry.signs_of_life import still_alive
 
 
 class ReadToEnd(Protocol):
@@ -55,6 +55,18 @@ def read_to_ends(properties: dict[str, Any], starts: Offsets, ends: Offsets, tim
         raise fault(raised, "asking for the leaders of partitions") from raised
     finally:
         consumer.close()
+
+
+def watermarks(native: Librdkafka, partition: TopicPartition, timeout: float) -> tuple[int, int]:
+    """The first offset there is and the end."""
+
+    def ask(left: float) -> tuple[int, int]:
+        try:
+            return native.get_watermark_offsets(Native(*partition), timeout=left)
+        except KafkaException as raised:
+            raise fault(raised, f"asking for the end of {partition[0]}[{partition[1]}]") from raised
+
+    return once_settled(ask, timeout)
 
 
 def _read(starts: Offsets, ends: Offsets, consumer: Librdkafka, timeout: float) -> Iterator[list[Message]]:

@@ -19,7 +19,7 @@ from millstream.kafka.faults import fault, is_fenced, kafka_error, made, undeliv
 from millstream.kafka.port import Headers, Offsets, TopicPartition
 from millstream.kafka.producer import BATCH_BYTES, let_go, trouble, wait_for_room
 from millstream.telemetry.logs import get_logger
-from millstream.telemetry.watchdog import native_call
+from millstream.telemetry.signs_of_life import native_call
 
 log = get_logger(__name__)
 

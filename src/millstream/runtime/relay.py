@@ -23,7 +23,7 @@ from millstream.runtime.relay_lock import relay_lock
 from millstream.settings import MOST_BYTES
 from millstream.telemetry import metrics
 from millstream.telemetry.logs import get_logger
-from millstream.telemetry.watchdog import still_alive
+from millstream.telemetry.signs_of_life import still_alive
 
 log = get_logger(__name__)
 

@@ -7,16 +7,15 @@ that it was given (its issues 5456 and 5511); a handler can, too. Nothing else i
 
 import sys
 import sysconfig
-import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import NamedTuple
 
 from millstream.telemetry import metrics
 from millstream.telemetry.health import Health
 from millstream.telemetry.logs import get_logger
+from millstream.telemetry.signs_of_life import Watched, calls, threads
 from millstream.timeouts import (
     HUNG_SECONDS,
     LOOK_SECONDS,
@@ -33,71 +32,12 @@ _FRAMES = 12
 """Innermost frames of a silent thread that are logged."""
 
 
-class Watched:
-    """A thread whose loop has to turn, or a native call that has to return.
-
-    - `limit`: seconds of silence that belong to it, such as a call's own time-out.
-    """
-
-    __slots__ = ("call", "ident", "limit", "name", "seen", "silent", "told", "turns")
-
-    def __init__(self, name: str, call: str = "", limit: float = 0.0) -> None:
-        self.name = name
-        self.call = call
-        self.limit = limit
-        self.ident = threading.get_ident()
-        self.turns = self.seen = 0
-        self.silent = 0.0
-        """Seconds without a turn, as far as the watchdog has seen them pass."""
-        self.told = False
-
-    def __str__(self) -> str:
-        return f"{self.call} of {self.name}" if self.call else self.name
-
-
 class Hang(NamedTuple):
     """Something that has been silent past all bounds: `what` it is, and where it stands."""
 
     what: str
     seconds: float
     where: str
-
-
-_threads: dict[int, Watched] = {}
-_calls: dict[int, Watched] = {}
-"""Threads by their ident, calls by their own identity: a thread that waits for another may have one, too."""
-
-
-@contextmanager
-def watched(name: str) -> Iterator[None]:
-    """Lets this thread be watched, as `name`, until the block is left."""
-    ident = threading.get_ident()
-    _threads[ident] = Watched(name)
-    try:
-        yield
-    finally:
-        _threads.pop(ident, None)
-
-
-def still_alive() -> None:
-    """Says that the loop of this thread has turned once more. Does nothing on a thread that is not watched."""
-    if (mine := _threads.get(threading.get_ident())) is not None:
-        mine.turns += 1
-
-
-@contextmanager
-def native_call(call: str, of: str, timeout: float) -> Iterator[None]:
-    """Names what this thread does in native code, until the block is left.
-
-    - `of`: whose call it is, such as a transactional id.
-    - `timeout`: the seconds that the call was given, all tries together.
-    """
-    under_way = Watched(of, call, timeout)
-    _calls[id(under_way)] = under_way
-    try:
-        yield
-    finally:
-        del _calls[id(under_way)]
 
 
 class Watchdog:
@@ -132,7 +72,7 @@ class Watchdog:
         passed, self._looked = min(now - self._looked, 2 * LOOK_SECONDS), now
         hang: Hang | None = None
         reported: set[str] = set()
-        for all_of, (silent, hung) in ((_threads, self._bounds), (_calls, self._native_bounds)):
+        for all_of, (silent, hung) in ((threads, self._bounds), (calls, self._native_bounds)):
             for watched in list(all_of.values()):
                 self._count(watched, passed)
                 if not watched.call:
