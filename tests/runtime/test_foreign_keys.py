@@ -86,10 +86,24 @@ class Till:
             @service.on(Paid)
             def timers(paid: Paid, timers: Timers) -> Noted:
                 timers.set(Remind(order_id=paid.order_id), after=hours(1))
+                if paid.drop:
+                    timers.cancel(Remind, paid.drop)
                 return Noted(order_id=paid.order_id)
 
             @service.on(Remind)
             def remind(due: Remind) -> None: ...
+
+        elif kind == "sql_timers":
+
+            @service.on(Paid)
+            def sql_timers(paid: Paid, db: Session, timers: Timers) -> Noted:
+                timers.set(Remind(order_id=paid.order_id), after=hours(1))
+                if paid.drop:
+                    timers.cancel(Remind, paid.drop)
+                return Noted(order_id=paid.order_id)
+
+            @service.on(Remind)
+            def remind_too(due: Remind, db: Session) -> None: ...
 
         elif kind == "timer_store":
 
@@ -245,6 +259,46 @@ def test_a_store_refuses_keys_of_other_partitions(shared_kafka: LocalKafka, tmp_
         assert headers["millstream-dlq-reason"] == b"foreign_key"
         told = (headers["millstream-dlq-message"] or b"").decode()
         assert "'counts'" in told and other in told and f"partition {partition_of(other, PARTITIONS)}" in told
+
+
+@pytest.mark.parametrize("policy", [None, "accept"])
+@pytest.mark.parametrize("kind", ["timers", "sql_timers"])
+def test_a_timer_of_another_partition_is_not_cancelled_in_silence(
+    shared_kafka: LocalKafka, tmp_path: Path, kind: str, policy: Any
+):
+    till = Till(shared_kafka, tmp_path, kind, policy)
+    (alike,), (other,) = sorted_out("o-1")
+    events = [till.Paid(order_id="o-1", drop=drop) for drop in (other, alike, "o-1")]
+    till.send(*((b"o-1", event) for event in events))
+    with till.running():
+        many = 3 if policy == "accept" else 2
+        wait_until(lambda: len(till.records(till.notes.name)) >= many, seconds=60, what="the notes", every=0.05)
+    letters = till.records(till.topic.dead_letters)
+    assert len(letters) == (0 if policy == "accept" else 1)
+    for letter in letters:
+        headers = dict(letter.headers() or ())
+        assert headers["millstream-dlq-reason"] == b"foreign_key"
+        told = (headers["millstream-dlq-message"] or b"").decode()
+        assert "timers" in told and other in told and f"partition {partition_of(other, PARTITIONS)}" in told
+
+
+@pytest.mark.parametrize(("policy", "refused"), [(None, True), ("warn", False), ("accept", False)])
+def test_a_timer_of_an_sql_handler_is_set_in_the_partition_of_its_key(
+    shared_kafka: LocalKafka, tmp_path: Path, policy: Any, refused: bool
+):
+    till = Till(shared_kafka, tmp_path, "sql_timers", policy)
+    elsewhere = (partition_of("o-1", PARTITIONS) + 1) % PARTITIONS
+    # By its own key another partitioner may bring it anywhere; by another key it is not where its timers are.
+    till.send((b"o-1", till.Paid(order_id="o-1")), partition=elsewhere)
+    till.send((b"another", till.Paid(order_id="o-1")), (b"", till.Paid(order_id="o-1")), partition=elsewhere)
+    with till.running():
+        many = 1 if refused else 3
+        wait_until(lambda: len(till.records(till.notes.name)) >= many, seconds=60, what="the notes", every=0.05)
+        if refused:
+            wait_until(lambda: len(till.records(till.topic.dead_letters)) >= 2, seconds=60, what="letters", every=0.05)
+    assert {headers["millstream-dlq-reason"] for headers in till.letters().values()} == (
+        {b"foreign_key"} if refused else set()
+    )
 
 
 def test_a_record_that_another_partitioner_put_elsewhere_keeps_its_state_there(

@@ -170,4 +170,6 @@ def test_a_timer_of_another_key_is_refused_with_the_remedy(make: Make):
     with rig.running():
         rig.say(("a", 1), wake_in=0.1, wake="b")
         (letter,) = rig.wait_for_letters(1)
-    assert b"Send a command with that key" in dict(letter.headers() or ())["millstream-dlq-message"]
+    headers = dict(letter.headers() or ())
+    assert headers["millstream-dlq-reason"] == b"foreign_key"
+    assert b"Send a command with that key" in (headers["millstream-dlq-message"] or b"")

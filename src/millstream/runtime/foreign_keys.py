@@ -12,6 +12,7 @@ from millstream.declare import Contract, Handler, Kind, Service, Store, Timer, h
 from millstream.errors import DecodeError
 from millstream.kafka.port import Message
 from millstream.kafka.seldom import Seldom
+from millstream.state.ownership import Ownership, PresentKey
 from millstream.telemetry import get_logger, metrics
 
 log = get_logger(__name__)
@@ -97,6 +98,16 @@ def checked_stores(service: Service) -> frozenset[Store[Any]]:
     handlers = service.of_kind(Kind.KAFKA)
     free = {store for handler in handlers if _reads_any_key(handler) for store in handler.stores}
     return frozenset(store for handler in handlers for store in handler.stores) - free
+
+
+def timer_ownership(service: Service, kind: Kind, partition: int) -> Ownership | None:
+    """Which keys the timers of one partition may have, if it can be told: as with stores, a topic whose partitions
+    follow another key takes every key. So do topics of different sizes, of which one number means different keys."""
+    if len({topic.partitions for topic in service.consumed(kind)}) > 1:
+        return None
+    if any(handler.sets_timers and _reads_any_key(handler) for handler in service.of_kind(kind)):
+        return None
+    return Ownership("timers", PresentKey(), partition, service.partitions(kind))
 
 
 def _reads_any_key(handler: Handler) -> bool:

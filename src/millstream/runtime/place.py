@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, cast
 import msgspec
 
 from millstream.declare import Kind, Service
+from millstream.runtime.foreign_keys import timer_ownership
 from millstream.runtime.parking import Lanes, ParkedEvent
 from millstream.runtime.timers import FiredTimer, PartitionTimers, SetTimer
 from millstream.state.kept import DueStore, Kept
@@ -64,7 +65,8 @@ class Place:
         self.timers = None
         self._timed = service.timed(kind)
         if keeping.timers is not None:
-            self.timers = PartitionTimers(cast("DueStore", stores[keeping.timers]), service.timers(kind))
+            store, ownership = cast("DueStore", stores[keeping.timers]), timer_ownership(service, kind, partition)
+            self.timers = PartitionTimers(store, service.timers(kind), ownership)
         # What is parked is written once it is known what becomes of an event, so there is nothing to undo.
         self.stores = tuple(store for kept, store in stores.items() if kept is not keeping.parked)
         self._shelf = StoreShelf(stores[keeping.parked])

@@ -13,12 +13,13 @@ import msgspec
 
 from millstream.contracts.ids import derived_id
 from millstream.contracts.json import without_values
-from millstream.declare import Timer, full_name, key_of
-from millstream.errors import DecodeError
+from millstream.declare import Timer, full_name, home_of, key_of
+from millstream.errors import DecodeError, Rejected
 from millstream.kafka.port import Headers
 from millstream.runtime.calling import Caller, Given, done_within
 from millstream.runtime.inbound import Meta
 from millstream.state.kept import DueStore
+from millstream.state.ownership import Ownership
 
 
 class SetTimer(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,10 +104,14 @@ def timer_decoder(timers: Iterable[type[Timer]]) -> Callable[[bytes | None], Tim
 
 
 class PartitionTimers:
-    """The timers of one partition, as a handler gets them. `event` is what it handles."""
+    """The timers of one partition, as a handler gets them. `event` is what it handles.
 
-    def __init__(self, store: DueStore, timers: Iterable[type[Timer]]) -> None:
+    - `ownership`: which keys the partition has; any, where there is none.
+    """
+
+    def __init__(self, store: DueStore, timers: Iterable[type[Timer]], ownership: Ownership | None = None) -> None:
         self.store = store
+        self._ownership = ownership
         self._names = {timer: full_name(timer) for timer in timers}
         self._last = max((timer.number for _, timer in store.items()), default=0)
         self._event: Any = None
@@ -123,10 +128,13 @@ class PartitionTimers:
         assert meta is not None
         name, key = self._name(type(timer)), key_of(timer)
         if key != key_of(self._event):
-            raise ValueError(
+            raise Rejected(
+                "foreign_key",
                 f"{self._maker} sets {type(timer).__name__} of {key!r} while it handles {key_of(self._event)!r}: "
-                "its state is in another partition. Send a command with that key, and set the timer where it is handled"
+                "its state is in another partition. Send a command with that key, and set the timer where it is "
+                "handled",
             )
+        self._check(key)
         self._last = max(time.time_ns() // 1000, self._last + 1)
         found = SetTimer(
             number=self._last,
@@ -143,7 +151,21 @@ class PartitionTimers:
         self.store.put(_place_of(name, key), found)
 
     def cancel(self, timer: type[Timer], key: str, /) -> None:
-        self.store.delete(_place_of(self._name(timer), key))
+        place = _place_of(self._name(timer), key)
+        if self.store.get(place) is None:
+            # One that is not set is no error; one that is set elsewhere would fire in spite of this.
+            self._check(key)
+        else:
+            self.store.delete(place)
+
+    def _check(self, key: str) -> None:
+        """Raise `Rejected` (`foreign_key`) for a key of another partition. An event's own key is here under whatever
+        partitioner, where its record has it, too."""
+        event, meta = self._event, self._meta
+        if self._ownership is None or meta is None or key.encode() == meta.message.key():
+            return
+        if key != key_of(event) or home_of(type(event)).foreign_keys != "warn":
+            self._ownership.check(key)
 
     def fired(self, timer: SetTimer) -> None:
         """It is set no more; another that was set in its place meanwhile stays."""
