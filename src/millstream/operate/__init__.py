@@ -1,1 +1,1 @@
-"""What a person does: the command line, and what it starts and looks at."""
+"""The tools of operators: the command line, and what it starts and looks at."""

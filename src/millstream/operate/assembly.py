@@ -1,4 +1,4 @@
-"""What one process of a service consists of, put together from its declaration."""
+"""Assembly of one process of a service from its declaration."""
 
 import threading
 from functools import cache
@@ -30,7 +30,7 @@ class Assembly(NamedTuple):
     workers: list[Worker]
     late: list[Worker]
     url: str | None
-    """Where its web application answers, if it has one."""
+    """The URL of its web application, if it has one."""
 
 
 def topics_of(service: Service) -> list[TopicSpec]:

@@ -12,7 +12,7 @@ from millstream.settings import Settings
 
 
 class Growth(NamedTuple):
-    """What is to be done.
+    """A plan of growth.
 
     - `topics`: how many partitions each topic has, and is to have.
     - `against`: what stands against it; nothing may be done then.

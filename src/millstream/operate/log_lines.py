@@ -18,7 +18,7 @@ MOST_VALUE: Final = 400
 _FRAME = re.compile(r' *File "(?P<file>[^"]+)", line (?P<line>\d+)(?:, in (?P<function>.+))?')
 _TEXT_LEVEL = re.compile(r"\[(debug|info|warning|error|critical) *\]|^\S+ \S+ (DEBUG|INFO|WARNING|ERROR|CRITICAL) ")
 _GROUP = re.compile(r"^ *(?:\+[-+]+.*|[|+] )")
-"""What a group of errors puts in front of the lines of each of its own."""
+"""The marks that an exception group puts in front of the lines of each of its errors."""
 TRACEBACK: Final = "Traceback (most recent call last):"
 
 
@@ -32,7 +32,7 @@ class LogLine(NamedTuple):
 
     @property
     def is_trouble(self) -> bool:
-        """Whether it is a warning or worse."""
+        """True for a warning or worse."""
         return at_least(self.level, "warning")
 
 
@@ -46,7 +46,7 @@ class Frame(NamedTuple):
 
     @property
     def is_own(self) -> bool:
-        """Whether it is code of the user: no library's, not ours, and in a file."""
+        """True for code of the user: no library's, not ours, and in a file."""
         return is_user_code(self.file)
 
     def __str__(self) -> str:
@@ -57,7 +57,7 @@ class Frame(NamedTuple):
 
 
 def read_line(text: str) -> LogLine:
-    """What a line of a log is: ECS JSON as processes of Millstream write it, text with a level, or anything else.
+    """Read a line of a log: ECS JSON as processes of Millstream write it, text with a level, or anything else.
 
     >>> read_line('{"log.level": "warning", "message": "late"}').level, read_line("Hello").level
     ('warning', '')
@@ -75,7 +75,7 @@ def read_line(text: str) -> LogLine:
 
 
 def at_least(level: str, least: str) -> bool:
-    """Whether one level is at least as bad as another; a line without a level is none of them.
+    """Return whether one level is at least as severe as another; a line without a level never is.
 
     >>> at_least("error", "warning"), at_least("", "debug")
     (True, False)

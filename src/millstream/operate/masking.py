@@ -47,7 +47,7 @@ class Masking:
 
 
 def masking_of(place: str | None) -> Masking:
-    """What the system at `place`, or that pyproject.toml names, says is personal.
+    """Return the masking of what the system at `place`, or that pyproject.toml names, declares as personal.
 
     Raises `DeclarationError` or `ConfigurationError` for a `place` that was given and is wrong.
     """

@@ -1,4 +1,4 @@
-"""Where the system is that commands work on: `[tool.millstream]` in pyproject.toml, here or further up."""
+"""The place of the system that commands work on: `[tool.millstream]` in pyproject.toml, here or further up."""
 
 import sys
 import tomllib

@@ -17,7 +17,7 @@ LAST_BYTES: Final = 64 * 1024
 
 
 class ProcessLog:
-    """Where a process writes, opened for appending: so it can be emptied below it.
+    """The file that a process logs to, opened for appending, so that it can be emptied below it.
 
     - `file`: it need not be there yet.
     - `position`: where reading begins; by default at the end.
@@ -32,7 +32,7 @@ class ProcessLog:
 
     @property
     def older(self) -> Path:
-        """Where it is set aside."""
+        """The file that it is set aside as."""
         return self.file.with_suffix(".log.1")
 
     @property
@@ -76,7 +76,7 @@ class ProcessLog:
         return [line for line in whole.decode(errors="replace").splitlines() if line]
 
     def last_words(self) -> str:
-        """What the process that writes here said last: a crash as one block, else the last line for people."""
+        """Return the last words of the process that writes: a crash as one block, else its last line for people."""
         try:
             with self.file.open("rb") as written:
                 size = self.size
@@ -113,14 +113,14 @@ class ProcessLog:
         return True
 
     def _older_at(self) -> int:
-        """When it was set aside last; 0 where it never was."""
+        """Return the time when it was set aside last; 0 where it never was."""
         try:
             return self.older.stat().st_mtime_ns
         except FileNotFoundError:  # there is no older one
             return 0
 
     def _rest_set_aside(self) -> list[str]:
-        """What was written after the last look, and then set aside by the process that keeps this log."""
+        """Return what was written after the last look, and then set aside by the process that keeps this log."""
         begin, self._read, self._amid_long_line = self._read, 0, False
         self._older_seen = self._older_at()
         try:
@@ -151,7 +151,7 @@ class Quota:
         self._taken = self._left_out = 0
 
     def take(self) -> bool:
-        """Whether one more is within the limit."""
+        """Count one more; return whether it is within the limit."""
         self._turn()
         if self._taken < self._limit:
             self._taken += 1
@@ -160,7 +160,7 @@ class Quota:
         return False
 
     def left_out(self) -> int:
-        """How many were not within it, once the time is over; 0 before."""
+        """Return the number of those that were not within it, once the time is over; 0 before."""
         if not self._left_out or time.monotonic() <= self._began + self._seconds:
             return 0
         count, self._left_out = self._left_out, 0

@@ -42,7 +42,7 @@ WAITS_SECONDS = 3.0
 M_ARENA_MAX = -8
 """From malloc.h."""
 MISCONFIGURATIONS = (ConfigurationError, DeclarationError, IncompatibleSchema)
-"""What a person has to mend, whether it shows at the start or in a worker."""
+"""Errors that a person has to mend, at the start and in a worker."""
 
 T = TypeVar("T")
 
@@ -50,7 +50,7 @@ log = get_logger(__name__)
 
 
 class Exit(IntEnum):
-    """How a process ended, for whoever watches it."""
+    """Exit codes of a process, for its supervisor."""
 
     STOPPED = 0
     """It was told to."""
@@ -165,7 +165,7 @@ def hung_seconds(settings: Settings) -> float:
 
 
 class WatchedStop(threading.Event):
-    """What a worker is given to know when to stop: each look at it is a sign of life of the worker's thread."""
+    """The stop event that a worker is given: each look at it is a sign of life of the worker's thread."""
 
     def __init__(self, stop: threading.Event) -> None:
         super().__init__()
@@ -214,7 +214,7 @@ class Crew:
 
     @property
     def exit(self) -> Exit:
-        """How it ended: as the first failure says, for others may follow from it."""
+        """The exit code, as the first failure says, for others may follow from it."""
         return self._failures[0] if self._failures else Exit.STOPPED
 
     @property
@@ -286,7 +286,7 @@ class Crew:
 
 
 def _thread_failed(failed: threading.ExceptHookArgs) -> None:
-    """What ends a thread that is no worker is logged like anything else."""
+    """Log an error that ends a thread which is no worker."""
     name = "" if failed.thread is None else failed.thread.name
     log.error("thread_failed", thread=name, error=str(failed.exc_value), exc_info=failed.exc_value)
 
@@ -298,7 +298,7 @@ def _left_behind() -> list[str]:
 
 
 def _interruptible(step: Callable[[], T], waits: Callable[[], object]) -> T:
-    """What `step` answers. A signal interrupts the wait at once, though librdkafka may go on waiting in its thread.
+    """Run `step`. A signal interrupts the wait at once, though librdkafka may go on waiting in its thread.
 
     - `waits`: called once, where it takes longer than `WAITS_SECONDS`.
     """

@@ -37,7 +37,7 @@ class Found(NamedTuple):
     state: SagaState
 
     def told(self) -> dict[str, Any]:
-        """What a program wants to know of it; what its events said stays out, for it may be personal."""
+        """Return its state as what JSON can hold; what its events said stays out, for it may be personal."""
         state = self.state
         return {
             "service": self.service.name,

@@ -1,4 +1,4 @@
-"""Where a group begins that has read nothing yet, and whether it is a new one at all.
+"""The start of a group that has read nothing yet, if it is a new one at all.
 
 A service that was renamed, or has lost its database or its committed offsets, looks like a new one: it would handle the
 whole history again and publish all that came of it once more. What it publishes, and the state that it keeps, tell.
@@ -24,7 +24,7 @@ TAIL = 200
 
 
 class Found(NamedTuple):
-    """What tells that a group is not the first to handle its events."""
+    """Evidence that a group is not the first to handle its events."""
 
     what: str
     where: str
@@ -98,12 +98,12 @@ def ways(service: Service) -> str:
 
 
 def in_database(service: Service, kind: Kind) -> bool:
-    """Whether the positions of these handlers are in the service's database."""
+    """Return whether the positions of these handlers are in the service's database."""
     return kind is Kind.SQL and service.delivery == "exactly_once"
 
 
 def known_in_database(service: Service, settings: Settings, group: str) -> bool:
-    """Whether the service's database has any position of the group, of whatever topic."""
+    """Return whether the service's database has any position of the group, of any topic."""
     from millstream.runtime.database import open_database
 
     engine = open_database(service, settings)
@@ -152,7 +152,7 @@ def set_positions(
 
 
 def earlier(service: Service, kind: Kind, names: frozenset[str], kafka: Kafka, admin: Admin) -> Found | None:
-    """What says that somebody has handled the events of these handlers before; None where nothing does.
+    """Return the evidence that another group has handled the events of these handlers before; None where there is none.
 
     With delivery at least once, a service's own records say nothing: they are written before its offsets are committed.
     """

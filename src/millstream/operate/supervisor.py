@@ -18,7 +18,7 @@ from millstream.operate.process_log import ProcessLog, Quota
 State = Literal["starting", "running", "ready", "unready", "waiting", "failed", "stopped"]
 Kind = Literal["started", "restarted", "ready", "unready", "said", "logged", "exited", "failed", "up", "stopped"]
 Shown = Literal["trouble", "all"]
-"""Which lines of logs are told as events: warnings and errors, or each."""
+"""Lines of logs that are told as events: warnings and errors, or all."""
 
 FIRST_PAUSE: Final = 0.1
 LONGEST_PAUSE: Final = 5.0
@@ -42,7 +42,7 @@ LINES_WITHIN: Final = 5.0
 
 @dataclass(frozen=True)
 class Program:
-    """What to run.
+    """A program to run.
 
     - `url`: where it answers HTTP; it is ready when `url` + `health` answers 200.
     - `awaited`: whether the whole is up only with it.
@@ -100,7 +100,7 @@ class Supervised:
         return None if self.process is None or self.process.returncode is not None else self.process.pid
 
     def become(self, state: State) -> None:
-        """Takes note of a new state."""
+        """Record a new state."""
         self.state, self.since = state, time.monotonic()
 
     def start(self) -> None:
@@ -133,7 +133,7 @@ class Supervised:
         return lines
 
     def listen(self, shown: Shown, *, now: bool = False) -> list[tuple[Kind, str, str]]:
-        """What is to be told of its log since the last time, as kind, level and text; seldom, unless `now`."""
+        """Return what is to be told of its log since the last time, as kind, level and text; seldom, unless `now`."""
         if not now and time.monotonic() < self._listened_at + LISTEN_EVERY:
             return []
         self._listened_at = time.monotonic()
@@ -148,7 +148,7 @@ class Supervised:
         return told
 
     def last_words(self) -> str:
-        """What it logged last since its start, for people."""
+        """Return what it logged last since its start, for people."""
         return self._written.last_words()
 
 
@@ -173,7 +173,7 @@ class Supervisor:
     ) -> None:
         self.children = {program.name: Supervised(program, logs / f"{program.name}.log") for program in programs}
         self.is_up = False
-        """Whether all awaited programs were ready at least once."""
+        """True once all awaited programs have been ready."""
         self._shown: Shown = shown
         self._on_event = on_event
         self._stop = asyncio.Event()
@@ -297,7 +297,7 @@ class Supervisor:
 
 
 async def _answers(url: str) -> bool:
-    """Whether a GET is answered 200 in time."""
+    """Return whether a GET is answered 200 in time."""
     authority, _, path = url.removeprefix("http://").partition("/")
     host, _, port = authority.partition(":")
     try:

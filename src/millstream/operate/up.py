@@ -21,7 +21,7 @@ HOST = "127.0.0.1"
 PLATFORM = "platform"
 STATE_FILE = "up.json"
 PORTS_FILE = "ports.json"
-"""Which port each process had, so that it has the same at the next start."""
+"""The port that each process had, so that it has the same at the next start."""
 LOGS = "logs"
 """The folder below its data where each process has its log."""
 
@@ -223,7 +223,7 @@ class Up:
 
 
 def running(data: Path) -> dict[str, Any] | None:
-    """What the `up` that runs on `data` has written into `up.json`; None where none runs."""
+    """Return what the `up` that runs on `data` has written into `up.json`; None where none runs."""
     try:
         state = json.loads((data / STATE_FILE).read_text())
         os.kill(state["pid"], 0)

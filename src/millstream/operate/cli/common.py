@@ -1,4 +1,4 @@
-"""What several commands share: options, and the settings of a person's tools."""
+"""Options that several commands share, and the settings of a person's tools."""
 
 import json
 import os
@@ -26,7 +26,7 @@ DataOption = Annotated[Path, typer.Option("--data", envvar="MILLSTREAM_DATA_DIR"
 ANSWER_WITHIN = 5.0
 """Seconds that a command waits for the first answer of a broker."""
 FROM_UP = ("MILLSTREAM_BOOTSTRAP_SERVERS", "MILLSTREAM_REGISTRY_URL", "MILLSTREAM_ADDRESSES")
-"""What a running `millstream up` tells the tools beside it."""
+"""The settings that a running `millstream up` gives to the tools beside it."""
 
 
 def tool_settings() -> "tuple[Settings, dict[str, str]]":

@@ -6,9 +6,9 @@ from typing import Annotated
 import typer
 
 SHIPPED = Path(__file__).parents[2] / "docs"
-"""Where a wheel has them."""
+"""The folder of the pages in a wheel."""
 SOURCE = Path(__file__).parents[4] / "docs"
-"""Where a checkout has them."""
+"""The folder of the pages in a checkout."""
 
 
 def help_(

@@ -87,7 +87,7 @@ def _files(folder: Path, service: str | None) -> dict[str, Path]:
 
 
 def _merged(files: dict[str, Path]) -> "list[tuple[str, LogLine]]":
-    """What was logged last, in the order of time. A line that does not say its time goes with the one before it."""
+    """Return the last lines by time. A line that does not say its time goes with the one before it."""
     from millstream.operate.log_lines import read_line
 
     dated: list[tuple[str, str, LogLine]] = []

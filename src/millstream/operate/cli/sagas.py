@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 EXIT_CODES = "Exit codes: 0 done, 1 it failed or there is no such id, 2 wrong usage or configuration."
 ROWS = 200
-"""How many rows a person is shown unless asked for more."""
+"""Rows that a person is shown unless asked for more."""
 
 SagaOption = Annotated[str | None, typer.Option("--saga", metavar="NAME", help="Only sagas of this name.")]
 
@@ -195,7 +195,7 @@ def _some(id: str, every: "Iterator[Found]") -> "list[Found]":
 
 
 def _states(wanted: list[str] | None) -> tuple[str, ...] | None:
-    """What `--state` asks for; None for all that wait for an answer, ended ones that undo a late step among them."""
+    """Return the states of `--state`; None for all that wait for an answer, also ended ones that undo a late step."""
     from millstream.errors import ConfigurationError
     from millstream.operate.sagas import STATES
 

@@ -1,4 +1,4 @@
-"""What `millstream up` shows: a table that lives on a terminal, plain lines elsewhere, JSON lines for programs."""
+"""The screen of `millstream up`: a table that lives on a terminal, plain lines elsewhere, JSON lines for programs."""
 
 import sys
 import time
@@ -146,7 +146,7 @@ def where(up: "Up") -> list[str]:
 
 
 def _has_page(url: str) -> bool:
-    """Whether something is shown there, as far as half a second tells."""
+    """Return whether a page answers there within half a second."""
     authority, _, path = url.removeprefix("http://").partition("/")
     connection = HTTPConnection(authority, timeout=0.5)
     try:

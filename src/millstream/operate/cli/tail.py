@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from millstream.operate.masking import Masking
 
 SHOWN_BYTES = 64
-"""How much of a value that nobody can read is shown, in hexadecimal."""
+"""Bytes of an undecodable value that are shown, in hexadecimal."""
 DEAD_LETTER = "millstream-dlq-"
 
 
@@ -75,7 +75,7 @@ def tail(
 
 
 def describe(message: "Message", contracts: "Contracts", masking: "Masking | None" = None) -> dict[str, Any]:
-    """What a person wants to know of a record, masked by `masking`. Never raises for what it holds."""
+    """Return a record's metadata and decoded value, masked by `masking`. Never raises for what it holds."""
     from millstream.errors import DecodeError
     from millstream.kafka.unreadable import has_unreadable_headers, headers_of
 

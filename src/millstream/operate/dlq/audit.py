@@ -1,4 +1,4 @@
-"""Who did what to which dead letter: the topic that is the truth about them.
+"""The audit of dead letters: the topic that says who did what to which of them, and decides their state.
 
 It is kept for ever and has one partition: each dead letter is dealt with at most once, so it is no longer than what
 people did, and whoever has read it to its end knows everything.
@@ -58,7 +58,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def state(self) -> State:
-        """What it made of the letter."""
+        """The state that the letter is in after it."""
         return _STATES[self.action]
 
     def told(self) -> str:
@@ -68,7 +68,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Audit:
-    """What has been done to the letters of some topics. Knows what was committed when it was last refreshed.
+    """The actions on the letters of some topics, as they were committed when it was last refreshed.
 
     - `topics`: the dead letter topics to keep in mind; what was done to others is passed over.
     """
@@ -88,7 +88,7 @@ class Audit:
         return list(self._entries.values())
 
     def state(self, letter: DeadLetter) -> State:
-        """What became of a letter."""
+        """Return the state of a letter."""
         entry = self._entries.get(letter.id)
         if entry is not None:
             return entry.state

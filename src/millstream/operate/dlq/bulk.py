@@ -15,13 +15,13 @@ from millstream.operate.dlq.reading import letters_at
 from millstream.operate.dlq.work import MOST_REDRIVES, Refused, Work, discard, redrive
 
 AT_ONCE = 500
-"""How many letters are looked at, and written in one transaction, at most. Memory holds no more of them in full."""
+"""Limit of letters that are looked at, and written in one transaction. Memory holds no more of them in full."""
 MOST = 1_000
-"""How many one command deals with unless somebody says otherwise."""
+"""Default limit of letters that one command deals with."""
 
 
 class Limits(NamedTuple):
-    """How far to go. `allow_reorder`: also hand in what later events of its key overtook."""
+    """Limits of a bulk redrive. `allow_reorder`: also hand in what later events of its key overtook."""
 
     limit: int = MOST
     max_redrives: int = MOST_REDRIVES
@@ -29,7 +29,7 @@ class Limits(NamedTuple):
 
 
 def redrives(office: Office, chosen: Iterable[DeadLetter], limits: Limits) -> Iterator[Work | Refused]:
-    """What handing these letters in comes to, within each topic and key in the order of the events.
+    """Plan the redrive of these letters, within each topic and key in the order of the events.
 
     All are looked at first, for the last may be of an earlier event than any other of its key.
     """
@@ -39,7 +39,7 @@ def redrives(office: Office, chosen: Iterable[DeadLetter], limits: Limits) -> It
 def redrives_of(
     office: Office, spots: Sequence[Spot], limits: Limits, followers: Followers | None = None
 ) -> Iterator[Work | Refused]:
-    """What handing in the letters at these spots comes to, in this order.
+    """Plan the redrive of the letters at these spots, in this order.
 
     - `followers`: who knows already what follows them.
     """
@@ -53,7 +53,7 @@ def redrives_of(
 
 
 def discards(office: Office, chosen: Iterable[DeadLetter], most: int) -> Iterator[Work | Refused]:
-    """What giving these letters up comes to."""
+    """Plan to discard these letters."""
     return _up_to(most, (discard(letter, office.audit, office.origins, office.partitions) for letter in chosen))
 
 

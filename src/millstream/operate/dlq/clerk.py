@@ -24,12 +24,12 @@ from millstream.operate.dlq.work import Refused, Work, overtaken
 from millstream.telemetry import metrics
 
 TRIES = 8
-"""How often a transaction is tried before somebody has to look."""
+"""Tries of a transaction before the command gives up."""
 
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Who does it, with which command, and why."""
+    """An actor of the audit: a name, a command, and a comment."""
 
     name: str
     command: str

@@ -1,4 +1,4 @@
-"""Which dead letters are meant."""
+"""Filters that select dead letters."""
 
 import re
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """What all must hold of a letter; `None` for whatever. Patterns take `*` and `?`.
+    """A filter of letters, all of whose parts must match; `None` matches any. Patterns take `*` and `?`.
 
     - `error`: the class of the error, with its module or without; `reason`: the short code.
     - `since`, `until`: of its last failure.
@@ -33,11 +33,11 @@ class Filter:
 
     @property
     def empty(self) -> bool:
-        """Whether it leaves nothing out but what is done already."""
+        """True where it leaves out nothing but letters that are done already."""
         return self == Filter(states=self.states)
 
     def takes(self, letter: DeadLetter, state: State) -> bool:
-        """Whether a letter in this state is meant."""
+        """Return whether a letter in this state is selected."""
         failed = letter.last_failed
         return (
             (self.states is None or state in self.states)
@@ -53,7 +53,7 @@ class Filter:
 
 
 def named(full: str, pattern: str) -> bool:
-    """Whether a dotted name, or its last part, is like the pattern.
+    """Return whether a dotted name, or its last part, matches the pattern.
 
     >>> named("builtins.TimeoutError", "TimeoutError"), named("builtins.TimeoutError", "builtins.*")
     (True, True)

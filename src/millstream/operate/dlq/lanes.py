@@ -11,7 +11,7 @@ from typing import TypeAlias, TypeVar
 from millstream.operate.dlq.letter import DeadLetter, LetterId
 
 Lane: TypeAlias = tuple[str | None, str, int, bytes]
-"""Whose events are handled one after the other: group, topic, partition and key."""
+"""Group, topic, partition and key, whose events are handled one after the other."""
 S = TypeVar("S", bound="Spot")
 
 
@@ -31,7 +31,7 @@ class Spot:
 
 
 def spot_of(letter: DeadLetter) -> Spot:
-    """Where a letter stands."""
+    """Return the spot of a letter."""
     return Spot(letter.id, lane_of(letter), letter.at[2], letter.parked)
 
 

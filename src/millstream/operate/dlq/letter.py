@@ -16,7 +16,7 @@ STATES: tuple[State, ...] = (*WAITING, "redriven", "edited", "discarded")
 
 
 class LetterId(NamedTuple):
-    """Where a dead letter lies, in a form that no shell needs quoted.
+    """Topic, partition and offset of a dead letter, in a form that no shell needs quoted.
 
     >>> str(LetterId.read("orders.events.dlq:3:42"))
     'orders.events.dlq:3:42'

@@ -1,4 +1,4 @@
-"""What it takes to deal with dead letters: a cluster, and what is known of its letters."""
+"""The context of every command for dead letters: a cluster, and what is known of its letters."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

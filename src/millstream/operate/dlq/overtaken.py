@@ -1,4 +1,4 @@
-"""Which later events of the same key the group has handled meanwhile: the order that a redrive would turn round."""
+"""Later events of the same key that the group has handled meanwhile, whose order a redrive would turn round."""
 
 from array import array
 from bisect import bisect_right
@@ -20,7 +20,7 @@ from millstream.operate.dlq.reading import SILENCE, letters
 from millstream.operate.dlq.system import Origins
 
 SHOWN = 5
-"""How many offsets are named."""
+"""Offsets that are named at most."""
 
 
 class Overtakers(NamedTuple):
@@ -68,7 +68,7 @@ class Followers:
         self._next = {place: offset for place, offset in self._next.items() if place in places}
 
     def overtaking(self, asked: Sequence[DeadLetter]) -> dict[LetterId, Overtakers]:
-        """What has overtaken each of these letters; those that nothing overtook are left out.
+        """Return what has overtaken each of these letters; those that nothing overtook are left out.
 
         Events that were set aside themselves, and not handed in again, have overtaken nothing, nor have those of a
         class that the group has no handler for. Parked letters are never overtaken, for their keys wait, nor are events
@@ -145,7 +145,7 @@ class Followers:
             self._aside_next |= ends
 
     def _is_aside(self, spot: Spot, offset: int) -> bool:
-        """Whether a later event of the spot's key was set aside, and never handled."""
+        """Return whether a later event of the spot's key was dead-lettered, and never handled."""
         if spot.lane is None:
             return False
         entries = (self._office.audit[id] for id in self._aside.get(spot.lane, {}).get(offset, ()))

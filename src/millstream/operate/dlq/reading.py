@@ -78,7 +78,7 @@ def letters_at(office: Office, ids: Sequence[LetterId]) -> list[DeadLetter]:
 
 
 def size(office: Office, topics: Sequence[str]) -> int:
-    """How many offsets these topics have, for a progress bar."""
+    """Return the number of offsets that these topics have, for a progress bar."""
     places = [(topic, partition) for topic in topics for partition in range(office.partitions[topic])]
     return sum(office.admin.end_offsets(places).values())
 

@@ -21,7 +21,7 @@ _KNOWN = ("name", *_MATCHES, "younger-than", "wait", "rate", "limit", "max-redri
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Which letters are handed in again, and how.
+    """A rule: the letters that are handed in again, and how.
 
     - `topic`: that the event was first read from; `filter`: what else must hold.
     - `younger_than`: only letters that failed within this time; `wait`: after the last failure.
@@ -41,15 +41,15 @@ class Rule:
     give_up: GiveUp = "leave"
 
     def takes(self, letter: DeadLetter, state: State) -> bool:
-        """Whether the letter is this rule's, as long as it is young enough."""
+        """Return whether the letter is this rule's, as long as it is young enough."""
         return self.filter.takes(letter, state) and (self.topic is None or letter.at[0] == self.topic)
 
     def young(self, age: timedelta) -> bool:
-        """Whether a letter whose last failure is so long ago is young enough."""
+        """Return whether a letter whose last failure is so long ago is young enough."""
         return self.younger_than is None or age <= self.younger_than
 
     def due(self, age: timedelta) -> bool:
-        """Whether it has waited long enough."""
+        """Return whether it has waited long enough."""
         return age >= self.wait
 
 
@@ -153,7 +153,7 @@ class _Reader:
         return count
 
     def _line(self, key: str | None) -> int:
-        """Where a key of the present rule stands; tomllib does not tell."""
+        """Return the line of a key of the present rule, which tomllib does not tell."""
         heads = [at for at, line in enumerate(self.lines) if re.match(r"\s*\[\[\s*rule\s*\]\]", line)]
         if self._number >= len(heads):
             # Rules may also stand in an array: rule = [{…}, {…}].

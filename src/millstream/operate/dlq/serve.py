@@ -187,7 +187,7 @@ class _Waiting(Spot):
     desks: "tuple[_Desk, ...]" = ()
 
     def age(self, moment: datetime) -> timedelta:
-        """How long ago it failed; nothing where it does not say when that was."""
+        """Return the time since it failed; zero where it does not say when that was."""
         return timedelta(0) if self.failed is None else max(timedelta(0), moment - self.failed)
 
 

@@ -1,4 +1,4 @@
-"""What a system says about its dead letters: their topics, their groups, and the classes of their events."""
+"""The dead letters of a system as it declares them: their topics, their groups, the classes of their events."""
 
 from collections.abc import Iterable, Mapping
 
@@ -14,7 +14,7 @@ SUFFIX = ".dlq"
 
 
 class Origins:
-    """Where the dead letters of a system come from, and where a redrive goes.
+    """The topics that dead letters of a system come from, and those that a redrive goes to.
 
     Raises `DeclarationError` where a service cannot be loaded.
     """

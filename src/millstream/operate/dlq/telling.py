@@ -11,14 +11,14 @@ from millstream.operate.dlq.work import Refused, Work
 from millstream.operate.masking import Masking
 
 SHOWN_BYTES = 64
-"""How much of a value that nobody can read is shown, in hexadecimal."""
+"""Bytes of an undecodable value that are shown, in hexadecimal."""
 _MESSAGE, _STACK = "millstream-dlq-message", "millstream-dlq-stacktrace"
 
 
 def told(
     letter: DeadLetter, state: State, entry: Entry | None, contracts: Contracts, masking: Masking | None
 ) -> dict[str, Any]:
-    """All there is to say about a letter, as what JSON can hold. Never raises for what it holds.
+    """Return all that is known of a letter, as what JSON can hold. Never raises for what it holds.
 
     - `masking`: hides what is personal, in the value and in what may quote it; `None` shows everything.
     """
@@ -66,7 +66,7 @@ def action(entry: Entry) -> dict[str, Any]:
 
 
 def sentence(plan: Work | Refused) -> str:
-    """What is to be done, or why not, in a line."""
+    """Return in a line what is to be done, or why not."""
     letter = plan.letter
     what = f"{letter.id}  {letter.service}  {letter.reason}  {_key(letter) or '(no key)'}"
     if isinstance(plan, Refused):

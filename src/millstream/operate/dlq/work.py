@@ -1,4 +1,4 @@
-"""What is to be done with a letter, and why it is not done."""
+"""Plans for a letter: what is to be done with it, or why it is left."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -13,7 +13,7 @@ from millstream.operate.dlq.system import Origins
 from millstream.runtime.redrive import Action, redrive_headers
 
 MOST_REDRIVES = 3
-"""How often an event is handed in again unless somebody says otherwise."""
+"""Default limit of times that an event is handed in again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Work:
 
     @property
     def redrives(self) -> int:
-        """How often the event has been handed in again then."""
+        """Times that the event has been handed in again after it."""
         return self.letter.redrives + (self.action != "discard")
 
 

@@ -156,7 +156,7 @@ def _example(format: str, contract: type[Contract]) -> Any:
 
 
 def _id(contract: type[Contract]) -> str:
-    """What a message is called within its channel: letters that AsyncAPI takes."""
+    """Return the name of a message within its channel, in letters that AsyncAPI takes."""
     return contract.__name__ if contract.__deletes__ is None else f"{contract.__deletes__.__name__}.Deleted"
 
 

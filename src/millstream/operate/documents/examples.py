@@ -66,5 +66,5 @@ def _example(shape: Shape | None, name: str, inside: tuple[str, ...]) -> Any:
 
 
 def _is_inside(shape: Shape | None, inside: tuple[str, ...]) -> bool:
-    """Where a class holds itself, the example ends."""
+    """Return whether a class holds itself: the example ends there."""
     return isinstance(shape, Record) and shape.name in inside

@@ -61,7 +61,7 @@ def _class(told: ClassTold, level: str) -> Iterator[str]:
 
 
 def meaning(field: FieldTold) -> str:
-    """What is said of a field, in one line."""
+    """Return the description of a field, in one line."""
     parts = ["personal" if field.personal else "", field.doc]
     parts.append(f"deprecated: {field.deprecated}" if field.deprecated is not None else "")
     return "; ".join(part for part in parts if part)

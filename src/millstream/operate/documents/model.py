@@ -1,4 +1,4 @@
-"""What there is to tell of a system: topics, the classes on them, their fields, who sends and who receives."""
+"""The model of a system's documentation: topics, the classes on them, their fields, who sends and who receives."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -75,7 +75,7 @@ class TopicTold:
 
 @dataclass(slots=True)
 class SystemTold:
-    """All there is to tell; the same for the same declaration."""
+    """The documentation of a system; equal for equal declarations."""
 
     name: str
     topics: list[TopicTold]
@@ -106,7 +106,7 @@ def tell(system: System) -> SystemTold:
 
 
 def type_of(shape: Shape | None) -> str:
-    """How people say the type of a field.
+    """Return the type of a field in words.
 
     >>> from millstream.declare import Value
     >>> class Line(Value, namespace="shop"):

@@ -1,4 +1,4 @@
-"""What the code says: every class of every topic of a system, with its subject and schema."""
+"""The schemas that the code declares: every class of every topic of a system, with its subject."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

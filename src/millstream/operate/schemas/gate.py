@@ -16,14 +16,14 @@ from millstream.schemas.formats import InvalidSchema
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a comparison found."""
+    """The findings of a comparison."""
 
     history: History
     verdicts: tuple[Verdict, ...]
     gone: tuple[str, ...]
     """Subjects of a lock file whose class the code has no more. A registry may have subjects of others."""
     identities: Identities
-    """What identifies the parts of the system now."""
+    """The names that identify the parts of the system now."""
     recorded: Identities | None = None
     """… and what did when it was recorded; None where nothing is."""
 
@@ -41,12 +41,12 @@ class Report:
 
     @property
     def has_new_identities(self) -> bool:
-        """Whether something that identifies a part of the system is not recorded as it is."""
+        """True where something that identifies a part of the system is not recorded as it is."""
         return self.recorded is None or self.recorded.recorded() != self.identities.recorded()
 
     @property
     def unrecorded(self) -> list[Verdict]:
-        """What the history does not have yet, breaking or not."""
+        """The changes that the history does not have yet, breaking or not."""
         return [verdict for verdict in self.verdicts if verdict.state != "same"]
 
     def of_state(self, state: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""What was said before: the versions of a subject, and the level that the next one is judged by."""
+"""The history of a subject: its versions, and the level that the next one is judged by."""
 
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -22,7 +22,7 @@ class Version:
 
 
 class History(Protocol):
-    """Where versions are kept: a registry or a lock file."""
+    """A keeper of versions: a registry or a lock file."""
 
     def versions(self, subject: str) -> list[Version]:
         """All that the subject has, oldest first; none for a subject that is new."""

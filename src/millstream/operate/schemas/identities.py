@@ -1,4 +1,4 @@
-"""What no schema says and a change of which breaks a running system: keys, services, groups, handlers, stores."""
+"""Identities that no schema holds, whose change breaks a running system: keys, services, groups, handlers, stores."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -32,7 +32,7 @@ class HandlerIdentity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def has_derived_ids(self) -> bool:
-        """Whether anything is identified by its name: events and timers that it makes, calls of the outside world."""
+        """True where its name identifies anything: events and timers that it makes, calls of the outside world."""
         return bool(self.produces) or self.sets_timers or self.kind == "effect"
 
 
@@ -66,7 +66,7 @@ class Identities(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def identities_of(system: System) -> Identities:
-    """What the code says now. Raises `DeclarationError`."""
+    """Return the identities that the code declares. Raises `DeclarationError`."""
     services = system.services()
     classes = {full_name(of): (of, topic) for topic in topics_of(services) for of in topic.contracts}
     return Identities(
@@ -80,7 +80,7 @@ def identities_of(system: System) -> Identities:
 
 
 def read_identities(content: Any) -> Identities:
-    """What a lock file has. Raises `ValueError` for what is none."""
+    """Read the identities of a lock file. Raises `ValueError` for what is none."""
     return msgspec.convert(content, Identities)
 
 

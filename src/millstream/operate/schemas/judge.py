@@ -22,7 +22,7 @@ from millstream.schemas.formats import Parsed
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What became of one class since its newest version. Without findings a change is a safe one."""
+    """The verdict on one class since its newest version. Without findings a change is a safe one."""
 
     declared: Declared
     state: Literal["new", "same", "changed"]

@@ -1,4 +1,4 @@
-"""Whether values go on meaning the same: what Avro's rules, and with them every registry, do not look at.
+"""Meanings of values, which Avro's rules, and with them every registry, do not look at.
 
 To them a decimal of any scale is bytes, and a UUID a string. Readers take the same bytes for another number, or fail.
 """
@@ -16,7 +16,7 @@ _PLAIN = dict.fromkeys(("int", "long", "float", "double"), "number") | {"bytes":
 
 
 def changed_meanings(reader: Node, writer: Node) -> Iterator[Misfit]:
-    """Where `reader` can decode data of `writer`, and would take it for something else. Paths are in the reader.
+    """Return the paths where `reader` can decode data of `writer`, and would take it for something else.
 
     >>> from millstream.schemas.avro.reading import read
     >>> text, uuid = read('"string"')[0], read('{"type": "string", "logicalType": "uuid"}')[0]
@@ -81,7 +81,7 @@ def _changed(reader: Node, writer: Node, path: str) -> Iterator[Misfit]:
 
 
 def _meaning(node: Node) -> str:
-    """What a value stands for. Numbers, and text and bytes, which Avro promotes to each other, are one."""
+    """Return what a value stands for. Numbers, and text and bytes, which Avro promotes to each other, are one."""
     if _is_decimal(node):
         return f"decimal({_precision(node)}, {_scale(node)})"
     logical = node.props.get("logicalType")

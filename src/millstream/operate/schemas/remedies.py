@@ -1,4 +1,4 @@
-"""What to do about each kind of breaking change."""
+"""Remedies for each kind of breaking change."""
 
 from millstream.operate.schemas.finding import Direction
 
@@ -58,7 +58,7 @@ CLASS_GONE = (
 
 
 def remedy_for(kind: str, direction: Direction, field: str) -> str:
-    """What to do about a misfit of this kind.
+    """Return the remedy for a misfit of this kind.
 
     >>> remedy_for("TYPE_MISMATCH", "backward", "total")
     'leave total as it was and add a new field instead, with a default'

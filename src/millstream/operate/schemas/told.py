@@ -1,4 +1,4 @@
-"""What is wrong, in the words of who writes classes; the registry's own words speak of readers and writers."""
+"""Findings in the words of people who write classes; the registry's own words speak of readers and writers."""
 
 from millstream.operate.schemas.finding import Direction, Misfit
 from millstream.schemas.avro.nodes import Node

@@ -18,7 +18,7 @@ LONGEST = 300.0
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """How one seed went.
+    """The outcome of one seed.
 
     - `wrong`: what was violated, or what was raised; nothing if all was right.
     - `story`: all that happened, where something is wrong.

@@ -47,7 +47,7 @@ class Auditor:
                 self._watching[contract].append(watcher)
         self._last: datetime | None = None
         self.events = 0
-        """How many were seen."""
+        """The number of events that were seen."""
         for total in self._totals:
             if missing := [part.name for part in total.parts if part not in self._files]:
                 raise DeclarationError(
@@ -62,11 +62,11 @@ class Auditor:
 
     @property
     def cases(self) -> int:
-        """How many things it keeps something of."""
+        """The number of cases that it keeps something of."""
         return sum(len(file) for file in self._files.values())
 
     def under_way(self, quiet_since: datetime) -> int:
-        """How many of them had an event since then."""
+        """Return the number of cases that had an event since then."""
         return sum(file.since(quiet_since) for file in self._files.values())
 
     def see(self, event: Contract, envelope: Envelope, moment: datetime | None = None) -> bool:
@@ -88,7 +88,7 @@ class Auditor:
         return True
 
     def violations(self, *, at_rest: bool = False, quiet_since: datetime | None = None) -> Iterator[Violation]:
-        """Everything that is wrong.
+        """Yield everything that is wrong.
 
         - `at_rest`: the log has come to its end, so that what is missing now counts. Without it, only what no later
           event can mend.
@@ -102,7 +102,7 @@ class Auditor:
             yield found
 
     def findings(self, *, at_rest: bool = False, quiet_since: datetime | None = None) -> Iterator[Violation | Unjudged]:
-        """Everything that is wrong, as `violations` has it, and everything that cannot be judged."""
+        """Yield everything that is wrong, as `violations` does, and everything that cannot be judged."""
         for file in self._files.values():
             yield from file.findings(at_rest, quiet_since)
         if at_rest or (quiet_since is not None and not self.waiting(quiet_since)):
@@ -127,7 +127,7 @@ class Auditor:
             return [Unjudged(named(total, name), broken.key, str(broken), broken.evidence) for name in total.checks]
 
     def _of_accounts(self, total: Total) -> list[Violation | Unjudged]:
-        """What the checks say of each account. Raises `Broken` where nobody knows what is in them."""
+        """Return the findings on each account. Raises `Broken` where its contents are not known."""
         contracts = [contract for part in total.parts for contract in part.contracts]
         balances: defaultdict[str, int] = defaultdict(int)
         for _, account, amount in self._moves(total):
@@ -144,7 +144,7 @@ class Auditor:
         return [one._replace(evidence=evidence.get(one.key, ())) for one in found]
 
     def _moves(self, total: Total) -> Iterator[tuple[Case, str, int]]:
-        """What the cases add to which account. Raises `Broken` where that cannot be said."""
+        """Yield what the cases add to which account. Raises `Broken` where that cannot be said."""
         for part, amounts_of in total.parts.items():
             file = self._files[part]
             if (broken := file.broken) is not None:
@@ -154,7 +154,7 @@ class Auditor:
                     yield case, account, amount
 
     def _evidence(self, total: Total, accounts: set[str]) -> dict[str, tuple[Fact, ...]]:
-        """What moved these accounts, the largest amounts first. Worked out only where there is something to show."""
+        """Return what moved these accounts, largest first. Worked out only where there is something to show."""
         largest: defaultdict[str, list[tuple[int, Case]]] = defaultdict(list)
         for case, account, amount in self._moves(total):
             if amount and account in accounts:

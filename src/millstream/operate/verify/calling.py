@@ -11,7 +11,7 @@ from millstream.declare.personal import MASK, has_personal
 from millstream.telemetry import still_alive
 
 _AMOUNTS = (int, Decimal)
-"""What adds up to the same in any order."""
+"""Types that add up to the same in any order."""
 
 
 class Broken(Exception):
@@ -23,7 +23,7 @@ class Broken(Exception):
 
 
 def sentences(check: Callable[[Any], Iterable[str]], about: Any, contracts: Iterable[type[Contract]]) -> Iterator[str]:
-    """What a check says. `contracts`: the classes whose events it may look at. Raises `Broken`."""
+    """Yield the sentences of a check. `contracts`: the classes whose events it may look at. Raises `Broken`."""
     still_alive()  # many cases take their time; only one that does not end is a hang
     try:
         said: Any = check(about)
@@ -41,7 +41,7 @@ def sentences(check: Callable[[Any], Iterable[str]], about: Any, contracts: Iter
 
 
 def amounts(part: Callable[[Case], Mapping[str, int]], case: Case, owner: Cases) -> Mapping[str, int]:
-    """What a case adds to the accounts of a `Total`, as its part for this kind of case says. Raises `Broken`."""
+    """Return what a case adds to the accounts of a `Total`, by the part for this kind of case. Raises `Broken`."""
     still_alive()
     try:
         moved: Any = part(case)

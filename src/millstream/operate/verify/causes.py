@@ -1,4 +1,4 @@
-"""Which events exist, and which are named as a cause and do not."""
+"""The ids of events that exist, and of those that are named as a cause and do not."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -8,7 +8,7 @@ from millstream.declare.invariant import Causes, Fact
 from millstream.operate.verify.spill import Heap, Spill
 
 SLACK = timedelta(days=1)
-"""How much later than its cause an event may be, where causes have been deleted."""
+"""The time by which an event may be later than its cause, where causes have been deleted."""
 
 
 class Knowledge:

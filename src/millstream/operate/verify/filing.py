@@ -30,7 +30,7 @@ class CaseFile:
         self._most = None if whole else MOST_KEPT
         self.contracts = declared.contracts
         self.broken: Broken | None = None
-        """Why an event could not be filed, where that happened: something is missing of some case, then."""
+        """The reason why an event could not be filed, where that happened: something is missing of some case, then."""
         self._found: dict[str, tuple[Violation | Unjudged, ...]] = {}
         self._numbers = {contract: place for place, contract in enumerate(declared.contracts)}
         self._cases, self._facts = f"cases_{number}", f"facts_{number}"
@@ -60,13 +60,13 @@ class CaseFile:
         self._new.add((key, kind, *fact[:5], self._spill.pack(fact.kept), moment.timestamp()))
 
     def since(self, moment: datetime) -> int:
-        """How many had an event since then."""
+        """Return the number of cases that had an event since then."""
         self._settle()
         asked = f"SELECT count(*) FROM {self._cases} WHERE last >= ?"  # noqa: S608 ours
         return self._spill.db.execute(asked, (moment.timestamp(),)).fetchone()[0]
 
     def findings(self, at_rest: bool, quiet_since: datetime | None) -> Iterator[Violation | Unjudged]:
-        """What its checks say."""
+        """Yield the findings of its checks."""
         self._settle()
         if (broken := self.broken) is not None:
             for name in self._declared.checks:

@@ -1,4 +1,4 @@
-"""What an audit comes to: what is not as it must be, and what nobody can say."""
+"""Findings of an audit: what is not as it must be, and what cannot be judged."""
 
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ MOST_EVIDENCE = 12
 
 
 class Violation(NamedTuple):
-    """What is not as it must be: of which thing, in a sentence, and the events that prove it."""
+    """A violation: the key, a sentence, and the events that prove it."""
 
     invariant: str
     key: str

@@ -36,12 +36,12 @@ class LogReader:
         self._next = {(topic, number): 0 for topic in self._decoders for number in range(partitions[topic])}
         self._ids = admin.topic_ids(list(self._decoders))
         self.undecodable: Counter[str] = Counter()
-        """How many records of each topic nobody can read."""
+        """The number of undecodable records of each topic."""
         self.shown: dict[str, str] = {}
         """The places of the first of them, and what is wrong there."""
 
     def size(self) -> int:
-        """How many records there are to read now, at most."""
+        """Return the number of records to read now, at most."""
         return sum(end - self._next[place] for place, end in self._ends().items())
 
     def read_into(self, audit: Auditor) -> datetime:
@@ -101,7 +101,7 @@ class LogReader:
 
 
 def _happened(message: Message, said: datetime, there: datetime) -> datetime:
-    """When an event happened that says when. `there`: when it was in the log already, so that it is not later.
+    """Return when an event happened, by its own time. `there`: when it was in the log already, so that it is not later.
 
     An event of next century would keep its case, and every total, from ever being at rest.
     """

@@ -1,4 +1,4 @@
-"""Where the auditor keeps what it has seen: a database that SQLite writes to a nameless file as it outgrows a cache.
+"""The auditor's memory: a database that SQLite writes to a nameless file as it outgrows a cache.
 
 So memory is bounded however long the log is, and nothing is left behind however the process ends.
 """

@@ -17,7 +17,7 @@ from millstream.telemetry import metrics
 
 
 class Report(NamedTuple):
-    """What a look at the log found.
+    """The findings of a look at the log.
 
     - `under_way`: cases that had an event so lately that nothing is missing of them yet.
     - `unjudged`: invariants that are themselves broken, and for what.
@@ -109,7 +109,7 @@ class Verification:
         self._told: Counter[str] = Counter()
 
     def size(self) -> int:
-        """How many records there are to read now, at most."""
+        """Return the number of records to read now, at most."""
         return self._reader.size()
 
     def look(self, grace: timedelta) -> Report:

@@ -1,4 +1,4 @@
-"""What the commands for dead letters share: options, the way to the cluster, and progress on a terminal."""
+"""Parts that the commands for dead letters share: options, the way to the cluster, progress on a terminal."""
 
 import sys
 from collections.abc import Callable, Iterator

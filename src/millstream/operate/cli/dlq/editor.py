@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def in_editor(draft: "Draft") -> "Edited":
-    """What a person makes of an event in $VISUAL or $EDITOR.
+    """Return an event as a person edited it in $VISUAL or $EDITOR.
 
     Raises `ConfigurationError` where there is no such editor, or it fails, or its text does not fit: only what was
     typed and does not fit is kept, and the error says where.

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from millstream.operate.dlq.letter import State
 
 ROWS = 200
-"""How many rows a person is shown unless asked for more."""
+"""Rows that a person is shown unless asked for more."""
 
 
 def list_(

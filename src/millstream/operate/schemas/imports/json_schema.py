@@ -46,7 +46,7 @@ def class_name(text: str) -> str:
 
 
 def resolve(root: Any, ref: str) -> Any:
-    """What a reference inside the document points to, or None."""
+    """Return what a reference inside the document points to, or None."""
     found = root
     for step in ref.removeprefix("#").split("/")[1:]:
         found = found.get(step.replace("~1", "/").replace("~0", "~")) if isinstance(found, dict) else None
@@ -210,7 +210,7 @@ class _Reader:
 
 
 def _named_branch(branch: Any) -> Any:
-    """What is inside of an object with one key, as branches are written that JSON could not tell apart."""
+    """Return the inside of an object with one key, as branches are written that JSON could not tell apart."""
     if not isinstance(branch, dict) or set(branch) != {"type", "properties", "required", "additionalProperties"}:
         return None
     properties = branch["properties"]

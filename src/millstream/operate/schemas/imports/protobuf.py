@@ -39,7 +39,7 @@ class ProtoFile:
         return [name for name, of in self.types.items() if isinstance(of, Message)]
 
     def doc(self, of: Message | Enum | Field) -> str:
-        """What the comment before it says."""
+        """Return the text of the comment before it."""
         return self._comments.before(of.at)
 
     def resolve(self, name: str, scope: str) -> str | None:

@@ -1,4 +1,4 @@
-"""Whether imported classes mean what their schema said: the module is run, and its schema held against the file."""
+"""The proof that imported classes mean what their schema said: the module is run, its schema compared with the file."""
 
 import json
 import sys
@@ -86,7 +86,7 @@ def avro_meaning(text: str) -> Any:
 
 
 def protobuf_meaning(text: str, name: str) -> Any:
-    """What a message looks like on the wire and what its fields are called; types are spelled out."""
+    """Return the form of a message on the wire and the names of its fields; types are spelled out."""
     from millstream.operate.schemas.imports.protobuf import ProtoFile
     from millstream.schemas.protobuf.nodes import Enum, Field, Message
 

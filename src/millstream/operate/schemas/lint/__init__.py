@@ -1,4 +1,4 @@
-"""What a catalogue of topics and classes has that will be regretted: names, literals, keys, retention, partitions."""
+"""Remarks on a catalogue of topics and classes that will be regretted: names, literals, keys, retention, partitions."""
 
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
@@ -13,7 +13,7 @@ __all__ = ["Bounds", "Remark", "bad_command_name", "bad_event_name", "lint"]
 
 
 def lint(system: System, bounds: Bounds | None = None, allowed: tuple[str, ...] = ()) -> list[Remark]:
-    """Everything remarkable of a system, by place.
+    """Return all remarks on a system, by place.
 
     - `allowed`: `"rule:place"`, with `*`: what is known and wanted, such as `"names:LegacyOrderCreate"`.
 

@@ -1,4 +1,4 @@
-"""Whether a name is one of a fact or of a request. In doubt it is fine: only what is surely wrong is told."""
+"""A check that a name is one of a fact or of a request. In doubt it is fine: only what is surely wrong is told."""
 
 import re
 
@@ -31,7 +31,7 @@ def words(name: str) -> list[str]:
 
 
 def bad_event_name(name: str) -> bool:
-    """Whether an event is called like a request: a bare verb, and nothing that is over.
+    """Return whether an event is called like a request: a bare verb, and nothing that is over.
 
     >>> [bad_event_name(name) for name in ("OrderCreate", "CreateOrder", "OrderCreated", "MailDue", "Temperature")]
     [True, True, False, False, False]
@@ -40,7 +40,7 @@ def bad_event_name(name: str) -> bool:
 
 
 def bad_command_name(name: str) -> bool:
-    """Whether a command is called like a fact: something is over, and no verb comes first.
+    """Return whether a command is called like a fact: something is over, and no verb comes first.
 
     >>> [bad_command_name(name) for name in ("OrderCancelled", "CancelOrder", "MarkOrderPaid", "Handle")]
     [True, False, False, False]

@@ -17,7 +17,7 @@ _TECHNICAL = frozenset(_TECHNICAL_WORDS.split())
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """How many partitions are still sound.
+    """Bounds of the number of partitions.
 
     Each costs every broker a file, memory and a share of every failover, and cannot be taken back; 64 consumers on one
     topic are more than a Python service needs before its database gives in. 2,000 are half of what Apache Kafka's
@@ -75,7 +75,7 @@ def keys(topic: Topic) -> Iterator[Remark]:
 
 
 def retention(topic: Topic, services: Sequence[Service]) -> Iterator[Remark]:
-    """What a read model is made of must be there when it is made again."""
+    """Remark on retention: what a read model is made of must be there when it is made again."""
     if topic.retention == FOREVER or topic.compacted or not any(issubclass(of, Event) for of in topic.contracts):
         return
     readers = [
