@@ -19,15 +19,7 @@ from millstream.testing.local import LocalKafka
 
 pytestmark = pytest.mark.slow
 
-KINDS = {
-    "kafka": "{}.kafka",
-    "timer": "{}.kafka",
-    "aggregate": "{}.kafka",
-    "view": "{}.kafka",
-    "sql": "{}.sql",
-    "effect": "{}.effect",
-    "sink": "{}.rows.rows",
-}
+KINDS = {"kafka": "{}.kafka", "sql": "{}.sql", "effect": "{}.effect", "sink": "{}.rows.rows"}
 OPTIONS = {"socket.timeout.ms": "3000"}
 """How long librdkafka waits for an answer before it gives a connection up: 15 s by default."""
 PATIENCE = 90.0
@@ -71,7 +63,7 @@ def test_brokers_that_fall_silent_while_a_worker_is_idle_show(
     assert house.crew.exit is Exit.STOPPED
 
 
-@pytest.mark.parametrize("kind", ["kafka", "sql", "effect", "sink"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_brokers_that_hang_up_while_a_worker_is_idle_show(
     shared_kafka: LocalKafka, proxy: Proxy, tmp_path: Path, kind: str
 ):

@@ -1,4 +1,4 @@
-"""What a running service knows about contracts: how to encode its own, and how to decode what it meets."""
+"""The contracts of a running service: how to encode its own, and how to decode what it meets."""
 
 import time
 from collections.abc import Callable, Iterable

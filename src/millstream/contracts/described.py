@@ -46,7 +46,7 @@ def describe(record: Contract) -> bytes:
 
 
 def read_described(contract: type[C], value: bytes) -> C:
-    """What `describe` wrote, perhaps when the class was another, by the rules that hold for records of its topic.
+    """Read what `describe` wrote, perhaps when the class was another, by the rules that hold for records of its topic.
 
     Raises `DecodeError`.
 

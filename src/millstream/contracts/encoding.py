@@ -253,7 +253,7 @@ class _Encoder:
 
 
 def _width(branch: Scalar | Decimals | Symbols | None) -> int:
-    """How many expressions a value without parts makes."""
+    """The number of expressions that a value without parts makes."""
     match branch:
         case None:
             return 0

@@ -14,7 +14,7 @@ from millstream.errors import DecodeError, EncodeError
 
 
 def why_not_encoded(record: Record) -> Callable[[Any, Exception], EncodeError]:
-    """What the encoder of `record` calls with the object and what it ran into."""
+    """Explain to the encoder of `record` what it ran into, given the object."""
     quiet = has_personal(record.python)
 
     def explain(value: Any, error: Exception) -> EncodeError:
@@ -28,7 +28,7 @@ def why_not_encoded(record: Record) -> Callable[[Any, Exception], EncodeError]:
 
 
 def why_not_decoded(record: Record) -> Callable[[bytes, Exception], DecodeError]:
-    """What the decoder of `record` calls with the message and what it ran into."""
+    """Explain to the decoder of `record` what it ran into, given the message."""
     quiet = has_personal(record.python)
 
     @cache

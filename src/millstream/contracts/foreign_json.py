@@ -85,7 +85,7 @@ def _check(contract: type[Value]) -> Callable[[Any], object]:
 
 
 def _again(contract: type[Value]) -> Callable[[bytes, msgspec.ValidationError], Any]:
-    """What was refused, read as JSON means it; the first error stands where that does not help."""
+    """Read what was refused as JSON means it; the first error stands where that does not help."""
     shape = _shape(contract)
     if shape is None or not is_plain(shape):
 

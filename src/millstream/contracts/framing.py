@@ -1,4 +1,4 @@
-"""What stands in front of every message: a zero byte and the id of its schema, as Confluent does it."""
+"""The frame in front of every message: a zero byte and the id of its schema, as Confluent does it."""
 
 from millstream.errors import DecodeError
 

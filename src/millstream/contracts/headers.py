@@ -103,7 +103,7 @@ def headers_for(
 def identity(
     headers: "Sequence[tuple[str, bytes | None]] | None", message: "Lying"
 ) -> tuple[str, str, bytes | None, str]:
-    """What a hot loop needs of an event: its id, its correlation id, its traceparent or None, and what tells it apart.
+    """The id of an event, its correlation id, its traceparent or None, and what tells it apart: all for a hot loop.
 
     The last is the id alone where Millstream wrote the headers; else the source and the id, for CloudEvents asks of
     producers only that both together are unique.
@@ -132,7 +132,7 @@ def identity(
 
 
 def told_apart(source: str, id: str) -> str:
-    """What tells an event of CloudEvents from all others: its source and its id. Neither has a line break.
+    """The identity of an event among all CloudEvents: its source and its id. Neither has a line break.
 
     >>> told_apart("/shops/north", "1") == told_apart("/shops/south", "1")
     False

@@ -1,4 +1,4 @@
-"""What values look like in JSON beyond what msgspec knows: unions that JSON alone cannot tell apart, former names.
+"""The forms that values have in JSON beyond what msgspec knows: unions that JSON alone cannot tell apart, former names.
 
 `["str", "datetime"]` are both text and two records are both objects: where that happens, each branch of the union is an
 object with one key, its name, as in `{"Card": {"number": "4111"}}`.
@@ -32,7 +32,7 @@ from millstream.declare.shape import (
 
 
 def kind_of(shape: Shape | None) -> str:
-    """What JSON calls it; a union is what its branches are."""
+    """The kind of a shape in JSON's words; a union is what its branches are."""
     match shape:
         case None:
             return "null"
@@ -51,7 +51,7 @@ def kind_of(shape: Shape | None) -> str:
 
 
 def needs_names(union: OneOf) -> bool:
-    """Whether JSON cannot tell the branches apart."""
+    """Return whether JSON cannot tell the branches apart."""
     kinds = [kind_of(branch) for branch in union.branches]
     return len({*kinds}) < len(kinds)
 
@@ -68,7 +68,7 @@ def json_value(member: Any) -> Any:
 
 
 def is_plain(shape: Shape | None, above: tuple[Shape, ...] = ()) -> bool:
-    """Whether msgspec alone writes and reads it as we would."""
+    """Return whether msgspec alone writes and reads it as we would."""
     match shape:
         case Record(fields=fields):
             return shape in above or all(is_plain(field.shape, (*above, shape)) for field in fields)
@@ -83,7 +83,7 @@ def is_plain(shape: Shape | None, above: tuple[Shape, ...] = ()) -> bool:
 
 
 def has_floats(shape: Shape | None, above: tuple[Shape, ...] = ()) -> bool:
-    """Whether there may be numbers that JSON cannot hold: not a number, infinity."""
+    """Return whether there may be numbers that JSON cannot hold: not a number, infinity."""
     match shape:
         case Record(fields=fields):
             return shape not in above and any(has_floats(field.shape, (*above, shape)) for field in fields)
@@ -261,7 +261,7 @@ def _shown(value: Any, quiet: bool) -> str:
 
 
 def has_notes(shape: Shape | None, above: tuple[Shape, ...] = ()) -> bool:
-    """Whether some number or time without a zone is to be read as the class says."""
+    """Return whether some number or time without a zone is to be read as the class says."""
     match shape:
         case Record(fields=fields):
             return shape not in above and any(has_notes(field.shape, (*above, shape)) for field in fields)

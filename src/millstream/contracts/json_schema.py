@@ -225,7 +225,7 @@ def json_reader(contract: type[V], *, own: bool, start: int = 5) -> Callable[[by
 
 
 def _again(read: Callable[[bytes], V], payload: bytes, error: msgspec.ValidationError) -> V:
-    """What msgspec refused, read as JSON means it: 1.0 is an integer. The first error stands where that fails, too."""
+    """Read what msgspec refused as JSON means it: 1.0 is an integer. The first error stands where that fails, too."""
     try:
         return read(payload)
     except (ValueError, RecursionError):

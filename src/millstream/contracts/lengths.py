@@ -15,7 +15,7 @@ def read_length(b: Sequence[int], p: int) -> tuple[int, int]:
 
 
 def read_step(b: Sequence[int], p: int) -> tuple[int, int]:
-    """How far it is from the last byte of a length to the end of what it counts, and where that byte is."""
+    """The distance from the last byte of a length to the end of what it counts, and where that byte is."""
     n, p = read_long(b, p)
     if n < 0 or n > len(b) - p:
         raise EOFError
@@ -23,7 +23,7 @@ def read_step(b: Sequence[int], p: int) -> tuple[int, int]:
 
 
 def read_block(b: Sequence[int], p: int) -> tuple[int, int]:
-    """How many items a block has, doubled, and where they begin."""
+    """The number of items in a block, doubled, and where they begin."""
     n, p = read_long(b, p)
     if n < 0:  # the block says how many bytes it has, for readers that pass over it
         n = -n

@@ -1,4 +1,4 @@
-"""What a value in a foreign schema stands for beyond its bytes, and how it becomes what a class has.
+"""The meaning of a value in a foreign schema, beyond its bytes, and how it becomes what a class has.
 
 The same bytes are a number, a moment in milliseconds or a duration. Avro says which by logical types, Kafka Connect and
 Debezium by `connect.name` (https://debezium.io/documentation/reference/stable/connectors/postgresql.html, "Temporal
@@ -69,7 +69,7 @@ _PLAIN = {"int": "number", "long": "number", "float": "real", "double": "real", 
 
 
 def meaning_of(kind: str, schema: Any) -> Meaning:
-    """What values of an Avro type stand for; `kind` is its type, `schema` the dict that it is declared with, if any.
+    """The meaning of values of an Avro type; `kind` is its type, `schema` the dict that it is declared with, if any.
 
     >>> meaning_of("long", {"type": "long", "connect.name": "io.debezium.time.Timestamp"})
     Meaning(of='moment', per_second=1000, scale=0, raw='number')
@@ -318,7 +318,7 @@ def scaled_decimal(record: Any) -> Decimal:
 
 
 def untyped(meaning: Meaning) -> Convert | None:
-    """What a class would most likely have, for readers without one; None where the value is left as it is."""
+    """Convert to what a class would most likely have, for readers without one; None where a value is left as it is."""
     of, per_second, scale = meaning.of, meaning.per_second, meaning.scale
     match of:
         case "moment":

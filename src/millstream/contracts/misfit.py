@@ -1,4 +1,4 @@
-"""What a value has that its schema cannot hold, and where.
+"""Finds what a value has that its schema cannot hold, and where.
 
 A text stands in logs and in headers of dead letters, and what does not fit may have slipped from one field into
 another. So texts about a record of a class with `Personal` fields, at any depth, quote no value and no key of a map.

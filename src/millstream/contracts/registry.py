@@ -236,7 +236,7 @@ def _parsed(text: str, schema_id: int) -> Schema:
 
 
 def _says_registry(answer: Any) -> bool:
-    """Whether a 404 is the registry's own: 40401 for a subject, 40402 a version, 40403 a schema."""
+    """Return whether a 404 is the registry's own: 40401 for a subject, 40402 a version, 40403 a schema."""
     code = answer.get("error_code") if isinstance(answer, dict) else None
     return isinstance(code, int) and code // 100 == HTTPStatus.NOT_FOUND
 
@@ -248,7 +248,7 @@ def _message(answer: Any) -> str:
 
 
 def subject_for(topic: Topic | str, full_name: str) -> str:
-    """What the registry files the schema of a class under, as the topic's `subjects` say.
+    """The subject that the registry files the schema of a class under, as the topic's `subjects` say.
 
     By default several classes live on one topic, and each evolves on its own.
 

@@ -248,7 +248,7 @@ def short_name(name: str) -> str:
 
 
 def has_no_name(shape: Shape) -> bool:
-    """Whether the type goes by a name that we made up from the place where it stands first."""
+    """Return whether the type goes by a name that we made up from the place where it stands first."""
     return isinstance(shape, Fixed) or (isinstance(shape, Symbols) and not issubclass(shape.python, Enum))
 
 

@@ -79,7 +79,7 @@ def _field(field: Field, record: Record, seen: set[str]) -> dict[str, Any]:
 
 
 def described(field: Field) -> str:
-    """What a field's documentation says, on one line."""
+    """The documentation of a field, on one line."""
     gone = None if field.deprecated is None else f"Deprecated: {field.deprecated}"
     return " ".join(" ".join(text.split()) for text in (field.doc, gone) if text)
 
@@ -156,7 +156,7 @@ def _default(shape: Shape | None, value: Any) -> Any:
 
 
 def same_bytes(ours: Schema, theirs: Schema) -> bool:
-    """Whether what one schema writes the other reads, field for field: documentation and defaults aside."""
+    """Return whether what one schema writes the other reads, field for field: documentation and defaults aside."""
     try:
         return _essence(ours, "") == _essence(theirs, "")
     except (AttributeError, TypeError, RecursionError):  # theirs makes no sense

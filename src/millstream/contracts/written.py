@@ -43,10 +43,10 @@ class Names:
         self._types = named_types(schema)
         self._empty: dict[str, bool] = {}
         self.needs_bounds = False
-        """Whether a `Walker` must look at the bytes before they are read."""
+        """True where a `Walker` must look at the bytes before they are read."""
 
     def node(self, schema: Any, namespace: str) -> Node:
-        """What a type in `namespace` is."""
+        """Resolve a type that is named in `namespace`."""
         for _ in range(MAX_DEPTH):
             if isinstance(schema, list):
                 return Node("union", Meaning("union"), schema, namespace)
@@ -177,7 +177,7 @@ def fixed_reader(size: int) -> Reader:
 
 
 def blocks(b: bytes, p: int) -> tuple[int, int]:
-    """How many items a block of an array or map has, and where they begin. None is left of an empty one."""
+    """The number of items in a block of an array or map, and where they begin. None is left of an empty one."""
     count, p = read_long(b, p)
     if count < 0:  # the block says how many bytes it has, for readers that pass over it
         count = -count
@@ -250,7 +250,7 @@ def converted(read: Reader, convert: Convert, path: str, *, quiet: bool) -> Read
 
 
 def told_of(error: Exception, *, quiet: bool) -> str:
-    """What an error says, and its class where that is not enough, or what it says might quote a value."""
+    """The text of an error, and its class where that is not enough, or what it says might quote a value."""
     if quiet:
         return f"a value that cannot be read ({type(error).__name__})"
     text = str(error.args[0]) if isinstance(error, LookupError) and error.args else str(error)

@@ -1,4 +1,4 @@
-"""What declarations have in common that is refused: names that Kafka does not take, classes that are no events."""
+"""Checks that declarations have in common: names that Kafka does not take, classes that are no events."""
 
 import re
 from collections import defaultdict

@@ -81,7 +81,7 @@ class Value(msgspec.Struct, metaclass=ValueMeta):
 
 
 class Contract(Value):
-    """What travels on topics: an `Event` or a `Command`. Subclass those, not this."""
+    """A message that travels on topics: an `Event` or a `Command`. Subclass those, not this."""
 
 
 class Event(Contract):

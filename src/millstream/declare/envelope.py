@@ -1,4 +1,4 @@
-"""What the runtime knows about an event beside its content."""
+"""The facts that the runtime knows about an event beside its content."""
 
 from datetime import datetime
 

@@ -1,4 +1,4 @@
-"""What happens when a handler raises: how often it is tried again, and what then."""
+"""The policy for a handler that raises: how often it is tried again, and what then."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -71,7 +71,7 @@ class Retry:
         return timedelta(seconds=waited)
 
     def allows(self, error: BaseException, failures: int, elapsed: float) -> bool:
-        """Whether to call again after `failures` failures and `elapsed` seconds, the last one with `error`."""
+        """Return whether to call again after `failures` failures and `elapsed` seconds, the last one with `error`."""
         if isinstance(error, Rejected) or (self.attempts is not None and failures >= self.attempts):
             return False
         if elapsed + self.backoff(failures) > self.within.total_seconds():
@@ -85,7 +85,7 @@ class Retry:
 
 
 class OnFailure(Enum):
-    """What to do with an event whose retries are used up."""
+    """The action for an event whose retries are used up."""
 
     DEAD_LETTER = "dead_letter"
     """Set it aside with its bytes and the reason; its key goes on."""

@@ -30,7 +30,7 @@ class Kind(Enum):
 
 
 class Need(Enum):
-    """What a parameter of a handler is filled with."""
+    """The source that a parameter of a handler is filled from."""
 
     EVENT = "event"
     STATE = "state"
@@ -87,7 +87,7 @@ class Handler:
 
     @property
     def sets_timers(self) -> bool:
-        """Whether it asks for `Timers`."""
+        """True where it asks for `Timers`."""
         return any(parameter.need is Need.TIMERS for parameter in self.parameters)
 
     @property

@@ -75,7 +75,7 @@ class Case:
         return tuple(fact.kept for fact in self._shown(contract))
 
     def count(self, *contracts: type[Contract]) -> int:
-        """How many events there are of these classes together."""
+        """The number of events of these classes together."""
         self._looked |= dict.fromkeys(contracts)
         return sum(self._facts.get(contract, (0, []))[0] for contract in contracts)
 
@@ -138,7 +138,7 @@ class Cases:
 
 
 class Account(NamedTuple):
-    """What all cases together amount to for one thing, such as a product, once all is at rest."""
+    """The sum of all cases for one thing, such as a product, once all is at rest."""
 
     key: str
     balance: int

@@ -1,4 +1,4 @@
-"""What a field says beside its type: how it was called, what it means, that it goes away, its number."""
+"""Notes of a field beside its type: how it was called, what it means, that it goes away, its number."""
 
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ class Alias:
 
 @dataclass(frozen=True, slots=True)
 class Doc:
-    """What the field means, for readers of its schema.
+    """The meaning of the field, for readers of its schema.
 
     >>> from typing import Annotated
     >>> Weight = Annotated[int, Doc("in grams, with the packaging")]

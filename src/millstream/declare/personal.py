@@ -31,7 +31,7 @@ class Personal:
 
 
 def is_personal(annotation: Any) -> bool:
-    """Whether an annotation says `Personal` of the whole value, itself or through an alias or a part of a union.
+    """Return whether an annotation says `Personal` of the whole value, itself or through an alias or a part of a union.
 
     >>> is_personal(Annotated[str | None, Personal()]), is_personal(str)
     (True, False)
@@ -47,12 +47,12 @@ def is_personal(annotation: Any) -> bool:
 
 @cache
 def has_personal(contract: type[msgspec.Struct]) -> bool:
-    """Whether a class has personal fields, at any depth."""
+    """Return whether a class has personal fields, at any depth."""
     return _is_or_has_personal(contract, set())
 
 
 def masked(contract: type[msgspec.Struct], plain: Any) -> Any:
-    """What JSON can hold of a record of this class, with personal fields masked.
+    """Mask the personal fields of a record of this class, given as JSON holds it.
 
     Records may be older than the class: fields go by their former names, too, and one that the class does not have is
     masked, for it may have been personal. Classes without personal fields are left as they are.
@@ -61,7 +61,7 @@ def masked(contract: type[msgspec.Struct], plain: Any) -> Any:
 
 
 def holds_personal(value: Any) -> bool:
-    """Whether a value that is to be logged is a record with personal fields, or holds one."""
+    """Return whether a value that is to be logged is a record with personal fields, or holds one."""
     match value:
         case msgspec.Struct():
             return has_personal(type(value))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """How many digits a `Decimal` field has, and how many of them after the point.
+    """The number of digits of a `Decimal` field, and of those after the point.
 
     >>> from decimal import Decimal
     >>> from typing import Annotated

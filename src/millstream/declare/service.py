@@ -202,7 +202,7 @@ class Service:
         return f"{self.group(kind)}.inbox"
 
     def partitions(self, kind: Kind) -> int:
-        """How many partitions the handlers of one kind are spread over."""
+        """The number of partitions that the handlers of one kind are spread over."""
         return max((topic.partitions for topic in self.consumed(kind)), default=1)
 
     def timers(self, kind: Kind) -> tuple[type[Timer], ...]:

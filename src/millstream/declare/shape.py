@@ -1,4 +1,4 @@
-"""What a contract looks like on the wire: a small tree, the same for all formats. `reading.py` makes it."""
+"""The shape of a contract on the wire: a small tree, the same for all formats. `reading.py` makes it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -124,7 +124,7 @@ def python_class(shape: Shape | None) -> type:
 
 
 def avro_name(shape: Shape | None) -> str:
-    """What Avro tells the branches of a union apart by."""
+    """The name by which Avro tells the branches of a union apart."""
     match shape:
         case None:
             return "null"
@@ -143,5 +143,5 @@ def avro_name(shape: Shape | None) -> str:
 
 
 def part_names(parts: Sequence[object]) -> list[str]:
-    """What the parts of a `Fixed` are called where they need names."""
+    """The names of the parts of a `Fixed`, where they need some."""
     return [f"part{number}" for number in range(1, len(parts) + 1)]

@@ -1,4 +1,4 @@
-"""Whether the first parameter of a handler takes what its decorator sends it."""
+"""Checks that the first parameter of a handler takes what its decorator sends it."""
 
 import inspect
 from collections.abc import Iterable, Iterator

@@ -109,7 +109,7 @@ class System:
 
 
 BROKEN_CODE = (SyntaxError, ImportError, NameError, AttributeError, TypeError, LookupError, ValueError, AssertionError)
-"""What an import raises that will raise it again, until a person mends the code."""
+"""The errors of an import that will come again, until a person mends the code."""
 
 
 def load(place: str, kind: type[Any]) -> Any:
@@ -137,7 +137,7 @@ def load(place: str, kind: type[Any]) -> Any:
 
 
 def _broken(place: str, error: Exception) -> str:
-    """What broke off an import, and the line of the user's code where it did."""
+    """The error that broke off an import, and the line of the user's code where it did."""
     what = error.msg if isinstance(error, SyntaxError) else error
     told = f"{place!r} cannot be imported: {type(error).__name__}: {what}"
     at = place_in_user_code(error)

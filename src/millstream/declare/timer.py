@@ -9,7 +9,7 @@ T = TypeVar("T", bound="Timer")
 
 
 class Timer(Contract):
-    """What a service tells itself later. Its class has a key and no topic: it never leaves the service.
+    """A message of a service to itself, for later. Its class has a key and no topic: it never leaves the service.
 
     A handler that asks for `Timers` sets it, and the service's `on` names the handler that it goes to:
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 Judge = bool | Callable[[Any], bool]
-"""Whether an error of the class passes, or how to tell by what it carries."""
+"""The verdict on errors of a class: they pass, they do not, or how to tell by what one carries."""
 
 _HTTP_STATUSES: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Answers that ask for another attempt, or that a server gives in its own trouble."""
@@ -49,7 +49,7 @@ _KAFKA_ERRORS: Final = frozenset(
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether `error` passes by itself. One of an unknown class does not; nor does one that carries nonsense.
+    """Return whether `error` passes by itself. One of an unknown class does not; nor does one that carries nonsense.
 
     >>> is_transient(ConnectionResetError()), is_transient(FileNotFoundError()), is_transient(ValueError())
     (True, False, False)

@@ -1,4 +1,4 @@
-"""What a client is told when a request fails: RFC 9457 problem details, and nothing of our inside."""
+"""Answers to requests that fail: RFC 9457 problem details, and nothing of our inside."""
 
 import sys
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from millstream.http.problem import Problem, json_pointer, unavailable
 from millstream.telemetry import get_logger
 
 MOST_ERRORS = 100
-"""How many bad fields one answer names: a request with 100,000 of them gets no answer of many megabytes."""
+"""The number of bad fields that one answer names: a request with 100,000 of them gets no answer of many megabytes."""
 
 _PROBLEM_SCHEMA = {
     "type": "object",

@@ -203,7 +203,7 @@ class Publisher:
         self._joining.put(request)
 
     def _connected(self, producer: TransactionalProducer) -> bool:
-        """Whether transactions are possible; where they are not, one bounded try to make them so."""
+        """Return whether transactions are possible; where they are not, one bounded try to make them so."""
         if self._limits_doubted:
             self._limits_doubted = False
             if self._limits.changed():

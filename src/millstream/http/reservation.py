@@ -1,4 +1,4 @@
-"""What became of an idempotency key."""
+"""The outcomes of reserving an idempotency key."""
 
 import hashlib
 from typing import NamedTuple, TypeAlias
@@ -25,7 +25,7 @@ Reservation: TypeAlias = Fresh | Repeat | Conflict
 
 
 def body_hash(*parts: bytes | str) -> str:
-    """What a key is bound to: a digest of the request's parts, such as path and body.
+    """The request that a key is bound to: a digest of the request's parts, such as path and body.
 
     >>> body_hash("/orders", b'{"customer": 1}') == body_hash("/orders", b'{"customer": 2}')
     False

@@ -1,4 +1,4 @@
-"""What a service's web factory is given, and how its application is served."""
+"""The object that a service's web factory is given, and the server of its application."""
 
 import hashlib
 import logging
@@ -63,7 +63,7 @@ class Web:
         self.health = health
         self.progress = Progress()
         self.workers: list[Worker] = []
-        """What was asked for and needs a thread. They outlive the last request."""
+        """The parts that were asked for and need a thread. They outlive the last request."""
         self.followed: tuple[TopicSpec, ...] = ()
         """The topics that are followed for outcomes."""
         self._kafka = kafka

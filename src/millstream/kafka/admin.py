@@ -279,7 +279,7 @@ class ClusterAdmin:
         return once_settled(ask, timeout)
 
     def partitions(self, topic: str, timeout: float = 10.0) -> int:
-        """How many partitions `topic` has. Raises `TopicMissing`."""
+        """The number of partitions of `topic`. Raises `TopicMissing`."""
         found = self.topics(timeout).get(topic)
         if found is None:
             raise TopicMissing(f"Topic {topic!r} does not exist. Check its name and MILLSTREAM_BOOTSTRAP_SERVERS.")

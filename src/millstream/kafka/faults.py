@@ -91,12 +91,12 @@ _PASSING = frozenset(
 
 
 def is_fenced(error: KafkaError) -> bool:
-    """Whether somebody newer has taken over; a fatal error on a consumer tells its code in its text alone."""
+    """Return whether a newer holder has taken over; a fatal error on a consumer tells its code in its text alone."""
     return error.code() in FENCED or (error.code() == KafkaError._FATAL and "fenced" in error.str().lower())
 
 
 def is_fatal(error: KafkaError) -> bool:
-    """Whether the client that it comes from is good for nothing any more."""
+    """Return whether the client that it comes from is good for nothing any more."""
     return error.fatal() or error.code() == KafkaError._FATAL or is_fenced(error)
 
 
@@ -141,7 +141,7 @@ def fault(error: KafkaError | BaseException, doing: str) -> KafkaFault | EncodeE
 
 
 def undelivered(error: KafkaError | int, topic: str) -> KafkaFault | EncodeError:
-    """What a delivery report says that a broker gave for a record of `topic`, or for the batch around it."""
+    """The fault in a delivery report for a record of `topic`, or for the batch around it."""
     failure = fault(error if isinstance(error, KafkaError) else KafkaError(error), f"writing to {topic!r}")
     if not isinstance(failure, EncodeError):
         return failure

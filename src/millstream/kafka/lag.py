@@ -1,4 +1,4 @@
-"""How far groups are behind, in records: from offsets, and by reading where few are left."""
+"""The lag of groups, in records: from offsets, and by reading where few are left."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -19,7 +19,7 @@ def lags_of(
     groups: Mapping[str, Sequence[str]],
     timeout: float,
 ) -> dict[str, list[PartitionLag]]:
-    """What `Admin.group_lags` answers: one question for the ends of all groups, and one reader for what is left.
+    """Answer `Admin.group_lags`: one question for the ends of all groups, and one reader for what is left.
 
     - `committed`: of each group.
     """

@@ -65,16 +65,16 @@ class RecordLimits:
             admin.close()
 
     def record(self, topic: str) -> int:
-        """How many bytes key, value and headers of a record may have together."""
+        """The number of bytes that key, value and headers of a record may have together."""
         return min(self._client, self._topics.get(topic, self._client)) - OVERHEAD_BYTES
 
     @property
     def smallest(self) -> int:
-        """What a batch for any of these topics may have."""
+        """The number of bytes that a batch for any of these topics may have."""
         return min([self._client, *self._topics.values()]) - OVERHEAD_BYTES
 
     def value(self, topic: str) -> int:
-        """How many bytes a value may have, beside a key and headers of the usual size."""
+        """The number of bytes that a value may have, beside a key and headers of the usual size."""
         limit = min(self._client, self._topics.get(topic, self._client))
         return max(limit - CARRIER_BYTES, limit // 2)
 

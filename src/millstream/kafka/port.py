@@ -43,7 +43,7 @@ class Message(Protocol):
 
 
 class Committed(NamedTuple):
-    """What a group has committed for a partition; `offset` is None when it never did."""
+    """A position that a group has committed for a partition; `offset` is None when it never did."""
 
     offset: int | None
     metadata: str = ""
@@ -105,7 +105,7 @@ class Consumer(Protocol):
         ...
 
     def lag(self) -> dict[TopicPartition, int]:
-        """How far each assigned partition is behind, from what is known without asking; costs nothing."""
+        """The lag of each assigned partition, from what is known without asking; costs nothing."""
         ...
 
     def commit(
@@ -244,7 +244,7 @@ class TopicInfo(NamedTuple):
 
 
 class PartitionLag(NamedTuple):
-    """How far a group is behind in one partition: `lag` counts records still to be read, not transaction markers."""
+    """The lag of a group in one partition: `lag` counts records still to be read, not transaction markers."""
 
     topic: str
     partition: int
@@ -287,7 +287,7 @@ class Admin(Protocol):
     def group_offsets(self, group: str, timeout: float = 10.0) -> dict[TopicPartition, Committed]: ...
 
     def group_members(self, group: str, timeout: float = 10.0) -> int:
-        """How many members the group has now, those whose session has not run out yet among them."""
+        """The number of members that the group has now, those whose session has not run out yet among them."""
         ...
 
     def set_group_offsets(self, group: str, offsets: Offsets, timeout: float = 10.0) -> None:

@@ -27,7 +27,7 @@ OF_MEMBERS = frozenset(
 
 
 def client(settings: Settings, client_id: str) -> dict[str, Any]:
-    """What every client has: where the brokers are and how to speak to them."""
+    """The properties of every client: where the brokers are and how to speak to them."""
     properties: dict[str, Any] = {
         "bootstrap.servers": settings.bootstrap_servers,
         "client.id": client_id,
@@ -59,7 +59,7 @@ def client(settings: Settings, client_id: str) -> dict[str, Any]:
 
 
 def fetching(isolation: Isolation) -> dict[str, Any]:
-    """What everything that reads has: fast, in little memory."""
+    """The properties of everything that reads: fast, in little memory."""
     return {
         "isolation.level": isolation,
         "enable.auto.commit": False,

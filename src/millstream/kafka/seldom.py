@@ -32,5 +32,5 @@ class SeldomFilter(logging.Filter):
         self._seldom = Seldom()
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether this line is said."""
+        """Return whether this line is logged."""
         return self._seldom(f"{record.levelname} {record.getMessage().partition(' ')[0]}")

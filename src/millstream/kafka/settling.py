@@ -19,8 +19,8 @@ SHORTEST = 0.1
 
 
 def once_settled(ask: Callable[[float], T], timeout: float) -> T:
-    """What `ask` answers, given the seconds that are left; asked again while it raises `Unavailable`, and for two
-    seconds while it raises `TopicMissing`.
+    """Ask again while `ask`, given the seconds that are left, raises `Unavailable`, and for two seconds while it raises
+    `TopicMissing`; return what it answers.
 
     Raises the last of these when `timeout` seconds have passed.
     """

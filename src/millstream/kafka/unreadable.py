@@ -48,7 +48,7 @@ class UnreadableHeaders:
 
 
 def unreadable(why: str) -> DecodeError:
-    """What `headers()` raises where they cannot be read; `why`: the class of the first error, for whoever looks."""
+    """The error of `headers()` where they cannot be read; `why`: the class of the first error, for whoever looks."""
     return DecodeError(
         REASON,
         f"the client library cannot decode the headers of the record ({why}); the name of a header must be UTF-8. Mend "
@@ -75,7 +75,7 @@ def headers_of(message: Message) -> Headers:
 
 
 def has_unreadable_headers(message: Message) -> bool:
-    """Whether the record has headers that cannot be read."""
+    """Return whether the record has headers that cannot be read."""
     try:
         message.headers()
     except DecodeError:  # who wants to know asks for them, or has_unreadable_headers

@@ -48,7 +48,7 @@ class Parsed(Protocol):
         ...
 
     def means_the_same_as(self, other: "Parsed") -> bool:
-        """Whether the two, of the same format, differ in nothing but form: what is borrowed and what spelled out."""
+        """Return whether the two, of one format, differ in nothing but form: what is borrowed and what spelled out."""
         ...
 
     def misfits(self, writer: "Parsed") -> list[str]:

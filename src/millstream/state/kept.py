@@ -1,4 +1,4 @@
-"""What the runtime keeps beside the stores of handlers: partitioned and rebuilt as those are, in a form of its own."""
+"""The runtime's own stores beside those of handlers: partitioned and rebuilt as those are, in a form of its own."""
 
 import heapq
 from collections.abc import Callable

@@ -14,7 +14,7 @@ D = TypeVar("D", bound=Value)
 
 
 class Declared(Protocol[C]):
-    """What says of what class a store's values are."""
+    """A declaration that says of what class a store's values are."""
 
     @property
     def value(self) -> type[C]: ...
@@ -112,7 +112,7 @@ class MemoryStore(Generic[V]):
                 self._dirty[key] = dirty
 
     def changes(self) -> dict[str, bytes | None]:
-        """What the transaction changed, each key once: its newest bytes, or `None` where it was deleted."""
+        """The changes of the transaction, each key once: its newest bytes, or `None` where it was deleted."""
         return self._dirty
 
     def commit(self) -> None:

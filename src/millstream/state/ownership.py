@@ -15,7 +15,7 @@ class PresentKey:
 
 
 class Ownership:
-    """What a store checks the keys that it is given against.
+    """The partition that a store checks the keys against that it is given.
 
     - `store`: how the store is called.
     - `present`: the key of the present event.

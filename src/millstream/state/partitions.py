@@ -16,7 +16,7 @@ from millstream.telemetry import get_logger, metrics
 log = get_logger(__name__)
 
 _KEPT_KEY_BYTES = 300
-"""What a key of the runtime's own stores may have."""
+"""The number of bytes that a key of the runtime's own stores may have."""
 
 AnyStore: TypeAlias = Store[Any] | Kept[Any]
 
@@ -131,7 +131,7 @@ class StatePartitions:
             self._held.pop(partition, None)
 
     def changes(self) -> Iterator[Change]:
-        """What the current transaction changed, for the changelogs."""
+        """The changes of the current transaction, for the changelogs."""
         for partition, stores in self._held.items():
             for store, state in stores.items():
                 if changed := state.changes():

@@ -27,7 +27,7 @@ class Heartbeat:
 
 
 class Health:
-    """What a process knows about its own state.
+    """The checks of a process's own state.
 
     >>> health = Health()
     >>> health.check("assigned", lambda: "waiting for partitions")
@@ -65,7 +65,7 @@ class Health:
 
     @property
     def healthy(self) -> bool:
-        """Whether all checks are well."""
+        """True where all checks are well."""
         return all(check["ok"] for check in self._ask().values())
 
     def status(self) -> dict[str, Any]:

@@ -43,7 +43,7 @@ class WeightedHistogram:
             return self._children.setdefault(values, WeightedChild(self._bounds))
 
     def collect(self) -> Iterable[HistogramMetricFamily]:
-        """What prometheus-client calls at each scrape."""
+        """Collect for prometheus-client, which calls this at each scrape."""
         family = HistogramMetricFamily(self._name, self._help, labels=self._label_names)
         for values, child in list(self._children.items()):
             buckets, total = child.snapshot()

@@ -53,7 +53,7 @@ class Span(Protocol):
 
     @property
     def traceparent(self) -> bytes | None:
-        """What to put on everything that comes of this work."""
+        """The `traceparent` for everything that comes of this work."""
         ...
 
     def set(self, name: str, value: Attribute) -> None: ...

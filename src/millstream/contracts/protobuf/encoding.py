@@ -110,7 +110,7 @@ def _part(source: Source, part: Part) -> None:
 
 
 def _implicit(source: Source, part: Part) -> None:
-    """What is zero or empty is not written, but it must be of the right class all the same."""
+    """Write nothing for what is zero or empty; it must be of the right class all the same."""
     if isinstance(part.element, Scalar) and part.element.python in (str, bytes, bool):
         source.line(f"s = {_bytes(source, part.element, 'v')}")
         with source.block("if v:"):

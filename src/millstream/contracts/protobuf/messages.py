@@ -61,7 +61,7 @@ class Refused:
 
 
 Element: TypeAlias = Scalar | Decimals | Symbols | Message | Foreign | Refused
-"""What stands in a field, or in each place of a repeated one."""
+"""The content of a field, or of each place of a repeated one."""
 
 Presence = Literal["implicit", "explicit", "repeated", "map"]
 """`implicit`: an absent field is zero or empty, as proto3 writes those. `explicit`: absent and zero are two things."""
@@ -125,7 +125,7 @@ class _Planner:
                 pass
 
     def _take(self, name: str, owner: Any) -> bool:
-        """Whether the name was free. Raises where it belongs to another."""
+        """Return whether the name was free. Raises where it belongs to another."""
         if (known := self._owners.get(_short(name))) is None:
             self._owners[_short(name)] = owner
             return True
@@ -210,7 +210,7 @@ class _Planner:
 
 
 def is_message(element: Element) -> bool:
-    """Whether it is a message to Protobuf: absence can always be told from presence."""
+    """Return whether it is a message to Protobuf: absence can always be told from presence."""
     return isinstance(element, Message) or (isinstance(element, Scalar) and element.python in (datetime, timedelta))
 
 
@@ -265,12 +265,12 @@ def _branch_of(branch: Shape) -> str:
 
 
 def branch_name(name: str) -> str:
-    """What the branch of a union is called after the name of its type."""
+    """Name the branch of a union after the name of its type."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", _short(name)).lower()
 
 
 def enum_stem(name: str) -> str:
-    """What the names of an enumeration's values begin with: they are unique in a whole package."""
+    """The stem of the names of an enumeration's values: they are unique in a whole package."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", _short(name)).upper()
 
 

@@ -186,7 +186,7 @@ class _Resolution:
 
 
 def _is_text(ours: Scalar, kind: str) -> bool:
-    """Whether we write it as text ourselves, as UUIDs and dates."""
+    """Return whether we write it as text ourselves, as UUIDs and dates."""
     return kind == "string" and ours.python not in (*_SAME_BYTES, *_STAMPS)
 
 

@@ -78,7 +78,7 @@ class AggregateMeta(ValueMeta):
 
 
 class Aggregate(Value, metaclass=AggregateMeta):
-    """What a command is decided on: its fields, with their defaults, are the state of a key that nothing happened to.
+    """The state that a command is decided on: fields with their defaults are that of a key that nothing happened to.
 
     - `unchanged_by=`: events of its decisions that change nothing, such as refusals. Every other one needs an
       `@evolves`, and counts in its version.

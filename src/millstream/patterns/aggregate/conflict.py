@@ -1,4 +1,4 @@
-"""What is said when a command expected another version."""
+"""The event for a command that expected another version."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What happened to one key, and what it was at any time: read from the log, never from snapshots."""
+"""The events of one key, and its state at any time: read from the log, never from snapshots."""
 
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -102,7 +102,7 @@ def state_at(
 
 
 def partitions_of(kafka: Kafka, topic: str, timeout: float) -> int:
-    """How many partitions a topic of events has on this cluster. Raises `TopicMissing`."""
+    """The number of partitions that a topic of events has on this cluster. Raises `TopicMissing`."""
     admin = kafka.admin()
     try:
         found = admin.topics(timeout).get(topic)

@@ -1,4 +1,4 @@
-"""What `@decides` and `@evolves` leave on a method, until the class around it is there to be read."""
+"""Marks that `@decides` and `@evolves` leave on a method, until the class around it is there to be read."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, TypeVar

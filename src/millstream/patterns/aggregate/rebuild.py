@@ -64,7 +64,7 @@ def _store_of(aggregate: type[Aggregate], service: Service) -> Store[Any]:
 
 
 def _settle(kafka: Kafka, topics: tuple[str, ...], patience: float) -> None:
-    """What instances that are gone have committed can be read from now on."""
+    """Make sure that what instances that are gone have committed can be read from now on."""
     places = [(topic, number) for topic in topics for number in range(partitions_of(kafka, topic, patience))]
     wait_for_transactions(kafka, places, patience)
 

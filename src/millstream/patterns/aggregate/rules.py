@@ -45,7 +45,7 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What an aggregate does with commands and events. `topic` holds its history."""
+    """The rules of an aggregate: what it does with commands and events. `topic` holds its history."""
 
     decisions: dict[type[Contract], Decision]
     evolutions: dict[type[Contract], Evolve]

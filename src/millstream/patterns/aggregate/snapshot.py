@@ -1,4 +1,4 @@
-"""What is kept of each key beside its events."""
+"""Snapshots: the state that is kept of each key beside its events."""
 
 from typing import Any
 

@@ -19,7 +19,7 @@ MOST_HISTORY = 100
 
 
 class Outcome(Enum):
-    """What an event says of a step."""
+    """The report of an event on a step."""
 
     DONE = "done"
     FAILED = "failed"
@@ -28,7 +28,7 @@ class Outcome(Enum):
 
 
 class Act(Enum):
-    """What a saga says."""
+    """The messages that a saga sends."""
 
     ASK = "ask"
     UNDO = "undo"
@@ -44,7 +44,7 @@ class Deed(NamedTuple):
 
 
 class Planned(NamedTuple):
-    """What decisions need of a step.
+    """The parts of a step that decisions need.
 
     - `undo_within`: there where it can be undone, and `undo_needs` the names of what its undo is made of.
     - `former`: names that it had.
@@ -58,7 +58,7 @@ class Planned(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What decisions need of a saga: its steps, and how often a command that must succeed is sent, and when again."""
+    """The parts of a saga that decisions need: its steps, how often a command that must succeed is sent, when again."""
 
     name: str
     steps: tuple[Planned, ...]

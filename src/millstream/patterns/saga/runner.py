@@ -125,7 +125,7 @@ def _kept(event: Contract) -> dict[str, bytes]:
 
 
 def _says_why(contract: type[Contract]) -> bool:
-    """Whether its reason may be shown, as all of a saga's is that is not what its events said."""
+    """Return whether its reason may be shown, as all of a saga's is that is not what its events said."""
     return any(field.name == "reason" and not is_personal(field.type) for field in fields(contract))
 
 

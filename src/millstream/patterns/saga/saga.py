@@ -120,7 +120,7 @@ class Saga:
         self._cancels: tuple[Made, ...] = ()
 
     def begins(self, *events: Made) -> Self:
-        """What it says when it starts: classes, filled by name, or functions `(Story) -> event`."""
+        """Publish these events when it starts: classes, filled by name, or functions `(Story) -> event`."""
         self._check_open("begins")
         self._begins = events
         return self
@@ -159,13 +159,13 @@ class Saga:
         return self
 
     def completes(self, *events: Made) -> Self:
-        """What it says when all steps are done."""
+        """Publish these events when all steps are done."""
         self._check_open("completes")
         self._completes = events
         return self
 
     def cancels(self, *events: Made) -> Self:
-        """What it says when all is undone; a field `reason` is filled with why."""
+        """Publish these events when all is undone; a field `reason` is filled with why."""
         self._check_open("cancels")
         self._cancels = events
         return self

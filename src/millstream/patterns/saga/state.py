@@ -1,4 +1,4 @@
-"""What is kept of one saga."""
+"""The state that is kept of one saga."""
 
 from datetime import datetime
 from typing import Annotated, Literal

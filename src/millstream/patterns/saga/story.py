@@ -1,4 +1,4 @@
-"""What a saga knows so far, and how its commands and events are made of it."""
+"""The story of a saga so far, and how its commands and events are made of it."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import UnionType
@@ -16,7 +16,7 @@ Made = type[Contract] | Callable[["Story"], Contract]
 
 
 class Story:
-    """What happened in a saga, for functions that make its commands and events.
+    """The events of a saga so far, for functions that make its commands and events.
 
     - `id`: of the saga, which is the key of all its events.
     - `reason`: why it is cancelled.

@@ -164,7 +164,7 @@ class SqlSink:
         return connection.execute(select(self._key).limit(1)).first() is None
 
     def _was_emptied(self, connection: Connection) -> bool:
-        """Whether the rows behind the positions are gone, and not because the topic deleted them all."""
+        """Return whether the rows behind the positions are gone, and not because the topic deleted them all."""
         if not self._is_empty(connection):
             return False
         group = positions_table.c.group_id
@@ -213,7 +213,7 @@ class SqlSink:
 
 
 def refuses_a_row(error: BaseException) -> bool:
-    """Whether it is about a row: what its column cannot hold, a constraint, or whatever `columns=` raises.
+    """Return whether it is about a row: what its column cannot hold, a constraint, or whatever `columns=` raises.
 
     A missing column or a full disk would refuse every row, and is no reason to set one aside.
     """

@@ -144,7 +144,7 @@ class View(Generic[R]):
             listener(rows)
 
     def _check(self, function: Callable[..., Any], consumes: tuple[type[Contract], ...]) -> bool:
-        """Whether it wants an envelope."""
+        """True where it wants an envelope."""
         check_function(function.__name__, function)
         if inspect.iscoroutinefunction(function):
             raise DeclarationError(f"{function.__name__} is async: a projection is a plain function; write it with def")

@@ -148,7 +148,7 @@ class SinkWorker:
         return rows, letters
 
     def _set_aside(self, letters: Sequence[tuple[Message, BaseException]]) -> None:
-        """What cannot be kept of a view's topic is rare, so the producer is made when it is needed."""
+        """Set records aside that are no rows. They are rare, so the producer is made when it is needed."""
         producer = self._kafka.producer()
         try:
             for message, error in letters:

@@ -44,7 +44,7 @@ class Node:
     enum_default: str | None = None
     size: int = 0
     element: "Node | None" = None
-    """What an array or a map holds."""
+    """The type of the items of an array, or of the values of a map."""
     branches: list["Node"] = field(default_factory=list)
 
     @property

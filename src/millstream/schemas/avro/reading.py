@@ -230,8 +230,8 @@ def _props(tree: dict[str, Any], own: set[str]) -> dict[str, Any]:
 
 
 class _Defaults:
-    """Whether a value is one of a type. Each pair is looked at once: branches of a union may hold the same types, and
-    trying all ways through nested ones would take for ever."""
+    """Decides whether a value is one of a type. Each pair is looked at once: branches of a union may hold the same
+    types, and trying all ways through nested ones would take for ever."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[int, int], bool] = {}

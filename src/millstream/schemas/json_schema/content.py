@@ -9,7 +9,7 @@ from millstream.schemas.formats import TooMuch
 from millstream.schemas.json_schema.nodes import Node
 
 MAX_PATTERNS = 100
-"""How many patterns one comparison tries; to understand one can take 50 ms."""
+"""The number of patterns that one comparison tries; to understand one can take 50 ms."""
 
 
 def is_open(node: Node) -> bool:
@@ -19,7 +19,7 @@ def is_open(node: Node) -> bool:
 
 
 def covering(node: Node) -> Node | None:
-    """What a partially open model asks of everything that is not spoken of; None if the model is closed or open."""
+    """The rule of a partially open model for everything that is not spoken of; None if the model is closed or open."""
     if node.additional is not None:
         return None if node.additional.kind == "false" else node.additional
     rest = node.unevaluated
@@ -33,7 +33,7 @@ class Patterns:
         self._known: dict[str, SchemaValidator] = {}
 
     def is_in(self, pattern: str, name: str) -> bool:
-        """Whether the pattern is found in `name`, in time that grows with the two, not with their possibilities.
+        """Return whether the pattern is found in `name`, in time that grows with the two, not with their possibilities.
 
         >>> Patterns().is_in("(a+)+$", "a" * 1000 + "b")
         False

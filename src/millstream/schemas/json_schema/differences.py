@@ -12,7 +12,7 @@ MAX_TOLD = 100
 
 @dataclass(frozen=True)
 class Difference:
-    """What the reader's schema has differently; `path` is where, as Confluent writes it."""
+    """One difference of the reader's schema; `path` is where, as Confluent writes it."""
 
     kind: str
     path: str = ""
@@ -20,7 +20,7 @@ class Difference:
 
     @property
     def is_harmless(self) -> bool:
-        """Whether all that the writer's schema allows can still be read."""
+        """Return whether all that the writer's schema allows can still be read."""
         return self.kind in HARMLESS
 
     def under(self, path: str) -> "Difference":

@@ -18,7 +18,7 @@ MAX_DEPTH = 100
 """How deep schemas may be nested in each other."""
 
 MAX_SHAPES = 2_000
-"""How many kinds of levels a text may have; honest ones have some hundred, and each takes up to a millisecond."""
+"""The number of kinds of levels that a text may have; honest ones have some hundred, each takes up to a millisecond."""
 
 DRAFT_4, DRAFT_6, DRAFT_7, DRAFT_2019, DRAFT_2020 = "4", "6", "7", "2019-09", "2020-12"
 
@@ -114,7 +114,7 @@ def _held(level: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _shape(level: dict[str, Any]) -> dict[str, Any]:
-    """What the meta-schema can object to in one level: what is plainly right in it looks alike everywhere."""
+    """The parts of one level that the meta-schema can object to: what is plainly right in it looks alike everywhere."""
     return {keyword: _outline(keyword, level[keyword]) for keyword in sorted(level) if keyword in _KNOWN}
 
 

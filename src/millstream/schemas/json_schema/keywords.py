@@ -74,7 +74,7 @@ def schemas_by_name(tree: dict[str, Any], keyword: str) -> dict[str, Any]:
 
 
 def schemas_in_order(tree: dict[str, Any]) -> list[Any]:
-    """What the first items of an array are, one by one; `items` said so before there was `prefixItems`."""
+    """The schemas of the first items of an array, one by one; `items` said so before there was `prefixItems`."""
     keyword = "prefixItems" if "prefixItems" in tree else "items"
     return pick(tree, keyword, list) if isinstance(tree.get(keyword), list) or keyword == "prefixItems" else []
 

@@ -39,20 +39,20 @@ class Node:
     limits: Mapping[str, Any] = field(default_factory=_none)
     """The keywords of a string, number, array or object that hold a single value, and `integer`."""
     values: frozenset[Any] = frozenset()
-    """What an enum or a const allows, frozen."""
+    """The values that an enum or a const allows, frozen."""
     properties: Mapping[str, "Node"] = field(default_factory=_none)
     patterns: Mapping[str, "Node"] = field(default_factory=_none)
     required: frozenset[str] = frozenset()
     needs: Mapping[str, frozenset[str]] = field(default_factory=_none)
     """Which properties must be there when one is."""
     dependents: Mapping[str, "Node"] = field(default_factory=_none)
-    """What else must hold when a property is there."""
+    """The rules that hold when a property is there."""
     positions: Sequence["Node"] = ()
-    """What the first items of an array are, one by one."""
+    """The schemas of the first items of an array, one by one."""
     items: "Node | None" = None
-    """What all items of an array are."""
+    """The schema of all items of an array."""
     additional: "Node | None" = None
-    """What further properties or items are; None if they may be anything, `false` if there may be none."""
+    """The schema of further properties or items; None if they may be anything, `false` if there may be none."""
     unevaluated: "Node | None" = None
     criterion: str = ""
     """allOf, anyOf or oneOf."""
@@ -60,7 +60,7 @@ class Node:
     distinct: Sequence["Node"] = ()
     """The parts without those that say the same again."""
     held: "Node | None" = None
-    """What a `not` refuses, or where a reference leads."""
+    """The schema that a `not` refuses, or that a reference leads to."""
 
     def become(self, other: "Node") -> None:
         """Take everything from `other`."""

@@ -10,7 +10,7 @@ from millstream.schemas.json_schema.nodes import MISSING, Node
 
 
 class Comparing(Protocol):
-    """What the rules for objects and arrays ask of the comparison that they belong to."""
+    """The questions of the rules for objects and arrays to the comparison that they belong to."""
 
     @property
     def step(self) -> Callable[[], None]: ...
@@ -58,7 +58,7 @@ def _properties(comparing: Comparing, writer: Node, reader: Node) -> Iterator[Di
 
 
 def _removed(comparing: Comparing, old: Node, reader: Node, name: str, path: str) -> Iterator[Difference]:
-    """What a property that the reader no longer knows means to it: only the reader's content model matters."""
+    """Judge a property that the reader no longer knows: only the reader's content model matters."""
     if is_open(reader):
         comparing.step()
         yield Difference("PROPERTY_REMOVED_FROM_OPEN_CONTENT_MODEL", path, name)
@@ -71,7 +71,7 @@ def _removed(comparing: Comparing, old: Node, reader: Node, name: str, path: str
 
 
 def _added(comparing: Comparing, new: Node, writer: Node, reader: Node, name: str, path: str) -> Iterator[Difference]:
-    """Whether what the writer may have put where the reader now wants a property is one: the writer's model matters."""
+    """Judge what the writer may have put where the reader now wants a property: the writer's model matters."""
     is_wanted, has_default = name in reader.required, new.default is not MISSING
     if is_open(writer):
         comparing.step()
@@ -129,7 +129,7 @@ def _needs(old: frozenset[str] | None, new: frozenset[str] | None) -> str | None
 
 
 def rest(comparing: Comparing, writer: Node, reader: Node, keyword: str, what: str) -> list[Difference]:
-    """What is said of everything that is not spoken of."""
+    """The rule for everything that is not spoken of."""
     old, new = writer.additional, reader.additional
     was_closed, is_closed = old is not None and old.kind == "false", new is not None and new.kind == "false"
     if was_closed != is_closed:

@@ -15,13 +15,13 @@ MAX_STEPS = 300_000
 """Pairs of schemas that one comparison may look at; two hostile schemas of 1 MB could take hours."""
 
 GLANCE = 0.2
-"""What it costs to look at a pair that is known; schemas that hold each other do so all the time."""
+"""The cost of a look at a pair that is known; schemas that hold each other do so all the time."""
 
 CARRIED = 0.1
-"""What it costs to carry one difference to the place where it is met again; a pair may have a hundred."""
+"""The cost of carrying one difference to the place where it is met again; a pair may have a hundred."""
 
 MAX_NESTED = 60
-"""How many comparisons may wait for each other; what is deeper is looked at afterwards, for the stack has an end."""
+"""The number of comparisons that may wait for each other; deeper ones are looked at afterwards: a stack ends."""
 
 Pair = tuple[int, int]
 

@@ -27,7 +27,7 @@ _NAMES = {
 
 
 def annotations(writer: Node, reader: Node) -> list[Difference]:
-    """What never stands in the way of reading."""
+    """Differences that never stand in the way of reading."""
     found: list[Difference] = []
     if writer.id != reader.id:
         found.append(Difference("ID_CHANGED"))

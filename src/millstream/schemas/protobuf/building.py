@@ -217,7 +217,7 @@ class _Builder:
 
 
 def _entry_name(field: Field) -> str:
-    """What `protoc` calls the message that a map is compiled to: `line_items` has `LineItemsEntry`."""
+    """The name that `protoc` gives the message that a map is compiled to: `line_items` has `LineItemsEntry`."""
     return "".join(part[:1].upper() + part[1:] for part in field.name.split("_")) + "Entry"
 
 

@@ -115,7 +115,7 @@ class _Library:
         return Linked(file, self.paths, self._names)
 
     def _pool(self, descriptor: FileDescriptorProto) -> DescriptorPool | None:
-        """What knows the extensions that the file and its imports declare; None if they cannot be understood."""
+        """The pool with the extensions that the file and its imports declare; None if they cannot be understood."""
         try:
             pool = building.pool_of(self.link(File(imports=list(descriptor.dependency))))
             renamed = FileDescriptorProto.FromString(descriptor.SerializeToString())

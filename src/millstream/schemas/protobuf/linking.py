@@ -1,4 +1,4 @@
-"""What the names in a file mean: the file together with those that it imports."""
+"""The meaning of the names in a file: the file together with those that it imports."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass

@@ -56,7 +56,7 @@ class Option:
 
 @dataclass(frozen=True, slots=True)
 class Ranges:
-    """What one `reserved` or `extensions` statement names: numbers, ranges with both ends included, names."""
+    """The content of one `reserved` or `extensions` statement: numbers, ranges with both ends included, names."""
 
     items: tuple["int | tuple[int, int] | str", ...]
     options: tuple[Option, ...] = ()
@@ -71,7 +71,7 @@ class Field:
     """`optional`, `required`, `repeated`, or empty if none is written."""
     options: list[Option] = field(default_factory=list)
     key: str = ""
-    """What a map's keys are; `type` is then that of its values."""
+    """The type of a map's keys; `type` is then that of its values."""
     group: "Message | None" = None
     """The fields of a group, which is a type and a field at once."""
     at: int = 0
@@ -123,7 +123,7 @@ class Message:
 
     @property
     def is_map_entry(self) -> bool:
-        """Whether it is how a compiled file spells a map: as a message of a key and a value."""
+        """True where it is how a compiled file spells a map: as a message of a key and a value."""
         return any(option.name == "map_entry" and option.value == Word("true") for option in self.options)
 
     def all_fields(self) -> Iterator[Field]:
@@ -163,7 +163,7 @@ class File:
     package: str = ""
     imports: list[str] = field(default_factory=list)
     public_imports: list[str] = field(default_factory=list)
-    """What whoever imports this file imports with it."""
+    """The files that whoever imports this one imports with it."""
     messages: list[Message] = field(default_factory=list)
     enums: list[Enum] = field(default_factory=list)
     extends: list[Extend] = field(default_factory=list)

@@ -19,7 +19,7 @@ class OptionNormalizer:
         self._fields: dict[Type, dict[str, Field]] = {}
 
     def of(self, options: Sequence[Option], scope: str) -> list[Option]:
-        """What `options`, written inside of `scope`, set: `(a).b = 1` and `(a).c = 2` are `(a) = {b: 1, c: 2}`."""
+        """The values that `options`, written in `scope`, set: `(a).b = 1` and `(a).c = 2` are `(a) = {b: 1, c: 2}`."""
         values: dict[str, list[Value]] = {}
         extensions: dict[str, Extension] = {}
         for option in options:

@@ -153,7 +153,7 @@ class _Comparison:
                 self._note("MESSAGE_ADDED", place)
 
     def _messages(self, reader: Message, writer: Message, sides: tuple[_Side, _Side], path: str) -> bool:
-        """Whether the one can be read as the other."""
+        """Return whether the one can be read as the other."""
         pair = (id(reader), id(writer))
         if pair not in self._fits:
             # While a pair is being compared it counts as fitting: only so does a recursive type come to an end.
@@ -167,7 +167,7 @@ class _Comparison:
         return self._fits[pair]
 
     def _memberships(self, reader: Message, writer: Message, path: str) -> None:
-        """What has changed about which fields exclude each other."""
+        """The changes in which fields exclude each other."""
         written, written_in = {field.number for field in writer.all_fields()}, _oneof_of(writer)
         for oneof in reader.oneofs:
             # Fields that are new are in nobody's data.
@@ -228,7 +228,7 @@ class _Comparison:
             self._note("FIELD_STRING_OR_BYTES_LABEL_CHANGED" if text else "FIELD_NUMERIC_LABEL_CHANGED", path)
 
     def _named(self, reader: _Used, writer: _Used) -> bool:
-        """Whether two messages that fields hold are one, of which the writer's can be read."""
+        """Return whether two messages that fields hold are one, of which the writer's can be read."""
         new, old = reader.named, writer.named
         if new is None or old is None:
             return reader.type == writer.type

@@ -70,7 +70,7 @@ class Tokens:
         return self.go_on()
 
     def take_string(self) -> str:
-        """What the next strings, which are one if nothing stands between them, stand for."""
+        """The value of the next strings, which are one if nothing stands between them."""
         parts = [self.take("string")[1:-1]]
         while self.kind == "string":
             parts.append(self.go_on()[1:-1])

@@ -200,7 +200,7 @@ def _listed(items: Sequence[list[str]]) -> Iterator[str]:
 
 
 def _braced(head: str, parts: Iterable[Sequence[str]]) -> Iterator[str]:
-    """What is in braces after `head`, an empty line between the parts that are there."""
+    """Write what is in braces after `head`, an empty line between the parts that are there."""
     there = [part for part in parts if part]
     if not there:
         yield f"{head} {{}}"
