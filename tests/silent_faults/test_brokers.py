@@ -77,3 +77,18 @@ def test_brokers_that_hang_up_while_a_worker_is_idle_show(
         wait_until(lambda: in_outage(worker) == 0, seconds=PATIENCE, what="brokers answer again", every=0.1)
         wait_until(lambda: house.health.healthy, seconds=PATIENCE, what="all is well", every=0.1)
     assert house.crew.exit is Exit.STOPPED
+
+
+def test_brokers_that_fall_silent_show_in_a_web_process_without_requests(
+    shared_kafka: LocalKafka, proxy: Proxy, tmp_path: Path
+):
+    house = House("web", proxy.bootstrap, shared_kafka.registry, tmp_path, options=OPTIONS)
+    watch = f"{house.name}.topics"
+    with house.running():
+        proxy.mute()
+        wait_until(lambda: in_outage(watch) == 1, seconds=PATIENCE, what="the metric says so", every=0.1)
+        assert "no answer" in house.health.status()["checks"][f"{watch}.brokers"]["detail"]
+        proxy.heal()
+        wait_until(lambda: in_outage(watch) == 0, seconds=PATIENCE, what="brokers answer again", every=0.1)
+        wait_until(lambda: house.health.healthy, seconds=PATIENCE, what="all is well", every=0.1)
+    assert house.crew.exit is Exit.STOPPED

@@ -27,6 +27,37 @@ log = get_logger(__name__)
 REGISTRY, BROKERS = "registry", "brokers"
 
 
+class OutageSigns:
+    """Health, metric and log lines of what does not answer to one worker. Used by its thread alone."""
+
+    def __init__(self, worker: str, health: Health | None) -> None:
+        self._worker = worker
+        self._health = health
+        self._shown: set[str] = set()
+
+    def show(self, of: str, error: Exception, seconds: float) -> None:
+        """Say that there has been no answer for so long."""
+        log.warning(
+            "registry_unavailable" if of == REGISTRY else "brokers_unavailable",
+            worker=self._worker,
+            seconds=round(seconds),
+            error=str(error),
+        )
+        metrics.OUTAGE.labels(self._worker, of).set(1)
+        self._shown.add(of)
+        if self._health is not None:
+            self._health.report(f"{self._worker}.{of}", f"no answer for {seconds:.0f} s: {error}")
+
+    def over(self) -> None:
+        """Say that all that was silent answers again."""
+        for of in self._shown:
+            log.info("answers_again", worker=self._worker, of=of)
+            metrics.OUTAGE.labels(self._worker, of).set(0)
+            if self._health is not None:
+                self._health.report(f"{self._worker}.{of}", None)
+        self._shown.clear()
+
+
 class Outage:
     """The outages of one worker. Used by its thread alone.
 
@@ -39,13 +70,12 @@ class Outage:
     ) -> None:
         self._worker = worker
         self._poll_interval = settings.poll_interval_ms / 1000
-        self._health = health
+        self._signs = OutageSigns(worker, health)
         self._meanwhile = meanwhile
         self._polled_at: float | None = None
         """None before the first poll: the group counts from there on."""
         self._lost_at: float | None = None
         self._probe_at = 0.0
-        self._shown: set[str] = set()
 
     def wait_out(self, step: Callable[[], T], stop: Event, before_wait: Callable[[], object] = lambda: None) -> T:
         """What `step` answers, once it does.
@@ -66,14 +96,14 @@ class Outage:
                 if began is None:
                     began, until = now, self._bound(now)
                 of = REGISTRY if isinstance(error, RegistryUnavailable) else BROKERS
-                self._show(of, error, now - began)
+                self._signs.show(of, error, now - began)
                 if now >= until:
                     self._tell_end(of, now - began)
                     raise
                 before_wait()
             else:
                 if began is not None:
-                    self._over()
+                    self._signs.over()
                 return answer
             self._meanwhile()
             if stop.wait(max(0.0, min(pause, until - time.monotonic()))):
@@ -118,28 +148,8 @@ class Outage:
         try:
             consumer.committed([(topic, 0)], timeout=1.0)
         except Unavailable as error:
-            self._show(BROKERS, error, now - self._lost_at)
+            self._signs.show(BROKERS, error, now - self._lost_at)
             self._probe_at = time.monotonic() + PROBE_SECONDS
         else:
             self._lost_at = None
-            self._over()
-
-    def _show(self, of: str, error: Exception, seconds: float) -> None:
-        log.warning(
-            "registry_unavailable" if of == REGISTRY else "brokers_unavailable",
-            worker=self._worker,
-            seconds=round(seconds),
-            error=str(error),
-        )
-        metrics.OUTAGE.labels(self._worker, of).set(1)
-        self._shown.add(of)
-        if self._health is not None:
-            self._health.report(f"{self._worker}.{of}", f"no answer for {seconds:.0f} s: {error}")
-
-    def _over(self) -> None:
-        for of in self._shown:
-            log.info("answers_again", worker=self._worker, of=of)
-            metrics.OUTAGE.labels(self._worker, of).set(0)
-            if self._health is not None:
-                self._health.report(f"{self._worker}.{of}", None)
-        self._shown.clear()
+            self._signs.over()

@@ -1,4 +1,4 @@
-"""Looks now and then whether a service's topics are still those that it started with.
+"""Looks now and then whether brokers answer, and whether a service's topics are still those that it started with.
 
 Clients of Kafka go on through a topic's deletion without a word: a producer writes to the new one of that name, a
 consumer reads it, from its start or from where it was in the old one. And a group is given partitions that were added,
@@ -6,11 +6,13 @@ whatever keeps its state by partition. Somebody has to ask.
 """
 
 import threading
+import time
 from collections.abc import Iterable, Mapping, Sequence
 
 from millstream.declare import Service
 from millstream.errors import TopicReplaced, Unavailable
 from millstream.kafka.port import Kafka, TopicSpec
+from millstream.runtime.outage import BROKERS, OutageSigns
 from millstream.runtime.topic_ids import replaced
 from millstream.telemetry import Health, get_logger, metrics
 
@@ -25,7 +27,8 @@ class TopicWatch:
 
     - `specs`: the topics, as the service declares them. Dead letters are not looked at: nobody has a position there.
 
-    A topic with more partitions than are declared makes the process unhealthy: their events wait. `run` raises
+    Brokers that do not answer make the process unhealthy, also one that reads nothing, such as a web process without
+    requests. So does a topic with more partitions than are declared: their events wait. `run` raises
     `TopicReplaced` for a topic that was deleted and made again: its process must start again.
     """
 
@@ -39,6 +42,8 @@ class TopicWatch:
         dead = {topic.dead_letters for topic in service.consumed()}
         self._topics = [spec.name for spec in specs if spec.name not in dead]
         self._health = health
+        self._signs = OutageSigns(self.name, health)
+        self._answered_at = time.monotonic()
         self._every = every
         self._ids: dict[str, str] = {}
         self._told: dict[str, int] = {}
@@ -54,7 +59,10 @@ class TopicWatch:
             try:
                 self._look()
             except Unavailable as error:
-                log.debug("brokers do not answer", worker=self.name, error=str(error))  # workers say so aloud
+                self._signs.show(BROKERS, error, time.monotonic() - self._answered_at)
+            else:
+                self._answered_at = time.monotonic()
+                self._signs.over()
             stop.wait(self._every)
 
     def _look(self) -> None:
