@@ -31,7 +31,7 @@ _read = msgspec.msgpack.Decoder(_Described).decode
 
 
 class _Own(NamedTuple):
-    """How a class is written today."""
+    """The form in which a class is written today."""
 
     language: str
     schema: str

@@ -33,7 +33,7 @@ _TRACEPARENT = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 class Lying(Protocol):
-    """Where and since when a record lies in its topic."""
+    """The place of a record in its topic, and since when it lies there."""
 
     def topic(self) -> str: ...
     def partition(self) -> int: ...

@@ -1,4 +1,4 @@
-"""How a schema that was met is read: as one of the classes that are expected, in whatever language it is written."""
+"""Readers for schemas that are met: as one of the classes that are expected, in whatever language they are written."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple

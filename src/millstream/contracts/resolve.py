@@ -110,7 +110,7 @@ class _Resolution:
         self._skipped = Plain(names, convert=False)
 
     def record(self, node: Node, shape: Record, path: str) -> Reader:
-        """Whatever the record is called: the name has been looked at."""
+        """Read a record, whatever it is called: the name has been looked at."""
         if node.kind != "record":
             return _refusing(f"{path}: {told(node.kind, node.meaning)} instead of a record")
         return self._made.reader((node.name, id(shape)), lambda: self._record(node, shape, shape.python.__name__))
@@ -213,7 +213,7 @@ _OWN, _CONVERTED, _SHORT_NAME, _BY_CONTENT = 0, 1, 2, 3
 
 
 def _rank(node: Node, shape: Shape | None, beside: frozenset[str]) -> int | None:
-    """How well a type of the writer fits: the lower, the better; None where it does not."""
+    """Rank how well a type of the writer fits: the lower, the better; None where it does not."""
     match shape, node.kind:
         case None, "null":
             return _OWN

@@ -29,7 +29,7 @@ def exponential(first: float, *, factor: float = 2.0, most: float = 30.0) -> Bac
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Which errors are tried again, how often, and how long in all.
+    """The errors that are tried again, how often, and how long in all.
 
     - `attempts`: calls in all, the first included; `None` for as many as `within` allows.
     - `backoff`: seconds between them.

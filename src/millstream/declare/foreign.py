@@ -1,4 +1,4 @@
-"""How a field of others is to be read where its schema does not say what its numbers or texts mean."""
+"""Notes on how to read a field of others whose schema does not say what its numbers or texts mean."""
 
 from dataclasses import dataclass
 from typing import Literal

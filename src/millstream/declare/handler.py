@@ -22,7 +22,7 @@ from millstream.errors import DeclarationError
 
 
 class Kind(Enum):
-    """Where a handler's state lives, which decides what commits together."""
+    """The home of a handler's state, which decides what commits together."""
 
     KAFKA = "kafka"
     SQL = "sql"

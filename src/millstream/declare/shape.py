@@ -22,7 +22,7 @@ class Scalar:
     avro: str
     logical: str | None = None
     foreign: tuple[Foreign, ...] = ()
-    """How plain numbers or texts of others are read."""
+    """Notes on how plain numbers or texts of others are read."""
 
 
 @dataclass(eq=False, slots=True)

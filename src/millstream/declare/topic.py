@@ -130,7 +130,7 @@ class Topic:
 def identified_by(
     topic: str, contracts: Sequence[type[Contract]], identity: Sequence[str] | Callable[[Any], str] | None
 ) -> Callable[[Any], str] | None:
-    """How the events of a topic are told apart, as a function of the event."""
+    """Make the function of an event that tells it apart from others of its topic."""
     if identity is None or callable(identity):
         return identity
     if isinstance(identity, str) or not identity:

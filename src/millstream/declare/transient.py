@@ -1,4 +1,4 @@
-"""Which errors pass by themselves, so that the same call can succeed later: the table behind `Retry`'s default.
+"""Errors that pass by themselves, so that the same call can succeed later: the table behind `Retry`'s default.
 
 Each library has its own idea of a base class: `smtplib` and `requests` derive every error from `OSError`, `httpx` none.
 So the table goes by class, the most specific one first, and knows classes by name: no library is imported for it.

@@ -10,7 +10,7 @@ from millstream.http.problem import Problem
 DEFAULT_BODY_LIMIT: Final = 1024 * 1024
 """Bytes: an order of 10,000 lines fits."""
 DRAIN_LIMIT: Final = 16 * DEFAULT_BODY_LIMIT
-"""How much of a refused body is read and dropped, so that its sender gets to read the answer instead of a reset."""
+"""The bytes of a refused body that are read and dropped, so that its sender can read the answer instead of a reset."""
 DRAIN_SECONDS: Final = 2.0
 
 

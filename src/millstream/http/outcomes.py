@@ -143,7 +143,7 @@ class Outcomes:
         return self._trouble is None
 
     def _assigned(self, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
-        """Where it was before a rebalance, so that nobody waits in vain for what came meanwhile; at first, the end."""
+        """Go on where it was before a rebalance, so that no request misses what came meanwhile; first, at the end."""
         starts = {partition: self._positions.get(partition, END) for partition in partitions}
         for partition, start in starts.items():
             if start == END:

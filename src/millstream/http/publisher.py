@@ -38,8 +38,8 @@ PATIENCE: Final = 5.0
 CONNECT_SECONDS: Final = 2.0
 COMMIT_SECONDS: Final = 10.0
 TROUBLE_SECONDS: Final = 15.0
-"""How long health tells of a transaction that failed, unless one succeeds: longer than the next one takes to fail. Not
-for ever, because whoever is told unhealthy gets no more requests, and could never show that it is well again."""
+"""The seconds that health tells of a failed transaction, unless one succeeds: longer than the next one takes to fail.
+Not without end: a process that is told unhealthy gets no more requests, and could never show that it is well again."""
 
 Outgoing: TypeAlias = tuple[str, bytes, bytes | None, Headers]
 """Topic, key, value, headers."""

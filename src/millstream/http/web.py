@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from millstream.settings import Settings
 
 GRACE_SECONDS = 2
-"""How long requests that are under way may take once the process has been told to stop."""
+"""The seconds that requests under way may take once the process has been told to stop."""
 
 
 class Web:

@@ -1,4 +1,4 @@
-"""How large a record each topic takes.
+"""The size of the largest record that each topic takes.
 
 A broker refuses a batch above its topic's `max.message.bytes`, and with it all records of the transaction. The limit is
 asked for before anything is written, and again when something is refused: it can be changed at any time. Records are

@@ -1,4 +1,4 @@
-"""Where a key lies."""
+"""The partition of a key."""
 
 
 def partition_of(key: str, partitions: int) -> int:

@@ -219,7 +219,7 @@ class TransactionalProducer(Protocol):
 
     @property
     def open_seconds(self) -> float:
-        """How long the current transaction has been open; 0 without one."""
+        """The seconds for which the current transaction has been open; 0 without one."""
         ...
 
     def close(self, timeout: float = 5.0) -> None:

@@ -1,4 +1,4 @@
-"""Who holds a static membership of a group: whether a member that was fenced has another holder, or none.
+"""The holder of a static membership of a group: whether a member that was fenced has another holder, or none.
 
 librdkafka gives up its member id when the session runs out, as after an outage that outlasts it, and joins again; a
 commit with the old id that is still under way is answered FENCED_INSTANCE_ID then, though nobody else is there. To
@@ -39,7 +39,7 @@ class Holder:
 
 
 def holder_of(properties: dict[str, Any]) -> Holder | None:
-    """Who holds `group.instance.id` in `group.id`, if anybody. Raises `KafkaException` without an answer."""
+    """The holder of `group.instance.id` in `group.id`, if there is one. Raises `KafkaException` without an answer."""
     group, instance = properties["group.id"], properties["group.instance.id"]
     client = {name: value for name, value in properties.items() if name.startswith(_CLIENT)}
     admin: Any = made(AdminClient, client)
@@ -51,7 +51,7 @@ def holder_of(properties: dict[str, Any]) -> Holder | None:
 
 
 def has_other_holder(properties: dict[str, Any], mine: set[str]) -> str | None:
-    """Where another process holds this membership; None where nobody but this one does.
+    """The address from which another process holds this membership; None where nobody but this one does.
 
     - `mine`: the member ids that this process has had.
     """

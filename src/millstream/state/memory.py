@@ -47,7 +47,7 @@ class MemoryStore(Generic[V]):
         self._decode = decode
         self.most_bytes = most_bytes
         self.ownership: Ownership | None = None
-        """Which keys it takes; all, where there is none."""
+        """The rule for the keys that it takes; all, where there is none."""
         # Restored values stay bytes until somebody asks for them: a restore is quick, and most keys never wake up.
         self._values: dict[str, V | bytes] = {}
         self._dirty: dict[str, bytes | None] = {}

@@ -1,4 +1,4 @@
-"""Which keys the stores of one partition may hold."""
+"""Ownership of keys: those that the stores of one partition may hold."""
 
 from millstream.errors import Rejected
 from millstream.kafka.partitioner import partition_of

@@ -26,7 +26,7 @@ def bound(host: str, port: int) -> socket.socket:
 
 
 def url_of(taken: socket.socket) -> str:
-    """Where it answers, once it listens.
+    """The address that it answers at, once it listens.
 
     >>> with bound("127.0.0.1", 0) as taken:
     ...     url_of(taken).startswith("http://127.0.0.1:")

@@ -1,4 +1,4 @@
-"""Which messages a contract is in Protobuf, and what is in each field: the plan that text and codecs share.
+"""The messages that a contract is in Protobuf, and what is in each field: the plan that text and codecs share.
 
 Protobuf has no nested lists, no null and no unions in lists: what it cannot hold in a field gets a message of its own.
 """
@@ -227,7 +227,7 @@ _WIRE_TYPES = {
 
 
 def wire_type(element: Element) -> int:
-    """How its bytes begin: 0 for a varint, 1 for eight bytes, 2 for a length, 5 for four bytes."""
+    """The wire type that its bytes begin with: 0 for a varint, 1 for eight bytes, 2 for a length, 5 for four bytes."""
     if isinstance(element, Foreign | Refused):
         return _WIRE_TYPES.get(element.kind, 0)
     if isinstance(element, Symbols) or (isinstance(element, Scalar) and element.python in (int, bool)):

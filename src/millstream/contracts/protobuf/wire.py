@@ -50,7 +50,7 @@ def read_signed(data: Sequence[int], at: int) -> tuple[int, int]:
 
 
 def skip(data: Sequence[int], at: int, end: int) -> int:
-    """Where the field at `at` ends, of which only the wire type is known. Raises `ValueError`, `EOFError`."""
+    """Return where the field at `at` ends, of which only the wire type is known. Raises `ValueError`, `EOFError`."""
     tag, at = read_varint(data, at)
     if not 0 < tag >> 3 < 1 << 29:
         raise ValueError(f"no field has the number {tag >> 3}")
@@ -219,7 +219,7 @@ KINDS: dict[str, Callable[[bytes, int], tuple[Any, int]]] = {
     "string": _read_text,
     "bytes": _read_bytes,
 }
-"""How each scalar of a `.proto` file is read, where the class has another one."""
+"""Readers of each scalar of a `.proto` file, where the class has another one."""
 
 RUNTIME: dict[str, Any] = {
     "ONE": _ONE_BYTE,

@@ -36,7 +36,7 @@ def expected_field(where: str, command: type[Contract], name: str) -> str:
 
 
 def conflict_of(where: str, command: type[Contract], contract: type[Event]) -> Conflict:
-    """How `contract` is filled. Raises `DeclarationError` naming a field that nothing fills."""
+    """Plan how `contract` is filled. Raises `DeclarationError` naming a field that nothing fills."""
     home_of(contract)
     given = {field.name for field in msgspec.structs.fields(command)}
     fields = msgspec.structs.fields(contract)

@@ -1,4 +1,4 @@
-"""How a saga goes on, decided from how it stands and what is heard. Pure: no clock, no store, no topic.
+"""Decides how a saga goes on, from how it stands and what is heard. Pure: no clock, no store, no topic.
 
 Going forward, one step is asked for at a time. Once a step fails or is not answered in time, the saga is cancelled: the
 last step that was done, or of which nobody knows, is undone and confirmed before the one before it. An answer that
@@ -67,7 +67,10 @@ class Plan(NamedTuple):
 
 
 class Next(NamedTuple):
-    """How it stands now, what it says, and how long it waits for the answer. The wait counts for a new turn only."""
+    """The state of a saga after a decision, the messages that it sends, and how long it waits for the answer.
+
+    The wait counts for a new turn only.
+    """
 
     state: SagaState
     deeds: tuple[Deed, ...] = ()

@@ -34,7 +34,7 @@ _LONG: Final = hours(1)
 
 @dataclass(frozen=True, slots=True)
 class Undo:
-    """How a step is undone. It is asked for until it is confirmed.
+    """The undoing of a step. It is asked for until it is confirmed.
 
     - `command`: a class whose fields are filled by name, or a function `(Story) -> command`.
     - `done`: the event that confirms it; also where there was nothing to undo.

@@ -54,7 +54,7 @@ class Story:
 
 
 class Recipe(NamedTuple):
-    """How one command or event of a saga is made. `needs`: of what; None where only a function knows."""
+    """The way one command or event of a saga is made. `needs`: of what; None where only a function knows."""
 
     contract: type[Contract]
     make: Callable[[Story], Contract]
@@ -62,7 +62,7 @@ class Recipe(NamedTuple):
 
 
 def recipe(where: str, made: Made, known: Sequence[type[Contract]], *, reason: bool = False) -> Recipe:
-    """How to make `made` of the `known` classes, the newest last, and of the saga's id (and its reason).
+    """Plan how to make `made` of the `known` classes, the newest last, and of the saga's id (and its reason).
 
     Raises `DeclarationError` naming the field that nothing fills, and the remedy.
     """

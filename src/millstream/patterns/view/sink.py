@@ -1,4 +1,4 @@
-"""Where the rows of a view go."""
+"""Sinks: the places that the rows of a view go to."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, TypeAlias

@@ -1,4 +1,4 @@
-"""Who can read whose data: the rules of Avro's specification, as Apache Avro's own checker reads them.
+"""Compatibility: the rules of Avro's specification, as Apache Avro's own checker reads them.
 
 https://avro.apache.org/docs/1.12.0/specification/#schema-resolution
 """

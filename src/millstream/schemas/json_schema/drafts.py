@@ -15,7 +15,7 @@ from millstream.schemas.formats import InvalidSchema
 from millstream.schemas.json_schema.text import dumps
 
 MAX_DEPTH = 100
-"""How deep schemas may be nested in each other."""
+"""The depth to which schemas may be nested in each other."""
 
 MAX_SHAPES = 2_000
 """The number of kinds of levels that a text may have; honest ones have some hundred, each takes up to a millisecond."""

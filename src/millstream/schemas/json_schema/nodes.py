@@ -44,7 +44,7 @@ class Node:
     patterns: Mapping[str, "Node"] = field(default_factory=_none)
     required: frozenset[str] = frozenset()
     needs: Mapping[str, frozenset[str]] = field(default_factory=_none)
-    """Which properties must be there when one is."""
+    """The properties that must be there when one is."""
     dependents: Mapping[str, "Node"] = field(default_factory=_none)
     """The rules that hold when a property is there."""
     positions: Sequence["Node"] = ()

@@ -1,4 +1,4 @@
-"""Where a `$ref` leads: into the schema itself, to one that it was registered with by name, or to a meta-schema."""
+"""The target of a `$ref`: into the schema itself, to one that it was registered with by name, or to a meta-schema."""
 
 from collections.abc import Iterable
 from typing import Any

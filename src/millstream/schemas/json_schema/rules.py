@@ -1,4 +1,4 @@
-"""Who can read whose data: the rules of Confluent's registry, which compares two schemas piece by piece.
+"""Compatibility: the rules of Confluent's registry, which compares two schemas piece by piece.
 
 https://docs.confluent.io/platform/current/schema-registry/fundamentals/serdes-develop/serdes-json.html
 """
@@ -27,7 +27,7 @@ Pair = tuple[int, int]
 
 
 def differences(reader: Node, writer: Node) -> list[Difference]:
-    """How `reader` differs from `writer`, harmless differences included; data fits if there are no others.
+    """List how `reader` differs from `writer`, harmless differences included; data fits if there are no others.
 
     Never more than `MAX_TOLD`. Raises `TooMuch`.
     """

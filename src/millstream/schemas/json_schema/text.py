@@ -9,7 +9,7 @@ import msgspec
 from millstream.schemas.formats import InvalidSchema
 
 MAX_NESTING = 250
-"""How deep arrays and objects may be in each other; deeper ones are nobody's schema, and a parser's trouble."""
+"""The depth to which arrays and objects may be nested; deeper ones are nobody's schema, and a parser's trouble."""
 
 _encoder = msgspec.json.Encoder(decimal_format="number")
 

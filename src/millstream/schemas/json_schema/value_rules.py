@@ -68,7 +68,7 @@ def constants(writer: Node, reader: Node) -> list[Difference]:
 
 
 def criteria(writer: Node, reader: Node) -> list[Difference]:
-    """How allOf, anyOf and oneOf follow each other, and whether there are more or fewer parts."""
+    """Compare how allOf, anyOf and oneOf follow each other, and whether there are more or fewer parts."""
     found: list[Difference] = []
     if writer.criterion != reader.criterion:
         detail = _both(reader=reader.criterion, writer=writer.criterion)

@@ -4,7 +4,7 @@ from millstream.schemas.protobuf.nodes import Block, Option, Value, Word
 from millstream.schemas.protobuf.tokens import Tokens
 
 MAX_DEPTH = 32
-"""How deep messages, or the blocks of an option, may be nested in each other; it is `protoc`'s limit, too."""
+"""The depth to which messages, or the blocks of an option, may be nested in each other; it is `protoc`'s limit, too."""
 MAX_NAME = 512
 """Characters of one name, with its dots: looking a name up tries it after every dot of where it is used."""
 

@@ -1,4 +1,4 @@
-"""Who can read whose data: Protobuf's rules for updating a message, as Confluent's registry has cut them into kinds.
+"""Compatibility: Protobuf's rules for updating a message, as Confluent's registry has cut them into kinds.
 
 https://docs.confluent.io/platform/current/schema-registry/fundamentals/serdes-develop/serdes-protobuf.html
 https://protobuf.dev/programming-guides/proto3/#updating
@@ -96,7 +96,7 @@ class _Used:
 
 @dataclass(frozen=True)
 class _Side:
-    """Where names of one of the two schemas are looked up."""
+    """The scope that names of one of the two schemas are looked up in."""
 
     linked: Linked
     scope: str

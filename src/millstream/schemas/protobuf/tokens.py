@@ -24,7 +24,7 @@ _SIMPLE |= {ord(a): ord(a) for a in "\\'\"?"}
 
 
 class Tokens:
-    """Where a parser is: at `text`, which is of `kind` word, number, string, mark or end."""
+    """The place of a parser: at `text`, which is of `kind` word, number, string, mark or end."""
 
     def __init__(self, source: str) -> None:
         self._source = source.removeprefix("\ufeff")
@@ -35,7 +35,7 @@ class Tokens:
 
     @property
     def offset(self) -> int:
-        """Where in the text it is, a byte order mark not counted."""
+        """The place in the text, a byte order mark not counted."""
         return self._next - len(self.text)
 
     def go_on(self) -> str:
