@@ -1,9 +1,9 @@
 """Misuse that would fail at run time, or in silence, is refused at import: with what, where and the remedy."""
 
 from collections.abc import AsyncIterator, Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any, Protocol, TypeVar
+from typing import Annotated, Any, Protocol, TypeVar
 
 import pydantic
 import pytest
@@ -13,6 +13,7 @@ from millstream import (
     Command,
     Event,
     Retry,
+    Scale,
     Service,
     Store,
     System,
@@ -585,6 +586,28 @@ def test_a_field_that_plain_json_cannot_hold(annotation: Any, message: str):
 @pytest.mark.parametrize("annotation", [Any, dict[str, Any], Decimal, dict[int, str], list[dict[str, Any]]])
 def test_plain_json_takes_what_schemas_do_not(annotation: Any):
     assert Topic("misuse.odd", _event(annotation), format="json").format == "json"
+
+
+class Priced(Value):
+    amount: Annotated[Decimal, Scale(6, 2)] = Decimal("1.234")
+
+
+@pytest.mark.parametrize(
+    ("annotation", "default", "message"),
+    [
+        (int, "7", r"^Odd\.it: the default: '7' is no int"),
+        (datetime, datetime(2026, 1, 1), r"^Odd\.it: the default: .* has no time zone"),
+        (str, None, r"^Odd\.it: the default: None is no str"),
+        (tuple[Priced, ...], (), r"^Priced\.amount: the default: .* has 3 digits after the point, and its scale is 2"),
+    ],
+)
+def test_a_default_that_its_field_cannot_hold(annotation: Any, default: Any, message: str):
+    body = {"__annotations__": {"order_id": str, "it": annotation}, "__module__": __name__, "it": default}
+    for format in SCHEMAS:
+        with refused(message):
+            Topic("misuse.odd", type(Event)("Odd", (Event,), dict(body), key="order_id"), format=format)  # type: ignore[call-arg]
+    with refused(message):
+        Store("odd", type(Event)("Odd", (Event,), dict(body), key="order_id"))  # type: ignore[call-arg]
 
 
 def test_a_field_that_a_timer_cannot_keep():

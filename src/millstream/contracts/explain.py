@@ -4,10 +4,10 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-from millstream.contracts.misfit import misfit
 from millstream.contracts.resolve import resolving_decoder
 from millstream.contracts.schema import avro_schema
 from millstream.contracts.walk import Walker
+from millstream.declare.misfit import misfit
 from millstream.declare.personal import has_personal
 from millstream.declare.shape import Record
 from millstream.errors import DecodeError, EncodeError

@@ -13,8 +13,8 @@ from typing import Any
 import msgspec
 
 from millstream.contracts.meaning import Convert, from_number
-from millstream.contracts.misfit import unquoted
 from millstream.declare.foreign import FromNumber, FromText, LocalAsUtc
+from millstream.declare.misfit import unquoted
 from millstream.declare.personal import has_personal
 from millstream.declare.shape import (
     REQUIRED,

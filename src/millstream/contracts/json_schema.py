@@ -23,8 +23,8 @@ from millstream.contracts.json_forms import (
     read_exactly,
     to_json,
 )
-from millstream.contracts.misfit import misfit
 from millstream.declare.contract import Value
+from millstream.declare.misfit import misfit
 from millstream.declare.personal import has_personal
 from millstream.declare.reading import shape_of
 from millstream.declare.shape import (

@@ -8,11 +8,11 @@ import msgspec
 from millstream.contracts.codec import codec_for
 from millstream.contracts.json import plain_json
 from millstream.contracts.json_schema import json_reader, json_schema_text
-from millstream.contracts.misfit import misfit
 from millstream.contracts.protobuf import protobuf_decoder, resolving_reader
 from millstream.contracts.resolve import plain_decoder, resolving_decoder
 from millstream.contracts.schema import avro_schema, record_name, same_bytes
 from millstream.declare.contract import Value, former_names, full_name
+from millstream.declare.misfit import misfit
 from millstream.declare.personal import has_personal
 from millstream.declare.reading import shape_of
 from millstream.declare.upcast import Upcaster

@@ -8,9 +8,9 @@ from uuid import UUID
 import msgspec
 
 from millstream.contracts.meaning import meaning_of
-from millstream.contracts.misfit import misfit
 from millstream.contracts.varint import days_since_epoch, micros_in, micros_of_day, micros_since_epoch
 from millstream.declare.contract import Value
+from millstream.declare.misfit import misfit
 from millstream.declare.reading import shape_of
 from millstream.declare.shape import (
     REQUIRED,

@@ -1,4 +1,4 @@
-"""Refuses, where a class is declared to travel, fields of types that its format cannot hold."""
+"""Refuses, where a class is declared to travel, fields of types and defaults that its format cannot hold."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, cast
@@ -7,7 +7,9 @@ import msgspec
 from msgspec import inspect
 
 from millstream.declare.contract import Value, declared_fields
+from millstream.declare.misfit import misfit
 from millstream.declare.reading import shape_of
+from millstream.declare.shape import REQUIRED, Entries, Fixed, Items, OneOf, Record, Shape
 from millstream.errors import DeclarationError
 
 _SUPPORTED = (
@@ -28,7 +30,26 @@ def check_fields(contract: type[Value], format: str) -> None:
         case "msgpack":
             _check_plain(contract, "MessagePack", msgspec.msgpack.Decoder, set())
         case _:
-            shape_of(contract)
+            _check_defaults(shape_of(contract), set())
+
+
+def _check_defaults(shape: Shape | None, done: set[int]) -> None:
+    if id(shape) in done:
+        return
+    done.add(id(shape))
+    match shape:
+        case Record(fields=fields):
+            for field in fields:
+                if field.default is not REQUIRED and (problem := misfit(field.shape, field.default, "the default")):
+                    raise DeclarationError(f"{shape.python.__name__}.{field.attribute}: {problem}")
+                _check_defaults(field.shape, done)
+        case Items(item=inner) | Entries(value=inner):
+            _check_defaults(inner, done)
+        case Fixed(parts=parts) | OneOf(branches=parts):
+            for part in parts:
+                _check_defaults(part, done)
+        case _:
+            pass
 
 
 def _check_plain(contract: type[msgspec.Struct], language: str, decoder: Callable[[Any], Any], done: set[type]) -> None:

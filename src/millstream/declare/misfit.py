@@ -8,7 +8,6 @@ from datetime import datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
 
-from millstream.contracts.varint import micros_in
 from millstream.declare.personal import has_personal, holds_personal, shown
 from millstream.declare.shape import (
     Decimals,
@@ -23,12 +22,15 @@ from millstream.declare.shape import (
     python_class,
 )
 
+_MICROSECOND = timedelta(microseconds=1)
+
 
 def misfit(shape: Shape | None, value: Any, path: str, *, quiet: bool = False) -> str | None:
     """The first thing in `value` that its schema cannot hold, with the path to it.
 
     - `quiet`: quote no value, as for a record with personal fields.
     """
+    given: object = value  # for tests of its class that must not narrow `value`, of which type checkers know nothing
     quiet = quiet or (isinstance(shape, Record) and has_personal(shape.python))
     match shape:
         case None:
@@ -46,11 +48,11 @@ def misfit(shape: Shape | None, value: Any, path: str, *, quiet: bool = False) -
             )
         case Items(container, item) if type(value) is container:
             inside = (misfit(item, part, f"{path}[{at}]", quiet=quiet) for at, part in enumerate(value))
-        case Fixed(parts=parts) if type(value) is tuple:
+        case Fixed(parts=parts) if type(given) is tuple:
             if len(value) != len(parts):
                 return f"{path}: {_shown(value, quiet)} has {len(value)} parts instead of {len(parts)}"
             inside = (misfit(part, value[at], f"{path}[{at}]", quiet=quiet) for at, part in enumerate(parts))
-        case Entries(entry) if type(value) is dict:
+        case Entries(entry) if type(given) is dict:
             inside = (
                 _text(key, f"{path}, a key", quiet)
                 or misfit(entry, part, f"{path}[{'…' if quiet else repr(key)}]", quiet=quiet)
@@ -85,7 +87,7 @@ def _scalar(python: type, value: Any, path: str, quiet: bool) -> str | None:
         return _wrong_class(python, value, path, quiet)
     if python is time and value.tzinfo is not None:
         return f"{path}: {_shown(value, quiet)} has a time zone; use a datetime, or replace(tzinfo=None)"
-    if python is timedelta and not -(1 << 63) <= micros_in(value) < 1 << 63:
+    if python is timedelta and not -(1 << 63) <= value // _MICROSECOND < 1 << 63:
         return f"{path}: {_shown(value, quiet)} has more microseconds than 64 bits hold"
     if python is int and not -(1 << 63) <= value < 1 << 63:
         return f"{path}: {_shown(value, quiet)} does not fit 64 bits"
