@@ -15,7 +15,6 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 from tests.chaos.faults import LONG_PAUSE, Faults
@@ -67,7 +66,7 @@ def check_weeks(running: Running, database: PostgreSQL, apache: ApacheKafka | No
         if WHOLE_WEEK:
             hold_against_the_truth(outcome)
         print(f"seed {seed} week {week}: {outcome}; half closed for now: {half_closed(running)}", flush=True)
-    hold_that_nothing_is_left(running, but_for=urlsplit(database.url).port)
+    hold_that_nothing_is_left(running)
 
 
 def replay_under(faults: Faults, running: Running, invoices: Path, chance: random.Random, at: str) -> dict[str, object]:

@@ -13,19 +13,15 @@ CLOSE_WAIT = "08"
 PARKED = re.compile(r"^millstream_parked_events\{[^}]*\} (\S+)$", re.MULTILINE)
 
 
-def hold_that_nothing_is_left(running: Running, *, within: float = 120.0, but_for: int | None = None) -> None:
-    """No event waits or was set aside, no process keeps a dead connection, and the books agree.
-
-    - `but_for`: the port of a database that was killed: SQLAlchemy's pool drops an idle connection when it is asked
-      for one again, and not before.
-    """
+def hold_that_nothing_is_left(running: Running, *, within: float = 120.0) -> None:
+    """No event waits or was set aside, no process keeps a dead connection, and the books agree."""
     eventually(lambda: not parked(running), within=within, every=0.5)
     assert dead_letters(running) == []
     left: dict[str, list[str]] = {}
 
     def closed() -> bool:
         left.clear()
-        left.update(half_closed(running, but_for))
+        left.update(half_closed(running))
         return not left
 
     try:
@@ -53,16 +49,20 @@ def parked(running: Running) -> dict[str, float]:
     return {name: count for name, count in found.items() if count}
 
 
-def half_closed(running: Running, but_for: int | None = None) -> dict[str, list[str]]:
+def half_closed(running: Running) -> dict[str, list[str]]:
     """The far ends of sockets in CLOSE-WAIT, by process: that of a process of this system by name."""
     names = {urlsplit(process["url"]).port: name for name, process in running.state["processes"].items()}
-    far_ends = {inode: port for inode, port in _close_waits().items() if port != but_for}
     found: dict[str, list[str]] = {}
     for name, pid in running.pids().items():
-        ports = [far_ends[inode] for inode in _sockets(pid) if inode in far_ends]
-        if ports:
+        if ports := half_closed_by(pid):
             found[name] = [names.get(port, f"port {port}") for port in ports]
     return found
+
+
+def half_closed_by(pid: int) -> list[int]:
+    """The ports of the other sides of a process's sockets in CLOSE-WAIT."""
+    far_ends = _close_waits()
+    return [far_ends[inode] for inode in _sockets(pid) if inode in far_ends]
 
 
 def _close_waits() -> dict[str, int]:

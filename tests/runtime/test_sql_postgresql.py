@@ -1,14 +1,19 @@
 """The same guarantees on PostgreSQL, where commit order is not sequence order."""
 
+import gc
+import os
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine, create_engine, text
+from sqlalchemy.exc import OperationalError
+from tests.end_to_end.leftovers import half_closed_by
 from tests.runtime.sql_rig import SqlRig, running
 
 from millstream.declare import Service
-from millstream.runtime.database import open_database, passing
+from millstream.runtime.database import open_database, open_engine, passing
 from millstream.runtime.outbox import Outbox
 from millstream.runtime.positions import move_positions, read_positions
 from millstream.runtime.relay_lock import relay_lock
@@ -146,6 +151,41 @@ def test_a_lost_connection_is_passing(server: PostgreSQL, engine: Engine):
         with pytest.raises(Exception) as lost:  # noqa: PT011 (which of SQLAlchemy's it is does not matter)
             connection.execute(text("SELECT 1"))
     assert passing(lost.value)
+
+
+def test_idle_connections_to_a_server_that_is_gone_are_closed(caplog: pytest.LogCaptureFixture):
+    with PostgreSQL() as server:
+        engine = open_engine(server.url)
+        with engine.connect() as first, engine.connect() as second, engine.connect() as busy:
+            idle = [one.connection.dbapi_connection for one in (first, second)]
+            used: Any = busy.connection.dbapi_connection
+            first.close()
+            second.close()
+            server.kill()
+            wait_until(lambda: all(one.closed for one in idle if one), seconds=30, what="idle ones are closed")
+            assert not used.closed, "one in use is left to those who use it"
+            with pytest.raises(OperationalError):
+                busy.execute(text("SELECT 1"))
+        wait_until(lambda: server.port not in half_closed_by(os.getpid()), seconds=30, what="all are closed")
+        server.start()
+        with engine.connect() as first, engine.connect() as second:
+            assert [one.scalar(text("SELECT 1")) for one in (first, second)] == [1, 1]
+        engine.dispose()
+    assert any("database_hung_up" in record.getMessage() for record in caplog.records)
+
+
+def test_nobody_looks_after_the_connections_of_an_engine_that_is_gone(server: PostgreSQL):
+    def lookers() -> set[threading.Thread]:
+        return {thread for thread in threading.enumerate() if thread.name == "database.hang-ups"}
+
+    before = lookers()
+    engine = open_engine(server.url)
+    (own,) = lookers() - before
+    engine.connect().close()
+    engine.dispose()
+    del engine
+    gc.collect()
+    wait_until(lambda: not own.is_alive(), seconds=30, what="it has ended")
 
 
 def test_one_relays_at_a_time(engine: Engine):

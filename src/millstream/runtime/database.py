@@ -16,6 +16,7 @@ from millstream.declare import Service
 from millstream.declare.transient import SQLITE_CODES, is_transient
 from millstream.errors import ConfigurationError
 from millstream.extras import require
+from millstream.runtime.hang_ups import close_hung_up
 from millstream.runtime.tables import outbox_table, own_tables
 from millstream.settings import Settings, without_credentials
 
@@ -64,7 +65,10 @@ def open_engine(url: str) -> Engine:
         return _sqlite(parsed)
     if parsed.get_backend_name() == "postgresql":
         require("postgresql", "MILLSTREAM_DATABASE_URL names PostgreSQL, which")
-        return create_engine(parsed.set(drivername="postgresql+psycopg"), pool_pre_ping=True, hide_parameters=True)
+        url_of_psycopg = parsed.set(drivername="postgresql+psycopg")
+        engine = create_engine(url_of_psycopg, pool_pre_ping=True, hide_parameters=True)
+        close_hung_up(engine)
+        return engine
     raise ConfigurationError(
         f"MILLSTREAM_DATABASE_URL names {parsed.get_backend_name()}: a service's database is SQLite or PostgreSQL"
     )
