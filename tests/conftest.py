@@ -11,9 +11,23 @@ settings.register_profile("patient", deadline=None, suppress_health_check=[Healt
 settings.load_profile("patient")
 
 
+CLUSTERS = {"apache_kafka", "apache_registry"}
+"""Fixtures that start Apache Kafka, for as long as their process of the test run lives."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    unnamed = [
+        item.nodeid
+        for item in items
+        if CLUSTERS.intersection(getattr(item, "fixturenames", ())) and "apache" not in item.nodeid
+    ]
+    if unnamed:
+        raise pytest.UsageError(f"say `apache` in the name of a test that starts Apache Kafka: {unnamed}")
+
+
 class FilesAndOneCluster(LoadScopeScheduling):
-    """Hand whole files to the processes of `-n`, and all tests against Apache Kafka to one of them: each process
-    starts a cluster for itself. (`--dist loadgroup` of pytest-xdist 3.8.0 groups nothing under pytest 9.2.)"""
+    """Hand whole files to the processes of `-n`, and all tests that name Apache Kafka to one of them: each process
+    starts a cluster for itself. `--dist loadgroup` of pytest-xdist 3.8.0 groups nothing under pytest 9.2."""
 
     def _split_scope(self, nodeid: str) -> str:
         return "apache" if "apache" in nodeid else nodeid.split("::", 1)[0]

@@ -180,7 +180,7 @@ def test_without_a_broker_questions_end_in_time(broker):
 
 
 @pytest.mark.real
-def test_the_ends_of_partitions_made_a_moment_ago(apache_kafka: ApacheKafka):
+def test_the_ends_of_partitions_made_a_moment_ago_on_apache_kafka(apache_kafka: ApacheKafka):
     admin = connect(Settings(bootstrap_servers=apache_kafka.bootstrap)).admin()
     for _ in range(5):
         topic = f"ends-{time.time_ns()}"
