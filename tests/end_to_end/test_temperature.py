@@ -13,11 +13,12 @@ from temperature.pipeline import readings
 DATA = Path(__file__).parents[3] / "shared" / "data"
 SENSORS = DATA / "sensors-mixed.txt.gz"
 TRUTH = DATA / "sensors-mixed.truth.json"
+pytestmark = pytest.mark.timeout(1200)
 needs_data = pytest.mark.skipif(not SENSORS.exists(), reason=f"the sensors' week is not at {SENSORS}")
 
 
 def check_replay(running: Running) -> None:
-    replay = running.run("temperature", "replay", str(SENSORS), "--json", timeout=300)
+    replay = running.run("temperature", "replay", str(SENSORS), "--json", timeout=1000)
     assert replay.returncode == 0, f"{replay.stderr}\n{running.story()}"
     outcome: dict[str, Any] = json.loads(replay.stdout)
     truth = json.loads(TRUTH.read_text())
