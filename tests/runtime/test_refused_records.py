@@ -287,7 +287,7 @@ class Lowered:
             raise Unsettled("ask later")
 
     def wait_for_letters(self, count: int) -> list[dict[str, bytes | None]]:
-        wait_until(lambda: len(self.rig.dead_letters()) >= count, seconds=30, what=f"{count} dead letters", every=0.1)
+        wait_until(lambda: len(self.rig.dead_letters()) >= count, seconds=120, what=f"{count} dead letters", every=0.1)
         return [dict(headers_of(letter)) for letter in self.rig.dead_letters()]
 
 
