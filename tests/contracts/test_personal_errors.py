@@ -137,7 +137,7 @@ def fields_of(contract: type[msgspec.Struct]) -> list[str]:
 
 
 def logged(error: BaseException) -> str:
-    """What the log says of an error, for machines."""
+    """The log's line of an error, for machines."""
     stream = io.StringIO()
     root = logging.getLogger()
     before, level = list(root.handlers), root.level

@@ -1,4 +1,4 @@
-"""What a command pays for before its first request: no library of a part that it does not use."""
+"""A command imports no library of a part that it does not use before its first request."""
 
 import subprocess
 import sys

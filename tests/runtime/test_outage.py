@@ -1,4 +1,4 @@
-"""How long a worker waits for what does not answer. In virtual time."""
+"""A worker's wait for what does not answer is bounded. In virtual time."""
 
 import threading
 import time

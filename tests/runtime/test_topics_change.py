@@ -278,7 +278,7 @@ def test_the_topic_of_the_relays_position_made_again_between_its_lives_publishes
 
 
 def test_the_topic_of_the_relays_position_made_again_after_a_crash_loses_nothing(stock: SqlRig):
-    """What was published and not deleted yet is published again, as docs/topics-that-change.md says."""
+    """Rows that were published and not deleted yet are published again, as docs/topics-that-change.md says."""
     append(stock, 1, 2, 3)
     crashed = Turn(stock.service, stock.kafka, stock.engine)
     crashed.begin()

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 
 KINDS = {"kafka": "{}.kafka", "sql": "{}.sql", "effect": "{}.effect", "sink": "{}.rows.rows"}
 OPTIONS = {"socket.timeout.ms": "3000"}
-"""How long librdkafka waits for an answer before it gives a connection up: 15 s by default."""
+"""The time after which librdkafka gives up a connection that does not answer: 15 s by default."""
 PATIENCE = 90.0
 
 

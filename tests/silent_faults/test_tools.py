@@ -120,7 +120,7 @@ def test_a_tool_that_hangs_is_unhealthy_named_and_ends(
 
 
 def check(url: str, worker: str) -> bool | None:
-    """Whether health calls the worker well; None where it says nothing of it."""
+    """Return True when health calls the worker well, None where it says nothing of it."""
     try:
         checks = httpx.get(f"{url}/health", timeout=1).json()["checks"]
     except httpx.TransportError:

@@ -88,7 +88,7 @@ class Commits:
         self._unkept = unkept
         self._limits_changed = limits_changed
         self._refusal: Refusal | None = None
-        """What the last transaction was given up for, where that was one step's records."""
+        """The refusal for which the last transaction was given up, where that was of one step's records."""
         self._ids = ids
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="effect-commit")
         self._done: list[Step] = []
@@ -253,7 +253,7 @@ class Commits:
         return True
 
     def _produce(self, group: Group) -> bool:
-        """Whether Kafka takes it all."""
+        """Return True when Kafka takes it all."""
         for step in group.steps:
             topic = self._parked
             try:

@@ -113,7 +113,7 @@ class Failing:
         self._limits_changed = limits_changed
         self._pauses = pauses
         self._pauses_before = 0
-        """How many pauses there had been when calls began that may have failed since."""
+        """The count of pauses when the calls began that may have failed since."""
         self._meagre: set[tuple[str, int, int]] = set()
         """Events whose whole dead letter Kafka cannot take either."""
 
@@ -290,7 +290,7 @@ class Failing:
         return attempt()
 
     def _is_of_a_pause(self, failed: BaseException) -> bool:
-        """Whether it may have failed because the process was stopped during the call, and can be called again."""
+        """Return True when it may have failed for a stop of the process during the call, and can be called again."""
         if isinstance(failed, (Rejected, ProcessEnds)) or self._spare(failed):
             return False
         self._pauses.beat()

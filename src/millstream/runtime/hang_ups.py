@@ -20,7 +20,7 @@ from millstream.timeouts import LOOK_SECONDS
 log = get_logger(__name__)
 
 _HUNG_UP = getattr(select, "POLLRDHUP", select.POLLHUP)
-"""What Linux says of a socket once its other side has closed, whatever there still is to read."""
+"""The flag that Linux sets for a socket once its other side has closed, whatever there still is to read."""
 
 Entries = MutableMapping[Any, ConnectionPoolEntry]
 """Driver connections, and what a pool has them as."""
@@ -57,7 +57,7 @@ def _look(alive: "ref[Engine]", entries: Entries, database: str) -> None:
 
 
 def _closed(connection: Any, entry: ConnectionPoolEntry) -> bool:
-    """Whether it was idle, its server had hung up, and it is closed now."""
+    """Close it if it is idle and its server has hung up; return True when that was so."""
     if entry.in_use or connection.closed or not _hung_up(connection):
         return False
     # Whoever takes it now finds out by its first statement, which needs the same lock.
