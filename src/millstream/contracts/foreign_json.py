@@ -17,7 +17,7 @@ from millstream.contracts.json_schema import fitting
 from millstream.declare.contract import Value
 from millstream.declare.personal import has_personal
 from millstream.declare.reading import shape_of
-from millstream.declare.shape import Entries, Fixed, Items, OneOf, Record, Shape
+from millstream.declare.shape import Record, Shape, records_in
 from millstream.errors import DeclarationError, DecodeError, EncodeError
 
 
@@ -106,24 +106,12 @@ def _again(contract: type[Value]) -> Callable[[bytes, msgspec.ValidationError], 
 
 def _as_noted(contract: type[Value], shape: Record) -> Callable[[bytes], Any]:
     today = deepcopy(shape)
-    _forget_former_names(today, set())
+    _forget_former_names(today)
     return lambda value: from_json(today, read_exactly(value), contract.__name__)
 
 
-def _forget_former_names(shape: Shape | None, done: set[int]) -> None:
+def _forget_former_names(shape: Shape) -> None:
     """A topic of others has the names of today: nobody there has heard of others."""
-    if id(shape) in done:
-        return
-    done.add(id(shape))
-    match shape:
-        case Record(fields=fields):
-            for field in fields:
-                field.aliases = ()
-                _forget_former_names(field.shape, done)
-        case Items(item=inner) | Entries(value=inner):
-            _forget_former_names(inner, done)
-        case Fixed(parts=parts) | OneOf(branches=parts):
-            for part in parts:
-                _forget_former_names(part, done)
-        case _:
-            pass
+    for record in records_in(shape):
+        for field in record.fields:
+            field.aliases = ()

@@ -9,7 +9,7 @@ from msgspec import inspect
 from millstream.declare.contract import Value, declared_fields
 from millstream.declare.misfit import misfit
 from millstream.declare.reading import shape_of
-from millstream.declare.shape import REQUIRED, Entries, Fixed, Items, OneOf, Record, Shape
+from millstream.declare.shape import REQUIRED, Shape, records_in
 from millstream.errors import DeclarationError
 
 _SUPPORTED = (
@@ -30,26 +30,14 @@ def check_fields(contract: type[Value], format: str) -> None:
         case "msgpack":
             _check_plain(contract, "MessagePack", msgspec.msgpack.Decoder, set())
         case _:
-            _check_defaults(shape_of(contract), set())
+            _check_defaults(shape_of(contract))
 
 
-def _check_defaults(shape: Shape | None, done: set[int]) -> None:
-    if id(shape) in done:
-        return
-    done.add(id(shape))
-    match shape:
-        case Record(fields=fields):
-            for field in fields:
-                if field.default is not REQUIRED and (problem := misfit(field.shape, field.default, "the default")):
-                    raise DeclarationError(f"{shape.python.__name__}.{field.attribute}: {problem}")
-                _check_defaults(field.shape, done)
-        case Items(item=inner) | Entries(value=inner):
-            _check_defaults(inner, done)
-        case Fixed(parts=parts) | OneOf(branches=parts):
-            for part in parts:
-                _check_defaults(part, done)
-        case _:
-            pass
+def _check_defaults(shape: Shape) -> None:
+    for record in records_in(shape):
+        for field in record.fields:
+            if field.default is not REQUIRED and (problem := misfit(field.shape, field.default, "the default")):
+                raise DeclarationError(f"{record.python.__name__}.{field.attribute}: {problem}")
 
 
 def _check_plain(contract: type[msgspec.Struct], language: str, decoder: Callable[[Any], Any], done: set[type]) -> None:

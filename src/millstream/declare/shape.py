@@ -1,6 +1,6 @@
 """The shape of a contract on the wire: a small tree, the same for all formats. `reading.py` makes it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, TypeAlias
@@ -121,6 +121,24 @@ def python_class(shape: Shape | None) -> type:
             return object
         case _:
             return shape.python
+
+
+def records_in(shape: Shape | None) -> Iterator[Record]:
+    """Yield each record of a shape once: itself, and those inside it at any depth."""
+    done: set[int] = set()
+    waiting = [shape]
+    while waiting:
+        match waiting.pop():
+            case Record(fields=fields) as record if id(record) not in done:
+                done.add(id(record))
+                yield record
+                waiting += [field.shape for field in reversed(fields)]
+            case Items(item=inner) | Entries(value=inner):
+                waiting.append(inner)
+            case Fixed(parts=parts) | OneOf(branches=parts):
+                waiting += reversed(parts)
+            case _:
+                pass
 
 
 def avro_name(shape: Shape | None) -> str:
