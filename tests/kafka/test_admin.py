@@ -1,7 +1,9 @@
 import re
 import time
+from typing import Any
 
 import pytest
+from confluent_kafka.admin import AdminClient
 
 from millstream.errors import ConfigurationError, KafkaFault, TopicMissing, Unavailable
 from millstream.kafka import BEGINNING, END, TopicSpec, connect
@@ -52,6 +54,25 @@ def test_a_topic_made_again_has_another_id(broker, kafka):
     assert after[other] == before[other]
     assert after[topic] not in before.values()
     assert admin.topic_ids([]) == {}
+
+
+def test_a_topic_whose_deletion_a_broker_has_not_heard_of_is_made_again(broker, kafka, monkeypatch: pytest.MonkeyPatch):
+    ask, heard, late = AdminClient.list_topics, list[Any](), list[Any]()
+
+    def list_topics(native: AdminClient, **options: Any) -> Any:
+        heard.append(late.pop() if late else ask(native, **options))
+        return heard[-1]
+
+    monkeypatch.setattr(AdminClient, "list_topics", list_topics)
+    topic, admin = broker.topic(), kafka.admin()
+    before = admin.topic_ids([topic])
+    assert topic in admin.topics()
+    late.extend(heard[-1:])
+    admin.delete_topics([topic])
+    broker.until(lambda: topic not in admin.topic_ids([topic]), "it to be gone")
+    assert admin.ensure_topics([TopicSpec(topic, 1)]) == [topic]
+    assert not late
+    assert admin.topic_ids([topic]) not in ({}, before)
 
 
 def test_partitions_are_added_and_can_be_written(broker, kafka):

@@ -79,16 +79,21 @@ class ClusterAdmin:
     def ensure_topics(self, specs: Sequence[TopicSpec], timeout: float = 30.0) -> list[str]:
         deadline = time.monotonic() + timeout
         wanted = {spec.name: spec for spec in specs}
+        created: dict[str, None] = {}
         found = self._metadata(timeout)
-        missing = [spec for name, spec in wanted.items() if name not in found.topics]
-        made = self._create(missing, len(found.brokers), deadline)
-        while waiting := self._not_ready(wanted):
+        while True:
+            # Compared at each look: a broker may still list a topic whose deletion it has not heard of.
+            missing = [spec for name, spec in wanted.items() if name not in found.topics]
+            created |= dict.fromkeys(self._create(missing, len(found.brokers), deadline))
+            found = self._metadata(5.0)
+            waiting = _not_ready(wanted, found)
+            if not waiting:
+                return list(created)
             if time.monotonic() > deadline:
                 raise Unavailable(
                     f"Topics without a leader after {timeout:g} s: {', '.join(waiting)}. Are brokers down?"
                 )
             time.sleep(0.05)  # between two looks
-        return made
 
     def _create(self, specs: Sequence[TopicSpec], brokers: int, deadline: float) -> list[str]:
         copies = self._settings.replication_factor or min(3, brokers)
@@ -114,20 +119,6 @@ class ClusterAdmin:
             if pending:
                 time.sleep(0.2)  # before brokers are asked again
         return made
-
-    def _not_ready(self, wanted: Mapping[str, TopicSpec]) -> list[str]:
-        found = self._metadata(5.0).topics
-        waiting: list[str] = []
-        for name, spec in wanted.items():
-            topic = found.get(name)
-            if topic is None or topic.error is not None or not topic.partitions:
-                waiting.append(name)
-                continue
-            if len(topic.partitions) < spec.partitions:
-                raise ConfigurationError(too_few(name, len(topic.partitions), spec.partitions))
-            if any(partition.leader < 0 for partition in topic.partitions.values()):
-                waiting.append(name)
-        return waiting
 
     def delete_topics(self, names: Sequence[str], timeout: float = 30.0) -> None:
         if not names:
@@ -310,6 +301,20 @@ class ClusterAdmin:
             return future.result(timeout + 5.0)
         except (KafkaException, TimeoutError) as raised:
             raise fault(raised, doing) from raised
+
+
+def _not_ready(wanted: Mapping[str, TopicSpec], found: ClusterMetadata) -> list[str]:
+    waiting: list[str] = []
+    for name, spec in wanted.items():
+        topic = found.topics.get(name)
+        if topic is None or topic.error is not None or not topic.partitions:
+            waiting.append(name)
+            continue
+        if len(topic.partitions) < spec.partitions:
+            raise ConfigurationError(too_few(name, len(topic.partitions), spec.partitions))
+        if any(partition.leader < 0 for partition in topic.partitions.values()):
+            waiting.append(name)
+    return waiting
 
 
 def _knows_old_leaders(unavailable: Unavailable) -> bool:
