@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.telemetry.collector import Collector, attributes
 
-from millstream.telemetry.traces import Tracer, format_traceparent, parse_traceparent, start_tracing
+from millstream.telemetry.spans import Tracer, format_traceparent, parse_traceparent
+from millstream.telemetry.traces import start_tracing
 
 PARENT = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 

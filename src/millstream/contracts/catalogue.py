@@ -18,9 +18,8 @@ from millstream.contracts.protobuf.raw import raw_fields
 from millstream.contracts.registry import Registry, subject_for
 from millstream.contracts.resolve import plain_decoder
 from millstream.contracts.schema import schema_text
-from millstream.declare.contract import Contract, Value, full_name, home_of
-from millstream.declare.deleted import tombstone_of
-from millstream.declare.topic import Topic
+from millstream.declare.contract import Contract, Value, full_name
+from millstream.declare.topic import Topic, home_of, tombstone_of
 from millstream.errors import DeclarationError, DecodeError
 
 V = TypeVar("V", bound=Value)

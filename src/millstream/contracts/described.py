@@ -12,7 +12,8 @@ from millstream.contracts.json_schema import JsonCodec, json_schema_text
 from millstream.contracts.meeting import Expected, Read, Written
 from millstream.contracts.protobuf import ProtobufCodec, protobuf_schema
 from millstream.contracts.schema import schema_text
-from millstream.declare.contract import Contract, former_names, full_name, home_of
+from millstream.declare.contract import Contract, former_names, full_name
+from millstream.declare.topic import home_of
 from millstream.errors import DecodeError
 
 C = TypeVar("C", bound=Contract)

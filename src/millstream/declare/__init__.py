@@ -1,7 +1,7 @@
 """Declarations: pure, without I/O. What a system is made of, said once."""
 
-from millstream.declare.contract import Command, Contract, Event, Value, full_name, home_of, key_field, key_of
-from millstream.declare.deleted import Deleted, deleted_class, tombstone_of
+from millstream.declare.contract import Command, Contract, Event, Value, full_name, key_field, key_of
+from millstream.declare.deleted import Deleted, deleted_class
 from millstream.declare.durations import days, hours, minutes, seconds
 from millstream.declare.envelope import Call, Envelope
 from millstream.declare.failure import Backoff, OnFailure, Retry, dead_letter, exponential, park_key, stop
@@ -14,7 +14,7 @@ from millstream.declare.service import Delivery, Service
 from millstream.declare.store import State, Store
 from millstream.declare.system import Sandbox, System, load
 from millstream.declare.timer import Timer, Timers
-from millstream.declare.topic import FOREVER, Topic
+from millstream.declare.topic import FOREVER, Topic, home_of, tombstone_of
 from millstream.declare.upcast import Upcaster, upcasts
 
 __all__ = [

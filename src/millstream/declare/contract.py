@@ -10,8 +10,6 @@ from millstream.errors import DeclarationError
 
 if TYPE_CHECKING:
     from msgspec import StructMeta
-
-    from millstream.declare.topic import Topic
 else:
     StructMeta = type(msgspec.Struct)
 
@@ -181,38 +179,3 @@ def _bare(annotation: Any) -> Any:
 def key_of(record: Contract) -> str:
     """The business id of one event or command."""
     return getattr(record, key_field(type(record)))
-
-
-def home_of(contract: type[Contract]) -> "Topic":
-    """The one topic that a class lives on, and its deletions with it.
-
-    Raises `DeclarationError` where no topic lists it, and for a deletion that its topic cannot carry.
-    """
-    if contract.__deletes__ is not None:
-        return _home_of_deletions(contract.__deletes__)
-    if contract.__home__ is None:
-        raise DeclarationError(
-            f'{contract.__name__} lives on no topic: list it in one, as in Topic("orders.events", {contract.__name__})'
-        )
-    return contract.__home__
-
-
-def _home_of_deletions(contract: type[Contract]) -> "Topic":
-    topic = home_of(contract)
-    if len(topic.contracts) != 1:
-        names = ", ".join(other.__name__ for other in topic.contracts)
-        raise DeclarationError(
-            f"Deleted[{contract.__name__}]: Topic {topic.name!r} lists {names}, and a tombstone names no class: "
-            "it would delete a key of any of them. Give the class a topic of its own"
-        )
-    if topic.tombstones != "handle":
-        remedy = (
-            'drop tombstones="skip"'
-            if topic.tombstones == "skip"
-            else 'declare it compacted=True, or, for a topic of others that carries tombstones, tombstones="handle"'
-        )
-        raise DeclarationError(
-            f"Deleted[{contract.__name__}]: Topic {topic.name!r} has tombstones={topic.tombstones!r}, so none would "
-            f"come to a handler: {remedy}"
-        )
-    return topic

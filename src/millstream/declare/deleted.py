@@ -6,9 +6,6 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from millstream.declare.contract import Command, Contract, Event, Value, ValueMeta
 from millstream.errors import DeclarationError
 
-if TYPE_CHECKING:
-    from millstream.declare.topic import Topic
-
 C = TypeVar("C", bound=Contract)
 
 
@@ -73,19 +70,6 @@ def deleted_class(contract: type[Value]) -> type[Contract] | None:
     (True, None)
     """
     return contract.__deletes__
-
-
-def tombstone_of(topic: "Topic") -> Deleted[Any] | None:
-    """An event, still without its key, that stands for a record of `topic` without a value.
-
-    `None` where the topic refuses such records. Nobody handles the one of a topic that skips them.
-    """
-    if topic.tombstones == "refuse":
-        return None
-    if topic.tombstones == "skip" or len(topic.contracts) != 1:
-        return Deleted[Any](key="")
-    (contract,) = topic.contracts
-    return deletion_of(contract)(key="")
 
 
 def _has_deletions(contract: object) -> bool:

@@ -9,7 +9,7 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 from millstream.declare.checks import check_event_classes
-from millstream.declare.contract import Command, Contract, Event, home_of, key_field
+from millstream.declare.contract import Command, Contract, Event, key_field
 from millstream.declare.deleted import Deleted
 from millstream.declare.durations import seconds
 from millstream.declare.envelope import Call, Envelope
@@ -17,7 +17,7 @@ from millstream.declare.failure import OnFailure, Retry
 from millstream.declare.signature import check_function, check_returns, check_takes
 from millstream.declare.store import State, Store
 from millstream.declare.timer import Timer, Timers
-from millstream.declare.topic import FOREVER, Topic
+from millstream.declare.topic import FOREVER, Topic, home_of
 from millstream.errors import DeclarationError
 
 

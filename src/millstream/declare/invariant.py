@@ -8,9 +8,9 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
-from millstream.declare.contract import Contract, home_of, key_of
+from millstream.declare.contract import Contract, key_of
 from millstream.declare.envelope import Envelope
-from millstream.declare.topic import Topic
+from millstream.declare.topic import Topic, home_of
 from millstream.errors import DeclarationError
 
 C = TypeVar("C", bound=Contract)

@@ -1,7 +1,7 @@
 """A service: a name and its handlers."""
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, get_args, get_type_hints
 
@@ -20,8 +20,7 @@ from millstream.declare.handler import Handler, Kind, Need, check_published, rea
 from millstream.declare.owning import check_owned
 from millstream.declare.store import Store
 from millstream.declare.timer import Timer
-from millstream.declare.topic import Topic
-from millstream.declare.topic_names import topic_names
+from millstream.declare.topic import Topic, home_of
 from millstream.errors import DeclarationError
 
 if TYPE_CHECKING:
@@ -240,6 +239,23 @@ class Service:
         """The stores of its handlers, each once."""
         return tuple(dict.fromkeys(store for handler in self.handlers for store in handler.stores))
 
+    def topic_names(self) -> Iterator[tuple[str, Any, str]]:
+        """Yield the name of each topic that the service reads or writes, what claims it, and a description."""
+        for topic in self.consumed():
+            yield topic.name, topic, f"Topic {topic.name!r}"
+            yield topic.dead_letters, None, f"the dead letters of {topic.name!r}"
+        for contract in self.produced():
+            topic = home_of(contract)
+            yield topic.name, topic, f"Topic {topic.name!r}"
+        for store in self.stores():
+            # The topic of a view may be declared as a `Topic` by those who read it.
+            yield store.changelog(self.name), (self, store), f"the changelog of {store!r} in {self.name}"
+        for kind in self.kinds():
+            group = self.group(kind)
+            for name in (self.redrives(kind), self.parked(kind), self.timed(kind), self.seen(kind)):
+                yield name, (self, name), f"an internal topic of group {group!r}"
+            yield f"{self.timed(kind)}.dlq", (self, kind), f"the dead letters of timers of group {group!r}"
+
     def check(self) -> None:
         """Raises `DeclarationError` for what only the whole service shows: partition counts, groups, resources."""
         if self._group is not None and len(self.kinds()) > 1:
@@ -259,7 +275,7 @@ class Service:
                         f"{self.name}: {handler.name} asks for {parameter.name}: {parameter.of.__name__}, "
                         f"and no @{self.name}.provides function yields one"
                     )
-        names = list(topic_names(self))
+        names = list(self.topic_names())
         for name, _, what in names:
             check_name(f"{self.name}: {what}", name)
         check_once(names)

@@ -8,7 +8,6 @@ from typing import Any
 from millstream.declare.checks import check_collisions, check_once
 from millstream.declare.owning import check_owned
 from millstream.declare.service import Service
-from millstream.declare.topic_names import topic_names
 from millstream.errors import DeclarationError, did_you_mean
 from millstream.user_code import place_in_user_code
 
@@ -99,7 +98,7 @@ class System:
                         f"{other.name} and {service.name} are both in group {group!r}: each would get a part of the "
                         "other's partitions. Give one of them another group="
                     )
-        names = [named for service in services for named in topic_names(service)]
+        names = [named for service in services for named in service.topic_names()]
         check_once(names)
         check_collisions((name, what) for name, _, what in names)
 

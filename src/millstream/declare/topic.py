@@ -9,6 +9,7 @@ from msgspec import json
 
 from millstream.declare.checks import MAX_NAME, check_duration, check_event_classes, check_name, check_one_of
 from millstream.declare.contract import Contract, former_names, full_name, key_field
+from millstream.declare.deleted import Deleted, deletion_of
 from millstream.declare.durations import days
 from millstream.declare.fields import check_fields
 from millstream.errors import DeclarationError
@@ -146,6 +147,33 @@ def identified_by(
     return lambda event: json.encode([type(event).__name__, *(getattr(event, name) for name in names)]).decode()
 
 
+def home_of(contract: type[Contract]) -> Topic:
+    """The one topic that a class lives on, and its deletions with it.
+
+    Raises `DeclarationError` where no topic lists it, and for a deletion that its topic cannot carry.
+    """
+    if contract.__deletes__ is not None:
+        return _home_of_deletions(contract.__deletes__)
+    if contract.__home__ is None:
+        raise DeclarationError(
+            f'{contract.__name__} lives on no topic: list it in one, as in Topic("orders.events", {contract.__name__})'
+        )
+    return contract.__home__
+
+
+def tombstone_of(topic: Topic) -> Deleted[Any] | None:
+    """An event, still without its key, that stands for a record of `topic` without a value.
+
+    `None` where the topic refuses such records. Nobody handles the one of a topic that skips them.
+    """
+    if topic.tombstones == "refuse":
+        return None
+    if topic.tombstones == "skip" or len(topic.contracts) != 1:
+        return Deleted[Any](key="")
+    (contract,) = topic.contracts
+    return deletion_of(contract)(key="")
+
+
 def _check_contracts(where: str, contracts: tuple[type[Contract], ...]) -> None:
     check_event_classes(where, contracts, timers=False)
     known: dict[str, type[Contract]] = {}
@@ -160,3 +188,24 @@ def _check_contracts(where: str, contracts: tuple[type[Contract], ...]) -> None:
                     f"{where}: two of its classes are called {name}, so a record does not say which it is: rename one, "
                     "or give it another namespace= or aliases="
                 )
+
+
+def _home_of_deletions(contract: type[Contract]) -> Topic:
+    topic = home_of(contract)
+    if len(topic.contracts) != 1:
+        names = ", ".join(other.__name__ for other in topic.contracts)
+        raise DeclarationError(
+            f"Deleted[{contract.__name__}]: Topic {topic.name!r} lists {names}, and a tombstone names no class: "
+            "it would delete a key of any of them. Give the class a topic of its own"
+        )
+    if topic.tombstones != "handle":
+        remedy = (
+            'drop tombstones="skip"'
+            if topic.tombstones == "skip"
+            else 'declare it compacted=True, or, for a topic of others that carries tombstones, tombstones="handle"'
+        )
+        raise DeclarationError(
+            f"Deleted[{contract.__name__}]: Topic {topic.name!r} has tombstones={topic.tombstones!r}, so none would "
+            f"come to a handler: {remedy}"
+        )
+    return topic

@@ -5,7 +5,7 @@ from contextvars import ContextVar
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from millstream.telemetry import Tracer
-from millstream.telemetry.traces import parse_traceparent
+from millstream.telemetry.spans import parse_traceparent
 
 _incoming: ContextVar[bytes | None] = ContextVar("millstream_traceparent", default=None)
 

@@ -8,7 +8,8 @@ if typing.TYPE_CHECKING:
     from millstream.telemetry.logs import configure_logs, get_logger
     from millstream.telemetry.serve import ObservabilityServer, Observed
     from millstream.telemetry.signs_of_life import native_call, still_alive, watched
-    from millstream.telemetry.traces import Span, Tracer, start_tracing
+    from millstream.telemetry.spans import Span, Tracer
+    from millstream.telemetry.traces import start_tracing
     from millstream.telemetry.watchdog import Watchdog
 
 __all__ = [
@@ -32,7 +33,8 @@ _HOMES = {
     "logs": ("configure_logs", "get_logger"),
     "serve": ("ObservabilityServer", "Observed"),
     "signs_of_life": ("native_call", "still_alive", "watched"),
-    "traces": ("Span", "Tracer", "start_tracing"),
+    "spans": ("Span", "Tracer"),
+    "traces": ("start_tracing",),
     "watchdog": ("Watchdog",),
 }
 

@@ -12,7 +12,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
-from millstream.telemetry.traces import Attribute, Span, Tracer, format_traceparent, parse_traceparent
+from millstream.telemetry.spans import Attribute, Span, Tracer, format_traceparent, parse_traceparent
 
 MAX_LINKS = 64
 
