@@ -99,7 +99,7 @@ REMINDING = """
 
 @pytest.fixture
 def reminded(kafka: LocalKafka, shop: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
-    """A broker with a timer of a personal field, dead, parked and handed in again."""
+    """A broker with a timer of a personal field, dead, parked and redriven."""
     code = "from typing import Annotated\nfrom millstream import Personal, Timer, Timers\n"
     (shop / "shop.py").write_text(code + (shop / "shop.py").read_text() + textwrap.dedent(REMINDING))
     monkeypatch.syspath_prepend(str(shop))

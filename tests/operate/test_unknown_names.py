@@ -106,7 +106,7 @@ CASES = {
     "dlq of a service": (["dlq", "redrive", "--service", "pakcing"], NO_SERVICE),
     "dlq, not there yet": (
         ["dlq", "list", "NAME.parcels"],
-        "There is no topic 'NAME.parcels.dlq' yet: the service that reads it makes it at start",
+        "There is no topic 'NAME.parcels.dlq' yet: the service that reads it creates it at start",
     ),
     "an id on another topic": (["dlq", "show", "NAME.order.dlq:0:1"], "There is no topic 'NAME.order.dlq' (did you"),
     "an id that is none": (["dlq", "show", "17"], "'17' is no id of a dead letter: it is TOPIC:PARTITION:OFFSET"),

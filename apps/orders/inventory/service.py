@@ -51,7 +51,7 @@ def release(cancelled: OrderCancelled, db: Connection) -> StockReservationCancel
             stock.release(cancelled.order_id, db)
             return StockReservationCancelled(order_id=cancelled.order_id)
         case None:
-            # Its creation was set aside as a dead letter: should it be handed in again, it is too late.
+            # Its creation is a dead letter: if it is redriven now, it is too late.
             stock.remember(cancelled.order_id, "cancelled", db)
     return None
 

@@ -118,11 +118,9 @@ PARTITIONS_UNREAD = Gauge(
     "Partitions that were added to a topic and are not declared yet: their events wait.",
     ["service", "topic"],
 )
-REDRIVES = Counter(
-    "millstream_redrives", "Dead letters handed in again, edited or discarded.", ["service", "topic", "action"]
-)
+REDRIVES = Counter("millstream_redrives", "Dead letters redriven, edited or discarded.", ["service", "topic", "action"])
 REDRIVES_REFUSED = Counter(
-    "millstream_redrives_refused", "Dead letters that a rule left for a person.", ["rule", "service", "topic", "reason"]
+    "millstream_redrives_refused", "Dead letters that a rule left to operators.", ["rule", "service", "topic", "reason"]
 )
 VIOLATIONS = Gauge(
     "millstream_violations", "Invariants that do not hold, by `millstream verify`.", ["system", "invariant"]

@@ -21,11 +21,10 @@ from millstream.contracts import Contracts, Registry, header_writer
 from millstream.kafka import Message, TopicSpec, connect
 from millstream.operate.assembly import topics_of
 from millstream.operate.dlq.audit import AUDIT, Audit
+from millstream.operate.dlq.context import DlqContext, Origins
+from millstream.operate.dlq.dead_letter import DeadLetter
 from millstream.operate.dlq.filters import Filter
-from millstream.operate.dlq.letter import DeadLetter
-from millstream.operate.dlq.office import Office
-from millstream.operate.dlq.reading import letters
-from millstream.operate.dlq.system import Origins
+from millstream.operate.dlq.reading import read_dead_letters
 from millstream.runtime.dead_letters import dead_letter
 from millstream.runtime.redrive import Redrive, read_redrive
 from millstream.settings import Settings
@@ -67,7 +66,7 @@ class Answer:
         return [json.loads(line) for line in self.output.splitlines() if line.startswith("{")]
 
 
-class LettersRig:
+class DlqRig:
     """One such system on one cluster.
 
     - `system`: another one, with a topic and a service of these names.
@@ -121,7 +120,7 @@ class LettersRig:
         [message] = self.send(self.module.Ordered(order_id=order, quantity=quantity, email="ada@example.org"))
         return message
 
-    def set_aside(
+    def dead_letter(
         self, *messages: Message, error: Exception | None = None, ago: timedelta = timedelta(0), **said: Any
     ) -> None:
         """Dead letters of these messages, as a worker wrote them so long ago."""
@@ -138,21 +137,21 @@ class LettersRig:
         partitions = [0] if topic == AUDIT else [0, 1]
         return [m for batch in self.kafka.read_to_end(topic, partitions, timeout=20) for m in batch]
 
-    def handed_in(self) -> list[Redrive]:
+    def redriven(self) -> list[Redrive]:
         return [read_redrive(message) for message in self.records(self.redrives)]
 
-    def office(self) -> Office:
+    def context(self) -> DlqContext:
         origins = Origins(self.module.system)
         audit = Audit(self.kafka, self.admin, frozenset([self.dlq]))
         audit.refresh(settled=False)
         there = {name: found.partitions for name, found in self.admin.topics().items()}
-        return Office(self.kafka, self.admin, origins, audit, there)
+        return DlqContext(self.kafka, self.admin, origins, audit, there)
 
-    def letters(self) -> list[DeadLetter]:
-        return [letter for letter, _ in letters(self.office(), [self.dlq], Filter())]
+    def dead_letters(self) -> list[DeadLetter]:
+        return [dead_letter for dead_letter, _ in read_dead_letters(self.context(), [self.dlq], Filter())]
 
     def actions(self) -> list[dict[str, Any]]:
-        """The audit of this system's letters."""
+        """The audit of this system's dead letters."""
         ours = [m for m in self.records(AUDIT) if (m.key() or b"").startswith(self.dlq.encode())]
         return [json.loads(message.value() or b"") for message in ours]
 

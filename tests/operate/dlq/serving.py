@@ -4,25 +4,25 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tests.operate.dlq.rig import LettersRig
+from tests.operate.dlq.rig import DlqRig
 
+from millstream.operate.dlq.context import Origins
 from millstream.operate.dlq.rules import Rule, read_rules
 from millstream.operate.dlq.serve import RedriveService
-from millstream.operate.dlq.system import Origins
 from millstream.testing.child import wait_until
 
 
-def rules(rig: LettersRig, text: str) -> list[Rule]:
+def rules(rig: DlqRig, text: str) -> list[Rule]:
     path = rig.folder / "rules.toml"
     path.write_text(text)
     return read_rules(path, Origins(rig.module.system))
 
 
 @contextmanager
-def serving(rig: LettersRig, text: str) -> Iterator[None]:
+def serving(rig: DlqRig, text: str) -> Iterator[None]:
     """The service with these rules, until the block ends."""
     service = RedriveService(
-        rig.kafka, rig.admin, Origins(rig.module.system), rules(rig, text), by="rules@test", every=0.05
+        rig.kafka, rig.admin, Origins(rig.module.system), rules(rig, text), by="rules@test", interval=0.05
     )
     stop, failures = threading.Event(), list[BaseException]()
 
@@ -43,5 +43,5 @@ def serving(rig: LettersRig, text: str) -> Iterator[None]:
     assert not failures
 
 
-def wait_for_actions(rig: LettersRig, count: int) -> None:
+def wait_for_actions(rig: DlqRig, count: int) -> None:
     wait_until(lambda: len(rig.actions()) >= count, seconds=30, what=f"{count} actions", every=0.1)

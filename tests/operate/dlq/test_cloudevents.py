@@ -9,9 +9,9 @@ from millstream import Event, Service, Topic
 from millstream.contracts import Contracts
 from millstream.declare import System
 from millstream.errors import ConfigurationError
+from millstream.operate.dlq.context import Origins
+from millstream.operate.dlq.dead_letter import DeadLetter, DeadLetterId
 from millstream.operate.dlq.editing import Draft
-from millstream.operate.dlq.letter import DeadLetter, LetterId
-from millstream.operate.dlq.system import Origins
 
 
 class Weighed(Event, key="parcel", namespace="test.dlq"):
@@ -38,7 +38,7 @@ def letter_of(value: bytes) -> DeadLetter:
         "stacktrace": "",
     }
     rest = {"attempts": 1, "first_failed": None, "last_failed": None, "parked": False, "redrives": 0, "headers": []}
-    id = LetterId("dlq.weights.dlq", 0, 0)
+    id = DeadLetterId("dlq.weights.dlq", 0, 0)
     return DeadLetter(id=id, at=("dlq.weights", 0, 0), milliseconds=0, key=b"p-1", value=value, **blank, **rest)
 
 
@@ -50,11 +50,11 @@ def draft(value: bytes) -> Draft:
 def test_the_event_stays_whole_and_itself():
     event = {"specversion": "1.0", "id": "e-1", "source": "/scales", "type": "test.dlq.Weighed", "extra": 7}
     whole = msgspec.json.encode(event | {"data": {"parcel": "p-1", "grams": 1}})
-    mended = draft(whole).with_fields(["grams=2"])
-    said = json.loads(mended.value)
+    edited = draft(whole).with_fields(["grams=2"])
+    said = json.loads(edited.value)
     assert said["data"] == {"parcel": "p-1", "grams": 2}
     assert {name: said[name] for name in event} == event
-    assert Contracts(None).decoder([weights]).decode(mended.value) == Weighed(parcel="p-1", grams=2)
+    assert Contracts(None).decoder([weights]).decode(edited.value) == Weighed(parcel="p-1", grams=2)
 
 
 def test_without_an_id_it_cannot_be_the_same_event():

@@ -1,5 +1,5 @@
-"""With real workers of each kind: a poisoned event is set aside, the cause is mended, and a redrive brings its outcome
-once, as if it had never failed; nobody else who reads its topic sees anything.
+"""With real workers of each kind: a poisoned event is dead-lettered, the cause is removed, and a redrive brings its
+outcome once, as if it had never failed; no other consumer of its topic sees anything.
 """
 
 import sys
@@ -23,13 +23,12 @@ from millstream.errors import Rejected
 from millstream.kafka import Kafka, Message
 from millstream.operate.assembly import topics_of
 from millstream.operate.dlq.audit import Audit
-from millstream.operate.dlq.bulk import Limits, carry_out, discards, redrives
-from millstream.operate.dlq.clerk import Done, Person
+from millstream.operate.dlq.bulk import Limits, discards, execute, redrives
+from millstream.operate.dlq.context import DlqContext, Origins
+from millstream.operate.dlq.dead_letter import WAITING
+from millstream.operate.dlq.executor import Actor, Done
 from millstream.operate.dlq.filters import Filter
-from millstream.operate.dlq.letter import WAITING
-from millstream.operate.dlq.office import Office
-from millstream.operate.dlq.reading import letters
-from millstream.operate.dlq.system import Origins
+from millstream.operate.dlq.reading import read_dead_letters
 from millstream.testing.child import wait_until
 from millstream.testing.plugin import Cluster
 
@@ -67,7 +66,7 @@ class Case:
             raise Rejected("broken", "until it is mended")
 
     @contextmanager
-    def office(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[Office]:
+    def context(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[DlqContext]:
         module = ModuleType(place := f"{self.source.replace('.', '_')}_system")
         setattr(module, attribute := self.service.name.replace("-", "_"), self.service)
         monkeypatch.setitem(sys.modules, place, module)
@@ -76,7 +75,7 @@ class Case:
         try:
             audit = Audit(self.kafka, admin, frozenset(origins.dead_letters))
             there = {name: found.partitions for name, found in admin.topics().items()}
-            yield Office(self.kafka, admin, origins, audit, there)
+            yield DlqContext(self.kafka, admin, origins, audit, there)
         finally:
             admin.close()
 
@@ -144,17 +143,17 @@ def case(request: pytest.FixtureRequest, cluster: Cluster, tmp_path: Path, on_fa
         yield made
 
 
-def test_a_redrive_brings_the_outcome_once_and_wakes_nobody_else(
+def test_a_redrive_brings_the_outcome_once_and_reaches_no_other_group(
     case: Case, on_failure: Any, monkeypatch: pytest.MonkeyPatch
 ):
     case.send("k-1")
-    [letter] = case.wait_for(f"{case.source}.dlq", 1)
+    [dead_letter] = case.wait_for(f"{case.source}.dlq", 1)
     [event] = case.records(case.source)
     case.broken = False
-    with case.office(monkeypatch) as office:
-        found = [one for one, _ in letters(office, [letter.topic()], Filter(states=WAITING))]
+    with case.context(monkeypatch) as context:
+        found = [one for one, _ in read_dead_letters(context, [dead_letter.topic()], Filter(states=WAITING))]
         assert [one.parked for one in found] == [on_failure is park_key]
-        [done] = carry_out(office, redrives(office, found, Limits()), Person("ann", "test"))
+        [done] = execute(context, redrives(context, found, Limits()), Actor("ann", "test"))
         assert isinstance(done, Done)
         # Behind it, so that what it did has been done when this has an outcome.
         case.send("k-1")
@@ -171,12 +170,12 @@ def test_a_redrive_brings_the_outcome_once_and_wakes_nobody_else(
 @pytest.mark.parametrize("on_failure", [park_key], indirect=True, ids=["park_key"])
 def test_discarding_a_parked_event_lets_its_key_go_on_without_it(case: Case, monkeypatch: pytest.MonkeyPatch):
     case.send("k-1")
-    [letter] = case.wait_for(f"{case.source}.dlq", 1)
+    [dead_letter] = case.wait_for(f"{case.source}.dlq", 1)
     case.send("k-1")
     case.broken = False
-    with case.office(monkeypatch) as office:
-        found = [one for one, _ in letters(office, [letter.topic()], Filter(states=WAITING))]
-        assert len(list(carry_out(office, discards(office, found, 10), Person("ann", "test")))) == 1
+    with case.context(monkeypatch) as context:
+        found = [one for one, _ in read_dead_letters(context, [dead_letter.topic()], Filter(states=WAITING))]
+        assert len(list(execute(context, discards(context, found, 10), Actor("ann", "test")))) == 1
     [outcome] = case.wait_for(case.outcomes, 1)
     behind = case.records(case.source)[1]
     _, _, _, id = identity(behind.headers(), behind)
@@ -195,18 +194,20 @@ def test_a_header_without_a_value_has_none_in_every_letter_and_redrive(case: Cas
     producer.produce(case.source, event.value(), event.key(), headers)
     producer.flush()
     producer.close()
-    for failures in (1, 2):  # as it came, and as it was handed in again
+    for failures in (1, 2):  # as it came, and as it was redriven
         case.wait_for(f"{case.source}.dlq", failures)
         case.broken = failures == 1
-        with case.office(monkeypatch) as office:
-            office.audit.refresh(settled=False)
-            [letter] = [one for one, _ in letters(office, [f"{case.source}.dlq"], Filter(states=WAITING))]
-            assert (letter.headers, letter.redrives) == (headers, failures - 1)
-            [done] = carry_out(office, redrives(office, [letter], Limits()), Person("ann", "test"))
+        with case.context(monkeypatch) as context:
+            context.audit.refresh(settled=False)
+            [dead_letter] = [
+                one for one, _ in read_dead_letters(context, [f"{case.source}.dlq"], Filter(states=WAITING))
+            ]
+            assert (dead_letter.headers, dead_letter.redrives) == (headers, failures - 1)
+            [done] = execute(context, redrives(context, [dead_letter], Limits()), Actor("ann", "test"))
             assert isinstance(done, Done)
-            assert done.work.to is not None
-            handed = case.wait_for(done.work.to[0], failures)[-1].headers() or []
-            assert handed[: len(headers)] == headers
+            assert done.plan.redrive_to is not None
+            redriven = case.wait_for(done.plan.redrive_to[0], failures)[-1].headers() or []
+            assert redriven[: len(headers)] == headers
     ids = [dict(outcome.headers() or [])["ce_id"] for outcome in case.wait_for(case.outcomes, 2)]
     assert derived_id("null-1", f"{case.service.name}.{case.handler}", 0).encode() in ids
     assert len(case.records(f"{case.source}.dlq")) == 2

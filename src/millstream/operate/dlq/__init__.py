@@ -1,1 +1,1 @@
-"""Dead letters for people: read them, hand them in again, mend or discard them, and know who did."""
+"""Dead letters, for operators: list, show, redrive, edit and discard them, each action audited."""

@@ -1,4 +1,4 @@
-"""Many letters: which of them, how fast, and how many."""
+"""Many dead letters at once: in which order, how fast, and how many."""
 
 import threading
 import time
@@ -6,123 +6,123 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import NamedTuple
 
-from millstream.operate.dlq.clerk import Clerk, Done, Person
-from millstream.operate.dlq.lanes import Spot, in_order, spot_of
-from millstream.operate.dlq.letter import DeadLetter
-from millstream.operate.dlq.office import Office
-from millstream.operate.dlq.overtaken import Followers
-from millstream.operate.dlq.reading import letters_at
-from millstream.operate.dlq.work import MOST_REDRIVES, Refused, Work, discard, redrive
+from millstream.operate.dlq.context import DlqContext
+from millstream.operate.dlq.dead_letter import DeadLetter, DeadLetterRef, in_order, ref_of
+from millstream.operate.dlq.executor import Actor, Done, RedriveExecutor
+from millstream.operate.dlq.later_events import LaterEvents
+from millstream.operate.dlq.plans import MAX_REDRIVES, Plan, Refused, discard, redrive
+from millstream.operate.dlq.reading import dead_letters_at
 
-AT_ONCE = 500
-"""Limit of letters that are looked at, and written in one transaction. Memory holds no more of them in full."""
-MOST = 1_000
-"""Default limit of letters that one command deals with."""
+BATCH = 500
+"""Dead letters that are read whole, and written in one transaction. Memory holds no more of them."""
+DEFAULT_LIMIT = 1_000
+"""Actions of one command, by default."""
 
 
 class Limits(NamedTuple):
-    """Limits of a bulk redrive. `allow_reorder`: also hand in what later events of its key overtook."""
+    """Limits of a bulk redrive. `allow_reorder`: also redrive events that later events of their key superseded."""
 
-    limit: int = MOST
-    max_redrives: int = MOST_REDRIVES
+    limit: int = DEFAULT_LIMIT
+    max_redrives: int = MAX_REDRIVES
     allow_reorder: bool = False
 
 
-def redrives(office: Office, chosen: Iterable[DeadLetter], limits: Limits) -> Iterator[Work | Refused]:
-    """Plan the redrive of these letters, within each topic and key in the order of the events.
+def redrives(context: DlqContext, selected: Iterable[DeadLetter], limits: Limits) -> Iterator[Plan | Refused]:
+    """Plan the redrive of these dead letters, within each topic and key in the order of their events.
 
-    All are looked at first, for the last may be of an earlier event than any other of its key.
+    All are read before the first is planned, for the last may be of an earlier event than any other of its key.
     """
-    return redrives_of(office, in_order([spot_of(letter) for letter in chosen]), limits)
+    return redrives_of(context, in_order([ref_of(dead_letter) for dead_letter in selected]), limits)
 
 
 def redrives_of(
-    office: Office, spots: Sequence[Spot], limits: Limits, followers: Followers | None = None
-) -> Iterator[Work | Refused]:
-    """Plan the redrive of the letters at these spots, in this order.
+    context: DlqContext, refs: Sequence[DeadLetterRef], limits: Limits, later_events: LaterEvents | None = None
+) -> Iterator[Plan | Refused]:
+    """Plan the redrive of the dead letters with these references, in this order.
 
-    - `followers`: who knows already what follows them.
+    - `later_events`: one that tracks their keys already, so that it has less to read.
     """
     if limits.allow_reorder:
-        followers = None
+        later_events = None
     else:
-        followers = followers or Followers(office)
-        followers.mind(spots)
-    plans = (plan for chunk in _chunks(spots) for plan in _redrives(office, chunk, limits, followers))
+        later_events = later_events or LaterEvents(context)
+        later_events.track(refs)
+    plans = (plan for chunk in _chunks(refs) for plan in _redrives(context, chunk, limits, later_events))
     return _up_to(limits.limit, plans)
 
 
-def discards(office: Office, chosen: Iterable[DeadLetter], most: int) -> Iterator[Work | Refused]:
-    """Plan to discard these letters."""
-    return _up_to(most, (discard(letter, office.audit, office.origins, office.partitions) for letter in chosen))
+def discards(context: DlqContext, selected: Iterable[DeadLetter], limit: int) -> Iterator[Plan | Refused]:
+    """Plan to discard these dead letters."""
+    plans = (discard(dead_letter, context.audit, context.origins, context.partitions) for dead_letter in selected)
+    return _up_to(limit, plans)
 
 
-def carry_out(
-    office: Office,
-    plans: Iterable[Work | Refused],
-    person: Person,
+def execute(
+    context: DlqContext,
+    plans: Iterable[Plan | Refused],
+    actor: Actor,
     *,
     rate: float | None = None,
     stop: threading.Event | None = None,
 ) -> Iterator[Done | Refused]:
-    """Does the work, and answers what became of each. What was answered is committed.
+    """Carry out the plans and yield the result of each. A result that was yielded is committed.
 
-    - `rate`: so many a second. `stop`: ends it between two transactions.
+    - `rate`: actions a second. `stop`: ends it between two transactions.
     """
     pace = _Pace(rate, stop or threading.Event())
-    with ExitStack() as clerks:
-        at_work: dict[str, Clerk] = {}
+    with ExitStack() as stack:
+        executors: dict[str, RedriveExecutor] = {}
         for batch in _batches(plans, pace.step):
             if isinstance(batch, Refused):
                 yield batch
                 continue
             if not pace.wait():
                 return
-            topic = batch[0].letter.id.topic
-            if topic not in at_work:
-                clerk = Clerk(office.kafka, office.admin, topic, office.audit, person)
-                at_work[topic] = clerks.enter_context(clerk)
-            yield from at_work[topic].do(batch)
+            topic = batch[0].dead_letter.id.topic
+            if topic not in executors:
+                executor = RedriveExecutor(context.kafka, context.admin, topic, context.audit, actor)
+                executors[topic] = stack.enter_context(executor)
+            yield from executors[topic].execute(batch)
             pace.took(len(batch))
 
 
 def _redrives(
-    office: Office, chunk: Sequence[Spot], limits: Limits, followers: Followers | None
-) -> Iterator[Work | Refused]:
-    def plan(letter: DeadLetter) -> Work | Refused:
+    context: DlqContext, chunk: Sequence[DeadLetterRef], limits: Limits, later_events: LaterEvents | None
+) -> Iterator[Plan | Refused]:
+    def plan(dead_letter: DeadLetter) -> Plan | Refused:
         return redrive(
-            letter,
-            office.audit,
-            office.origins,
-            office.partitions,
+            dead_letter,
+            context.audit,
+            context.origins,
+            context.partitions,
             max_redrives=limits.max_redrives,
-            overtaken_by=late.get(letter.id),
-            followers=followers,
+            superseded_by=superseding.get(dead_letter.id),
+            later_events=later_events,
         )
 
-    letters = letters_at(office, [spot.id for spot in chunk])
-    late = {} if followers is None else followers.overtaking(letters)
-    return map(plan, letters)
+    dead_letters = dead_letters_at(context, [ref.id for ref in chunk])
+    superseding = {} if later_events is None else later_events.superseding(dead_letters)
+    return map(plan, dead_letters)
 
 
-def _chunks(spots: Iterable[Spot]) -> Iterator[list[Spot]]:
-    chunk: list[Spot] = []
-    for spot in spots:
-        if chunk and (len(chunk) == AT_ONCE or spot.id.topic != chunk[0].id.topic):
+def _chunks(refs: Iterable[DeadLetterRef]) -> Iterator[list[DeadLetterRef]]:
+    chunk: list[DeadLetterRef] = []
+    for ref in refs:
+        if chunk and (len(chunk) == BATCH or ref.id.topic != chunk[0].id.topic):
             yield chunk
             chunk = []
-        chunk.append(spot)
+        chunk.append(ref)
     if chunk:
         yield chunk
 
 
-def _batches(plans: Iterable[Work | Refused], most: int) -> Iterator[list[Work] | Refused]:
-    batch: list[Work] = []
+def _batches(plans: Iterable[Plan | Refused], size: int) -> Iterator[list[Plan] | Refused]:
+    batch: list[Plan] = []
     for plan in plans:
         if isinstance(plan, Refused):
             yield plan
             continue
-        if batch and (len(batch) == most or plan.letter.id.topic != batch[0].letter.id.topic):
+        if batch and (len(batch) == size or plan.dead_letter.id.topic != batch[0].dead_letter.id.topic):
             yield batch
             batch = []
         batch.append(plan)
@@ -130,27 +130,28 @@ def _batches(plans: Iterable[Work | Refused], most: int) -> Iterator[list[Work] 
         yield batch
 
 
-def _up_to(most: int, plans: Iterator[Work | Refused]) -> Iterator[Work | Refused]:
+def _up_to(limit: int, plans: Iterator[Plan | Refused]) -> Iterator[Plan | Refused]:
     count = 0
     for plan in plans:
-        if isinstance(plan, Work):
-            if count == most:
-                yield Refused(plan.letter, "limit", f"{most} are done; run it again for this one and those behind it")
+        if isinstance(plan, Plan):
+            if count == limit:
+                detail = f"the limit of {limit} is reached; run it again for this one and those behind it"
+                yield Refused(plan.dead_letter, "limit", detail)
                 return
             count += 1
         yield plan
 
 
 class _Pace:
-    """Waits between transactions, so that on the whole the rate holds."""
+    """Waits between transactions, so that on average the rate holds."""
 
     def __init__(self, rate: float | None, stop: threading.Event) -> None:
         self._rate, self._stop = rate, stop
         self._next = time.monotonic()
-        self.step = AT_ONCE if rate is None else max(1, min(AT_ONCE, int(rate / 2)))
+        self.step = BATCH if rate is None else max(1, min(BATCH, int(rate / 2)))
 
     def wait(self) -> bool:
-        """Until the next transaction may begin. False when it is time to stop."""
+        """Wait until the next transaction may begin. False when `stop` was set."""
         return not self._stop.wait(max(0.0, self._next - time.monotonic()))
 
     def took(self, count: int) -> None:

@@ -7,14 +7,14 @@ from fnmatch import fnmatchcase
 
 from millstream.contracts.framing import schema_id_of
 from millstream.errors import ConfigurationError, DecodeError
-from millstream.operate.dlq.letter import DeadLetter, State
+from millstream.operate.dlq.dead_letter import DeadLetter, State
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """A filter of letters, all of whose parts must match; `None` matches any. Patterns take `*` and `?`.
+    """A filter of dead letters, all of whose parts must match; `None` matches any. Patterns take `*` and `?`.
 
     - `error`: the class of the error, with its module or without; `reason`: the short code.
     - `since`, `until`: of its last failure.
@@ -33,22 +33,22 @@ class Filter:
 
     @property
     def empty(self) -> bool:
-        """True where it leaves out nothing but letters that are done already."""
+        """True where it selects by nothing but the state."""
         return self == Filter(states=self.states)
 
-    def takes(self, letter: DeadLetter, state: State) -> bool:
-        """Return whether a letter in this state is selected."""
-        failed = letter.last_failed
+    def takes(self, dead_letter: DeadLetter, state: State) -> bool:
+        """Return whether a dead letter in this state is selected."""
+        failed = dead_letter.last_failed
         return (
             (self.states is None or state in self.states)
-            and (self.service is None or letter.service == self.service)
-            and (self.reason is None or fnmatchcase(letter.reason, self.reason))
-            and (self.error is None or named(letter.error, self.error))
-            and (self.type is None or (letter.type is not None and named(letter.type, self.type)))
-            and (self.key is None or letter.key == self.key.encode())
+            and (self.service is None or dead_letter.service == self.service)
+            and (self.reason is None or fnmatchcase(dead_letter.reason, self.reason))
+            and (self.error is None or named(dead_letter.error, self.error))
+            and (self.type is None or (dead_letter.type is not None and named(dead_letter.type, self.type)))
+            and (self.key is None or dead_letter.key == self.key.encode())
             and (self.since is None or (failed is not None and failed >= self.since))
             and (self.until is None or (failed is not None and failed < self.until))
-            and (self.schema is None or _schema(letter) == self.schema)
+            and (self.schema is None or _schema(dead_letter) == self.schema)
         )
 
 
@@ -62,7 +62,7 @@ def named(full: str, pattern: str) -> bool:
 
 
 def duration(text: str) -> timedelta:
-    """`"90s"`, `"5m"`, `"2h"`, `"7d"`. Raises `ConfigurationError`.
+    """Parse `"90s"`, `"5m"`, `"2h"` or `"7d"`. Raises `ConfigurationError`.
 
     >>> duration("5m")
     datetime.timedelta(seconds=300)
@@ -74,7 +74,7 @@ def duration(text: str) -> timedelta:
 
 
 def moment(text: str, now: datetime) -> datetime:
-    """A time as ISO 8601 (UTC unless it says otherwise), or as how long ago: `"2h"`. Raises `ConfigurationError`."""
+    """Parse a time: ISO 8601 (UTC unless it says otherwise), or how long ago: `"2h"`. Raises `ConfigurationError`."""
     try:
         found = datetime.fromisoformat(text)
     except ValueError:
@@ -88,7 +88,7 @@ def moment(text: str, now: datetime) -> datetime:
 
 
 def rate(text: str) -> float:
-    """`"10/s"`, `"30/m"`, `"100/h"` as so many a second. Raises `ConfigurationError`.
+    """Parse `"10/s"`, `"30/m"` or `"100/h"` to a number a second. Raises `ConfigurationError`.
 
     >>> rate("30/m")
     0.5
@@ -100,8 +100,8 @@ def rate(text: str) -> float:
     return each
 
 
-def _schema(letter: DeadLetter) -> int | None:
+def _schema(dead_letter: DeadLetter) -> int | None:
     try:
-        return schema_id_of(letter.value or b"")
+        return schema_id_of(dead_letter.value or b"")
     except DecodeError:  # bytes without a schema id
         return None

@@ -4,88 +4,88 @@ from collections.abc import Callable, Iterator, Sequence
 
 from millstream.errors import ConfigurationError, DecodeError
 from millstream.kafka.port import Kafka, Message, Offsets, TopicPartition
+from millstream.operate.dlq.context import DlqContext
+from millstream.operate.dlq.dead_letter import DeadLetter, DeadLetterId, State, read_dead_letter
 from millstream.operate.dlq.filters import Filter
-from millstream.operate.dlq.letter import DeadLetter, LetterId, State, read_letter
-from millstream.operate.dlq.office import Office
 
 Progress = Callable[[int], None]
-"""Told how many records were read."""
+"""Called with the number of records of each batch that was read."""
 
 GAP = 1_000
-"""Letters that lie further apart are read one by one, without what lies between them."""
-SILENCE = 30.0
+"""Offsets between two dead letters up to which the records between them are read, too, rather than sought over."""
+READ_TIMEOUT = 30.0
 """Seconds without any record after which brokers count as gone."""
 
 
-def letters(
-    office: Office,
+def read_dead_letters(
+    context: DlqContext,
     topics: Sequence[str],
     wanted: Filter,
     *,
     progress: Progress | None = None,
     start: Offsets | None = None,
 ) -> Iterator[tuple[DeadLetter, State]]:
-    """The wanted letters of these topics up to their ends as they are now, each partition in order.
+    """Yield the wanted dead letters of these topics up to their present ends, each partition in order.
 
-    What no worker of ours wrote is passed over. Raises `Unavailable`, `TopicMissing`.
+    Records that no worker of ours wrote are skipped. Raises `Unavailable`, `TopicMissing`.
     """
     for topic in topics:
-        begin = {place: offset for place, offset in (start or {}).items() if place[0] == topic}
-        reading = office.kafka.read_to_end(topic, range(office.partitions[topic]), start=begin, timeout=SILENCE)
-        for batch in reading:
+        begin = {partition: offset for partition, offset in (start or {}).items() if partition[0] == topic}
+        numbers = range(context.partitions[topic])
+        for batch in context.kafka.read_to_end(topic, numbers, start=begin, timeout=READ_TIMEOUT):
             for message in batch:
                 try:
-                    letter = read_letter(message)
-                except DecodeError:  # a record of others: no dead letter of ours
+                    dead_letter = read_dead_letter(message)
+                except DecodeError:  # a record of others
                     continue
-                state = office.audit.state(letter)
-                if wanted.takes(letter, state):
-                    yield letter, state
+                state = context.audit.state(dead_letter)
+                if wanted.takes(dead_letter, state):
+                    yield dead_letter, state
             if progress is not None:
                 progress(len(batch))
 
 
-def letter_at(office: Office, id: LetterId) -> DeadLetter:
-    """One letter. Raises `ConfigurationError` where there is none."""
-    partitions = office.partitions.get(id.topic)
+def dead_letter_at(context: DlqContext, id: DeadLetterId) -> DeadLetter:
+    """Return one dead letter. Raises `ConfigurationError` where there is none."""
+    partitions = context.partitions.get(id.topic)
     if partitions is None:
         raise ConfigurationError(f"{id}: there is no topic {id.topic!r}; `millstream topics --all` lists what there is")
     if id.partition >= partitions:
         raise ConfigurationError(f"{id}: {id.topic} has {partitions} partitions, numbered from 0")
-    place = (id.topic, id.partition)
-    if id.offset < office.admin.end_offsets([place])[place]:
-        found = next(_records(office.kafka, place, id.offset), None)
+    partition = (id.topic, id.partition)
+    if id.offset < context.admin.end_offsets([partition])[partition]:
+        found = next(_records(context.kafka, partition, id.offset), None)
         if found is not None and found.offset() == id.offset:
             try:
-                return read_letter(found)
+                return read_dead_letter(found)
             except DecodeError as error:
                 raise ConfigurationError(f"{id} is no dead letter: {error.detail}") from None
     raise ConfigurationError(f"{id}: there is no such record; `millstream dlq list` shows what there is")
 
 
-def letters_at(office: Office, ids: Sequence[LetterId]) -> list[DeadLetter]:
-    """The letters that were found at these places, in this order, but those that retention has taken meanwhile."""
-    wanted, found = set(ids), dict[LetterId, DeadLetter]()
+def dead_letters_at(context: DlqContext, ids: Sequence[DeadLetterId]) -> list[DeadLetter]:
+    """Return the dead letters with these ids, in this order, without those that retention has deleted meanwhile."""
+    wanted, found = set(ids), dict[DeadLetterId, DeadLetter]()
     for first, last in _stretches(sorted(wanted)):
-        place = first[:2]
-        for message in _records(office.kafka, place, first.offset):
-            id = LetterId(*place, message.offset())
+        partition = first[:2]
+        for message in _records(context.kafka, partition, first.offset):
+            id = DeadLetterId(*partition, message.offset())
             if id in wanted:
-                found[id] = read_letter(message)
+                found[id] = read_dead_letter(message)
             if id >= last:
                 break
     return [found[id] for id in ids if id in found]
 
 
-def size(office: Office, topics: Sequence[str]) -> int:
+def size(context: DlqContext, topics: Sequence[str]) -> int:
     """Return the number of offsets that these topics have, for a progress bar."""
-    places = [(topic, partition) for topic in topics for partition in range(office.partitions[topic])]
-    return sum(office.admin.end_offsets(places).values())
+    partitions = [(topic, number) for topic in topics for number in range(context.partitions[topic])]
+    return sum(context.admin.end_offsets(partitions).values())
 
 
-def _stretches(ids: Sequence[LetterId]) -> Iterator[tuple[LetterId, LetterId]]:
-    """First and last of those that are read in one go."""
-    stretch: list[LetterId] = []
+def _stretches(ids: Sequence[DeadLetterId]) -> Iterator[tuple[DeadLetterId, DeadLetterId]]:
+    """Yield the first and last id of each stretch that is read in one go."""
+    stretch: list[DeadLetterId] = []
     for id in ids:
         if stretch and (id[:2] != stretch[-1][:2] or id.offset - stretch[-1].offset > GAP):
             yield stretch[0], stretch[-1]
@@ -95,6 +95,7 @@ def _stretches(ids: Sequence[LetterId]) -> Iterator[tuple[LetterId, LetterId]]:
         yield stretch[0], stretch[-1]
 
 
-def _records(kafka: Kafka, place: TopicPartition, offset: int) -> Iterator[Message]:
-    reading = kafka.read_to_end(place[0], [place[1]], start={place: offset}, timeout=SILENCE)
-    return (message for batch in reading for message in batch)
+def _records(kafka: Kafka, partition: TopicPartition, offset: int) -> Iterator[Message]:
+    topic, number = partition
+    batches = kafka.read_to_end(topic, [number], start={partition: offset}, timeout=READ_TIMEOUT)
+    return (message for batch in batches for message in batch)

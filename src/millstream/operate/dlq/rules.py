@@ -1,4 +1,4 @@
-"""Rules that hand dead letters in again, from a TOML file. The whole file is checked before anything runs."""
+"""Rules that redrive dead letters, from a TOML file. The whole file is checked before anything runs."""
 
 import re
 import tomllib
@@ -9,10 +9,10 @@ from typing import Any, Literal, TypeAlias, cast
 
 from millstream.declare import full_name
 from millstream.errors import ConfigurationError, did_you_mean
+from millstream.operate.dlq.context import Origins
+from millstream.operate.dlq.dead_letter import WAITING, DeadLetter, State
 from millstream.operate.dlq.filters import Filter, duration, rate
-from millstream.operate.dlq.letter import WAITING, DeadLetter, State
-from millstream.operate.dlq.system import Origins
-from millstream.operate.dlq.work import MOST_REDRIVES
+from millstream.operate.dlq.plans import MAX_REDRIVES
 
 GiveUp: TypeAlias = Literal["leave", "discard"]
 _MATCHES = ("topic", "service", "reason", "error", "type")
@@ -21,12 +21,12 @@ _KNOWN = ("name", *_MATCHES, "younger-than", "wait", "rate", "limit", "max-redri
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A rule: the letters that are handed in again, and how.
+    """A rule: which dead letters are redriven, and how.
 
     - `topic`: that the event was first read from; `filter`: what else must hold.
-    - `younger_than`: only letters that failed within this time; `wait`: after the last failure.
-    - `rate`: so many a second; `limit`: so many within an hour, whoever was restarted meanwhile.
-    - `max_redrives`: a letter that was handed in as often is given up: left for a person, or discarded.
+    - `younger_than`: only dead letters that failed within this time; `wait`: after the last failure.
+    - `rate`: actions a second; `limit`: actions within an hour, restarts of the service included.
+    - `max_redrives`: a dead letter that was redriven as often is given up: left for an operator, or discarded.
     """
 
     name: str
@@ -36,16 +36,16 @@ class Rule:
     wait: timedelta = timedelta(0)
     rate: float = 10.0
     limit: int = 1_000
-    max_redrives: int = MOST_REDRIVES
+    max_redrives: int = MAX_REDRIVES
     allow_reorder: bool = False
     give_up: GiveUp = "leave"
 
-    def takes(self, letter: DeadLetter, state: State) -> bool:
-        """Return whether the letter is this rule's, as long as it is young enough."""
-        return self.filter.takes(letter, state) and (self.topic is None or letter.at[0] == self.topic)
+    def takes(self, dead_letter: DeadLetter, state: State) -> bool:
+        """Return whether the dead letter is this rule's, as long as it is young enough."""
+        return self.filter.takes(dead_letter, state) and (self.topic is None or dead_letter.at[0] == self.topic)
 
     def young(self, age: timedelta) -> bool:
-        """Return whether a letter whose last failure is so long ago is young enough."""
+        """Return whether a dead letter whose last failure is so long ago is young enough."""
         return self.younger_than is None or age <= self.younger_than
 
     def due(self, age: timedelta) -> bool:
@@ -55,36 +55,38 @@ class Rule:
 
 @dataclass(slots=True)
 class _Reader:
-    """Reads one file and remembers what is wrong with it, with the line."""
+    """Reads one file and collects its mistakes, each with its line."""
 
     path: Path
     lines: list[str]
     origins: Origins
-    wrong: list[str] = field(default_factory=list[str])
+    mistakes: list[str] = field(default_factory=list[str])
     _number: int = 0
     _table: dict[str, Any] = field(default_factory=dict[str, Any])
 
     def rule(self, number: int, table: dict[str, Any]) -> Rule:
         self._number, self._table = number, table
         for key in table.keys() - set(_KNOWN):
-            self.say(key, f"a rule has no {key!r}{did_you_mean(key, _KNOWN)}; it has {', '.join(_KNOWN)}")
+            self.add(key, f"a rule has no {key!r}{did_you_mean(key, _KNOWN)}; it has {', '.join(_KNOWN)}")
         name = self.get("name", str, "")
         if not re.fullmatch(r"[a-z0-9][a-z0-9_.-]*", name):
-            self.say("name", 'every rule needs a name of its own in lower case, such as name = "gateway-down"')
+            self.add("name", 'every rule needs a unique name in lower case, such as name = "gateway-down"')
         matches = {key: self.get(key, str, None) for key in _MATCHES}
         if not any(matches.values()):
-            self.say(
-                None, f'rule {name!r} would take every letter: give one of {", ".join(_MATCHES)} (reason = "*" is all)'
+            self.add(
+                None,
+                f'rule {name!r} would take every dead letter: give one of {", ".join(_MATCHES)} (reason = "*" is all)',
             )
         self._known(matches)
         younger, wait = self._duration("younger-than"), self._duration("wait") or timedelta(0)
         if younger is not None and younger <= wait:
-            self.say(
-                "younger-than", f"rule {name!r} can take nothing: letters are older than that when they have waited"
+            self.add(
+                "younger-than",
+                f"rule {name!r} can take nothing: dead letters are older than that when they have waited",
             )
         give_up = self.get("give-up", str, "leave")
         if give_up not in ("leave", "discard"):
-            self.say("give-up", f'give-up = {give_up!r}: it is "leave" (for a person) or "discard"')
+            self.add("give-up", f'give-up = {give_up!r}: it is "leave" (for an operator) or "discard"')
         return Rule(
             name=name,
             filter=Filter(
@@ -99,7 +101,7 @@ class _Reader:
             wait=wait,
             rate=self._rate(),
             limit=self._count("limit", 1_000),
-            max_redrives=self._count("max-redrives", MOST_REDRIVES),
+            max_redrives=self._count("max-redrives", MAX_REDRIVES),
             allow_reorder=self.get("allow-reorder", bool, False),
             give_up=cast(GiveUp, give_up),
         )
@@ -108,12 +110,12 @@ class _Reader:
         value = self._table.get(key, default)
         if key in self._table and type(value) is not kind:
             kinds = {str: "text in quotes", int: "a whole number", bool: "true or false"}
-            self.say(key, f"{key} = {value!r}: it must be {kinds[kind]}")
+            self.add(key, f"{key} = {value!r}: it must be {kinds[kind]}")
             return default
         return value
 
-    def say(self, key: str | None, what: str) -> None:
-        self.wrong.append(f"{self.path}:{self._line(key)}: {what}")
+    def add(self, key: str | None, what: str) -> None:
+        self.mistakes.append(f"{self.path}:{self._line(key)}: {what}")
 
     def _known(self, matches: dict[str, str | None]) -> None:
         service, topic, type = matches["service"], matches["topic"], matches["type"]
@@ -121,39 +123,39 @@ class _Reader:
         try:
             origins.check_service(service)
         except ConfigurationError as error:
-            self.say("service", str(error))
+            self.add("service", str(error))
         if topic is not None and f"{topic}.dlq" not in origins.dead_letters:
             meant, consumed = did_you_mean(topic, origins.consumed), ", ".join(origins.consumed)
-            self.say("topic", f"{origins.system} consumes no topic {topic!r}{meant}; it consumes {consumed}")
+            self.add("topic", f"{origins.system} consumes no topic {topic!r}{meant}; it consumes {consumed}")
         if type is not None and not any(mark in type for mark in "*?["):
             classes = [of for found in origins.topics.values() for of in found.contracts]
             if not any(type in (of.__name__, full_name(of)) for of in classes):
                 meant = did_you_mean(type, [of.__name__ for of in classes])
-                self.say("type", f"no topic of {origins.system} carries a class {type!r}{meant}")
+                self.add("type", f"no topic of {origins.system} carries a class {type!r}{meant}")
 
     def _duration(self, key: str) -> timedelta | None:
         text = self.get(key, str, None)
         try:
             return None if text is None else duration(text)
         except ConfigurationError as error:
-            self.say(key, f"{key}: {error}")
+            self.add(key, f"{key}: {error}")
             return None
 
     def _rate(self) -> float:
         try:
             return rate(self.get("rate", str, "10/s"))
         except ConfigurationError as error:
-            self.say("rate", f"rate: {error}")
+            self.add("rate", f"rate: {error}")
             return 1.0
 
     def _count(self, key: str, default: int) -> int:
         count = self.get(key, int, default)
         if count < 1:
-            self.say(key, f"{key} = {count}: it is 1 at least, or the rule can do nothing")
+            self.add(key, f"{key} = {count}: it is 1 at least, or the rule can do nothing")
         return count
 
     def _line(self, key: str | None) -> int:
-        """Return the line of a key of the present rule, which tomllib does not tell."""
+        """Return the line of a key of the present rule, which tomllib does not report."""
         heads = [at for at, line in enumerate(self.lines) if re.match(r"\s*\[\[\s*rule\s*\]\]", line)]
         if self._number >= len(heads):
             # Rules may also stand in an array: rule = [{…}, {…}].
@@ -168,9 +170,9 @@ class _Reader:
 
 
 def read_rules(path: Path, origins: Origins) -> list[Rule]:
-    """The rules of a file, in order: the first that takes a letter decides.
+    """Read the rules of a file, in order: the first that takes a dead letter decides.
 
-    Raises `ConfigurationError` that names the line of each mistake, and the remedy.
+    Raises `ConfigurationError`, which names the line of each mistake, and the remedy.
     """
     try:
         text = path.read_text()
@@ -185,12 +187,12 @@ def read_rules(path: Path, origins: Origins) -> list[Rule]:
     found: list[Rule] = []
     for number, table in enumerate(cast("list[Any]", rules)):
         if not isinstance(table, dict):
-            reader.say("rule", f"rule = {table!r}: a rule is a table of its own, with [[rule]] above it")
+            reader.add("rule", f"rule = {table!r}: a rule is a table with [[rule]] above it")
             continue
         rule = reader.rule(number, cast("dict[str, Any]", table))
         if any(rule.name == other.name for other in found):
-            reader.say("name", f"there is a rule {rule.name!r} above; the audit tells rules apart by their names")
+            reader.add("name", f"there is a rule {rule.name!r} above; the audit tells rules apart by their names")
         found.append(rule)
-    if reader.wrong:
-        raise ConfigurationError("\n".join(reader.wrong))
+    if reader.mistakes:
+        raise ConfigurationError("\n".join(reader.mistakes))
     return found

@@ -3,13 +3,13 @@
 import typer
 
 from millstream.operate.cli.dlq.commands import discard, edit, redrive
-from millstream.operate.cli.dlq.look import list_, show
-from millstream.operate.cli.dlq.rules import serve
+from millstream.operate.cli.dlq.listing import list_, show
+from millstream.operate.cli.dlq.serve import serve
 
-EXIT_CODES = "Exit codes: 0 done, 1 it failed or somebody was quicker, 2 wrong usage or refused, 4 it hung (serve)."
+EXIT_CODES = "Exit codes: 0 done, 1 failed or another operator was first, 2 wrong usage or refused, 4 it hung (serve)."
 
 dlq = typer.Typer(
-    help="Dead letters: look at them, hand them in again, mend or discard them.",
+    help="Dead letters: list, show, redrive, edit and discard them.",
     no_args_is_help=True,
     rich_markup_mode="markdown",
     epilog=EXIT_CODES,

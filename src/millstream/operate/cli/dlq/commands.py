@@ -12,55 +12,42 @@ from millstream.operate.cli.dlq.common import (
     AsOption,
     CommentOption,
     DryOption,
-    ErrorOption,
-    KeyOption,
-    ReasonOption,
     RevealOption,
-    SchemaOption,
-    ServiceOption,
-    SinceOption,
-    TopicOption,
-    TypeOption,
-    UntilOption,
-    filter_of,
+    Selection,
+    dlq_context,
     json_line,
-    office,
     progress,
+    selecting,
 )
 
 if TYPE_CHECKING:
-    from millstream.operate.dlq.clerk import Done, Person
+    from millstream.operate.dlq.context import DlqContext
+    from millstream.operate.dlq.dead_letter import DeadLetter, DeadLetterId
     from millstream.operate.dlq.editing import Draft, Edited
-    from millstream.operate.dlq.filters import Filter
-    from millstream.operate.dlq.letter import DeadLetter, LetterId
-    from millstream.operate.dlq.office import Office
-    from millstream.operate.dlq.work import Refused, Work
+    from millstream.operate.dlq.executor import Actor, Done
+    from millstream.operate.dlq.plans import Plan, Refused
 
 IdsArgument = Annotated[
-    list[str] | None, typer.Argument(metavar="ID…", help="Letters as `list` shows them, or none and a filter.")
+    list[str] | None, typer.Argument(metavar="ID…", help="Dead letters as `list` shows them, or none and a filter.")
 ]
 AllOption = Annotated[bool, typer.Option("--all", help="All that wait, where no filter is given.")]
-RateOption = Annotated[str | None, typer.Option("--rate", metavar="N/s", help="So many a second (/m, /h) at most.")]
-LimitOption = Annotated[int, typer.Option("--limit", min=1, metavar="N", help="Stop after so many.")]
+RateOption = Annotated[
+    str | None, typer.Option("--rate", metavar="N/s", help="Limit to N a second (/m a minute, /h an hour).")
+]
+LimitOption = Annotated[int, typer.Option("--limit", min=1, metavar="N", help="Stop after N.")]
 AllowReorderOption = Annotated[
-    bool, typer.Option("--allow-reorder", help="Also those that later events of their key overtook.")
+    bool, typer.Option("--allow-reorder", help="Also events that later events of their key superseded.")
 ]
 MaxRedrivesOption = Annotated[
-    int, typer.Option("--max-redrives", min=1, metavar="N", help="Leave those that were handed in as often.")
+    int, typer.Option("--max-redrives", min=1, metavar="N", help="Leave events that were redriven N times already.")
 ]
 
 
+@selecting
 def redrive(
-    letters: IdsArgument = None,
-    topic: TopicOption = None,
-    error: ErrorOption = None,
-    reason: ReasonOption = None,
-    key: KeyOption = None,
-    since: SinceOption = None,
-    until: UntilOption = None,
-    type: TypeOption = None,
-    schema: SchemaOption = None,
-    service: ServiceOption = None,
+    ids: IdsArgument = None,
+    *,
+    selection: Selection,
     everything: AllOption = False,
     dry_run: DryOption = False,
     rate: RateOption = None,
@@ -72,13 +59,13 @@ def redrive(
     system: SystemOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Hand dead letters again to the service that failed, and to it alone. Each once, whoever else is at it.
+    """Redrive dead letters: to the service that failed, and to no other. Each once, whoever else redrives it.
 
-    With ids, all of them or none; with a filter, those that nothing speaks against, and the others are named.
+    With ids, all of them or none; with a filter, those that are not refused, and the others are listed.
 
     Examples:
 
-      millstream dlq redrive orders.events.dlq:3:42 --comment "card reader mended"
+      millstream dlq redrive orders.events.dlq:3:42 --comment "card reader repaired"
 
       millstream dlq redrive --reason gateway_down --since 2h --dry-run
 
@@ -86,31 +73,26 @@ def redrive(
     """
     from millstream.operate.dlq.bulk import Limits, redrives
 
-    wanted = filter_of(
-        error=error, reason=reason, key=key, since=since, until=until, type=type, schema=schema, service=service,
-        states=("open", "parked"),
-    )  # fmt: skip
-    ids = _ids(letters, wanted, topic, everything)
+    actor = _actor(by, comment, "redrive")
     limits = Limits(limit, max_redrives, allow_reorder)
-    person = _person(by, comment, "redrive")
-    with _chosen(ids, wanted, system, topic, service) as (at, chosen):
-        plans = redrives(at, chosen, limits)
-        _carry_out(
-            at, _all_or_none(plans) if ids else plans, person, rate, dry_run=dry_run, as_json=as_json, named=bool(ids)
+    with _selected(ids, selection, everything, system) as (context, selected):
+        plans = redrives(context, selected, limits)
+        _execute(
+            context,
+            _all_or_none(plans) if ids else plans,
+            actor,
+            rate,
+            dry_run=dry_run,
+            as_json=as_json,
+            named=bool(ids),
         )
 
 
+@selecting
 def discard(
-    letters: IdsArgument = None,
-    topic: TopicOption = None,
-    error: ErrorOption = None,
-    reason: ReasonOption = None,
-    key: KeyOption = None,
-    since: SinceOption = None,
-    until: UntilOption = None,
-    type: TypeOption = None,
-    schema: SchemaOption = None,
-    service: ServiceOption = None,
+    ids: IdsArgument = None,
+    *,
+    selection: Selection,
     everything: AllOption = False,
     dry_run: DryOption = False,
     limit: LimitOption = 1_000,
@@ -119,7 +101,7 @@ def discard(
     system: SystemOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Give dead letters up. They stay where they are, and the audit says who gave them up. A parked key goes on.
+    """Discard dead letters. The records stay, and the audit says who discarded them. A parked key is released.
 
     Examples:
 
@@ -129,21 +111,22 @@ def discard(
     """
     from millstream.operate.dlq.bulk import discards
 
-    wanted = filter_of(
-        error=error, reason=reason, key=key, since=since, until=until, type=type, schema=schema, service=service,
-        states=("open", "parked"),
-    )  # fmt: skip
-    ids = _ids(letters, wanted, topic, everything)
-    person = _person(by, comment, "discard")
-    with _chosen(ids, wanted, system, topic, service) as (at, chosen):
-        plans = discards(at, chosen, limit)
-        _carry_out(
-            at, _all_or_none(plans) if ids else plans, person, None, dry_run=dry_run, as_json=as_json, named=bool(ids)
+    actor = _actor(by, comment, "discard")
+    with _selected(ids, selection, everything, system) as (context, selected):
+        plans = discards(context, selected, limit)
+        _execute(
+            context,
+            _all_or_none(plans) if ids else plans,
+            actor,
+            None,
+            dry_run=dry_run,
+            as_json=as_json,
+            named=bool(ids),
         )
 
 
 def edit(
-    letter: Annotated[str, typer.Argument(metavar="ID", help="As `list` shows it.")],
+    id: Annotated[str, typer.Argument(metavar="ID", help="As `list` shows it.")],
     fields: Annotated[
         list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Such as lines.0.quantity=3; repeatable.")
     ] = None,
@@ -162,10 +145,10 @@ def edit(
     system: SystemOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Mend an event and hand it in again: with --set, --value-file, or in $EDITOR. It keeps its id and its place.
+    """Edit an event and redrive it: with --set, --value-file, or in $EDITOR. Its id, key and position stay the same.
 
-    What does not fit its class any more is refused before anything is written. In $EDITOR, personal data is masked;
-    what stays masked stays as it is.
+    A value that does not fit its class is refused before anything is written. In $EDITOR, personal data is masked; a
+    field that stays masked keeps its value.
 
     Examples:
 
@@ -173,27 +156,27 @@ def edit(
 
       millstream dlq edit orders.events.dlq:3:42 --set quantity=3 --comment "a typing error"
 
-      millstream dlq edit orders.events.dlq:3:42 --value-file mended.json --dry-run
+      millstream dlq edit orders.events.dlq:3:42 --value-file corrected.json --dry-run
     """
     from millstream.contracts import Contracts, Registry
     from millstream.errors import ConfigurationError
-    from millstream.operate.dlq import work
+    from millstream.operate.dlq import plans
     from millstream.operate.dlq.bulk import Limits, redrives
+    from millstream.operate.dlq.dead_letter import DeadLetterId
     from millstream.operate.dlq.editing import Draft
-    from millstream.operate.dlq.letter import LetterId
-    from millstream.operate.dlq.reading import letter_at
+    from millstream.operate.dlq.reading import dead_letter_at
 
     if fields and file is not None:
         raise ConfigurationError("--set changes fields and --value-file gives a whole value; give one of them")
-    id = LetterId.read(letter)
-    person = _person(by, comment, "edit")
-    with office(system, id.topic, None) as (at, _, settings):
-        found = letter_at(at, id)
-        [plan] = _all_or_none(redrives(at, [found], Limits(1, max_redrives, allow_reorder)))
+    dead_letter_id = DeadLetterId.read(id)
+    actor = _actor(by, comment, "edit")
+    with dlq_context(system, dead_letter_id.topic, None) as (context, _, settings):
+        found = dead_letter_at(context, dead_letter_id)
+        [plan] = _all_or_none(redrives(context, [found], Limits(1, max_redrives, allow_reorder)))
         contracts = Contracts(Registry(settings.registry_url))
-        edited = _edited(Draft(found, at.origins, contracts, named=type, reveal=reveal), fields, file)
-        plans = [work.edit(plan, edited.value, edited.headers, edited.changed)]
-        _carry_out(at, plans, person, None, dry_run=dry_run, as_json=as_json, named=True)
+        edited = _edited(Draft(found, context.origins, contracts, named=type, reveal=reveal), fields, file)
+        plan = plans.edit(plan, edited.value, edited.headers, edited.changed)
+        _execute(context, [plan], actor, None, dry_run=dry_run, as_json=as_json, named=True)
 
 
 def _edited(draft: "Draft", fields: list[str] | None, file: Path | None) -> "Edited":
@@ -211,60 +194,59 @@ def _edited(draft: "Draft", fields: list[str] | None, file: Path | None) -> "Edi
     return in_editor(draft)
 
 
-def _ids(letters: list[str] | None, wanted: "Filter", topic: str | None, everything: bool) -> "list[LetterId]":
+def _ids(ids: list[str] | None, *, filtered: bool, everything: bool) -> "list[DeadLetterId]":
     from millstream.errors import ConfigurationError
-    from millstream.operate.dlq.letter import LetterId
+    from millstream.operate.dlq.dead_letter import DeadLetterId
 
-    ids = [LetterId.read(letter) for letter in dict.fromkeys(letters or ())]
-    filtered = not wanted.empty or topic is not None
-    if ids and (filtered or everything):
+    found = [DeadLetterId.read(id) for id in dict.fromkeys(ids or ())]
+    if found and (filtered or everything):
         raise ConfigurationError("Give ids, or a filter, or --all: not two of them")
     if filtered and everything:
         raise ConfigurationError("--all takes no filter: leave one of them out")
-    if not ids and not filtered and not everything:
-        raise ConfigurationError("Which letters? Give ids, or a filter such as --reason, or --all")
-    return sorted(ids)
+    if not found and not filtered and not everything:
+        raise ConfigurationError("Which dead letters? Give ids, or a filter such as --reason, or --all")
+    return sorted(found)
 
 
-def _person(by: str | None, comment: str | None, command: str) -> "Person":
+def _actor(by: str | None, comment: str | None, command: str) -> "Actor":
     from millstream.operate.dlq.audit import whoami
-    from millstream.operate.dlq.clerk import Person
+    from millstream.operate.dlq.executor import Actor
 
-    return Person(by or whoami(), f"millstream dlq {command}", comment)
+    return Actor(by or whoami(), f"millstream dlq {command}", comment)
 
 
-def _all_or_none(plans: "Iterable[Work | Refused]") -> "list[Work]":
-    """The work, where nothing speaks against any of it. Raises `ConfigurationError` before anything is done if not."""
+def _all_or_none(plans: "Iterable[Plan | Refused]") -> "list[Plan]":
+    """Return the plans, if none is refused. Raises `ConfigurationError` otherwise."""
     from millstream.errors import ConfigurationError
-    from millstream.operate.dlq.work import Refused, Work
+    from millstream.operate.dlq.plans import Plan, Refused
 
     found = list(plans)
-    refused = [f"{plan.letter.id}: {plan.detail}" for plan in found if isinstance(plan, Refused)]
+    refused = [f"{plan.dead_letter.id}: {plan.detail}" for plan in found if isinstance(plan, Refused)]
     if refused:
         raise ConfigurationError("; ".join([*refused, "nothing was written"]))
-    return [plan for plan in found if isinstance(plan, Work)]
+    return [plan for plan in found if isinstance(plan, Plan)]
 
 
-def _carry_out(
-    at: "Office",
-    plans: "Iterable[Work | Refused]",
-    person: "Person",
+def _execute(
+    context: "DlqContext",
+    plans: "Iterable[Plan | Refused]",
+    actor: "Actor",
     rate: str | None,
     *,
     dry_run: bool,
     as_json: bool,
     named: bool,
 ) -> None:
-    from millstream.operate.dlq.bulk import carry_out
+    from millstream.operate.dlq.bulk import execute
     from millstream.operate.dlq.filters import rate as rate_of
-    from millstream.operate.dlq.work import Work
+    from millstream.operate.dlq.plans import Plan
 
     a_second = None if rate is None else rate_of(rate)
     done = left = 0
-    for result in plans if dry_run else carry_out(at, plans, person, rate=a_second):
-        was_done = isinstance(result, Work) or getattr(result, "mine", False)
+    for result in plans if dry_run else execute(context, plans, actor, rate=a_second):
+        was_done = isinstance(result, Plan) or getattr(result, "mine", False)
         done, left = done + was_done, left + (not was_done)
-        _say(result, as_json=as_json)
+        _print(result, as_json=as_json)
     if not done + left:
         say_none("No dead letter that waits matches: `millstream dlq list` shows all that wait.")
     elif not as_json:
@@ -273,41 +255,46 @@ def _carry_out(
         raise typer.Exit(1)
 
 
-def _say(result: "Done | Refused | Work", *, as_json: bool) -> None:
-    from millstream.operate.dlq.clerk import Done
-    from millstream.operate.dlq.telling import action, sentence
-    from millstream.operate.dlq.work import Refused, Work
+def _print(result: "Done | Refused | Plan", *, as_json: bool) -> None:
+    from millstream.operate.dlq.executor import Done
+    from millstream.operate.dlq.plans import Plan, Refused
+    from millstream.operate.dlq.rendering import entry_row, plan_line
 
-    work = result.work if isinstance(result, Done) else result
+    plan = result.plan if isinstance(result, Done) else result
     if isinstance(result, Done) and not result.mine:
-        work = Refused(work.letter, "done", f"it was {result.entry.told()}, a moment ago")
+        plan = Refused(plan.dead_letter, "done", f"it was {result.entry.summary()}, a moment ago")
     if not as_json:
-        typer.echo(sentence(work))
+        typer.echo(plan_line(plan))
         return
-    row = {"id": str(work.letter.id), "service": work.letter.service}
-    if isinstance(work, Refused):
-        json_line(row | {"done": False, "code": work.code, "detail": work.detail})
+    row = {"id": str(plan.dead_letter.id), "service": plan.dead_letter.service}
+    if isinstance(plan, Refused):
+        json_line(row | {"done": False, "code": plan.code, "detail": plan.detail})
     elif isinstance(result, Done):
-        json_line(row | {"done": True, **action(result.entry)})
+        json_line(row | {"done": True, **entry_row(result.entry)})
     else:
-        assert isinstance(work, Work)
-        to = None if work.to is None else f"{work.to[0]}[{work.to[1]}]"
-        json_line(row | {"done": False, "code": "dry_run", "action": work.action, "redrive_to": to})
+        assert isinstance(plan, Plan)
+        to = None if plan.redrive_to is None else f"{plan.redrive_to[0]}[{plan.redrive_to[1]}]"
+        json_line(row | {"done": False, "code": "dry_run", "action": plan.action, "redrive_to": to})
 
 
 @contextmanager
-def _chosen(
-    ids: "list[LetterId]", wanted: "Filter", system: str | None, topic: str | None, service: str | None
-) -> "Iterator[tuple[Office, Iterator[DeadLetter]]]":
-    """The office, and the letters that are meant: those with these ids, or what the filter takes."""
-    from millstream.operate.dlq.reading import letter_at, letters, size
+def _selected(
+    ids: list[str] | None, selection: Selection, everything: bool, system: str | None
+) -> "Iterator[tuple[DlqContext, Iterator[DeadLetter]]]":
+    """Connect; yields the context, and the dead letters with these ids, or those that the selection matches."""
+    from millstream.operate.dlq.reading import dead_letter_at, read_dead_letters, size
 
-    with office(system, topic, service) as (at, topics, _):
-        if ids:
-            unknown = {id.topic for id in ids} - set(topics)
-            for name in unknown:
-                at.origins.chosen(name, ())
-            yield at, iter([letter_at(at, id) for id in ids])
+    wanted = selection.filter(("open", "parked"))
+    filtered = not wanted.empty or selection.topic is not None
+    found = _ids(ids, filtered=filtered, everything=everything)
+    with dlq_context(system, selection.topic, selection.service) as (context, topics, _):
+        if found:
+            for name in {id.topic for id in found} - set(topics):
+                context.origins.select(name, ())
+            yield context, iter([dead_letter_at(context, id) for id in found])
             return
-        with progress(lambda: size(at, topics), streaming=True) as read:
-            yield at, (letter for letter, _ in letters(at, topics, wanted, progress=read))
+        with progress(lambda: size(context, topics), streaming=True) as read:
+            yield (
+                context,
+                (dead_letter for dead_letter, _ in read_dead_letters(context, topics, wanted, progress=read)),
+            )

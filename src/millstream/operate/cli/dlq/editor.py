@@ -1,4 +1,7 @@
-"""A person's editor on an event that may show personal data: nothing of it is left behind but what a person typed."""
+"""Opens an event in the operator's editor. The file may show personal data, so it is deleted afterwards.
+
+Only a text that was typed and does not fit stays, in a folder that the operator alone can read.
+"""
 
 import os
 import shlex
@@ -15,13 +18,13 @@ if TYPE_CHECKING:
 
 
 def in_editor(draft: "Draft") -> "Edited":
-    """Return an event as a person edited it in $VISUAL or $EDITOR.
+    """Open an event in $VISUAL or $EDITOR and return it as edited.
 
-    Raises `ConfigurationError` where there is no such editor, or it fails, or its text does not fit: only what was
-    typed and does not fit is kept, and the error says where.
+    Raises `ConfigurationError` where there is no such editor, or it fails, or the text does not fit: then the error
+    names the file that has the text.
     """
     command, shown = _command(), draft.text().encode()
-    # A folder that is the person's alone, so that the copies that editors leave beside a file are gone with it.
+    # A private folder: the copies that editors leave beside a file are deleted with it.
     folder, kept = Path(tempfile.mkdtemp(prefix="dead-letter-")), False
     path = folder / "event.json"
     try:
@@ -34,7 +37,7 @@ def in_editor(draft: "Draft") -> "Edited":
                 raise
             kept = True
             raise ConfigurationError(
-                f"{error}. Your text is in {path}: mend it, give it with --value-file, and delete it"
+                f"{error}. Your text is in {path}: correct it, give it with --value-file, and delete it"
             ) from None
     finally:
         if not kept:
@@ -49,7 +52,7 @@ def _command() -> list[str]:
         return shlex.split(os.environ[name])
     except ValueError as error:
         raise ConfigurationError(
-            f"{name}={os.environ[name]} is no command ({error}): mend it, or give --set or --value-file"
+            f"{name}={os.environ[name]} is no command ({error}): correct it, or give --set or --value-file"
         ) from None
 
 

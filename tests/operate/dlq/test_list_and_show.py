@@ -8,15 +8,15 @@ from collections.abc import Callable
 from subprocess import CompletedProcess
 
 import pytest
-from tests.operate.dlq.rig import LettersRig
+from tests.operate.dlq.rig import DlqRig
 from tests.operate.dlq.serving import serving, wait_for_actions
 
 from millstream.errors import Rejected
 
 
-def test_a_letter_says_where_it_comes_from_and_why_and_hides_what_is_personal(rig: LettersRig):
+def test_a_dead_letter_shows_its_origin_and_reason_and_hides_personal_data(rig: DlqRig):
     message = rig.order("o-1", 7)
-    rig.set_aside(message, error=Rejected("too_many", "7 of ada@example.org"), redrives=1, first_failed_at=1_000.0)
+    rig.dead_letter(message, error=Rejected("too_many", "7 of ada@example.org"), redrives=1, first_failed_at=1_000.0)
     [row] = rig.call("list", "--json").rows
     assert row["value"] == {"order_id": "o-1", "quantity": 7, "email": "••••••"}
     assert (row["state"], row["reason"], row["error"]) == ("open", "too_many", "millstream.errors.Rejected")
@@ -38,19 +38,19 @@ def test_a_letter_says_where_it_comes_from_and_why_and_hides_what_is_personal(ri
     assert "too_many" in table
 
 
-def test_bytes_that_nobody_can_read_are_shown_as_they_are(rig: LettersRig):
-    rig.set_aside(*rig.send(raw=[("o-1", b"\x07garbage")]), handler=None, error=Rejected("not_framed"))
+def test_bytes_that_cannot_be_decoded_are_shown_as_they_are(rig: DlqRig):
+    rig.dead_letter(*rig.send(raw=[("o-1", b"\x07garbage")]), handler=None, error=Rejected("not_framed"))
     [row] = rig.call("list", "--json", "--reveal").rows
     assert (row["bytes"], row["hex"]) == (8, b"\x07garbage".hex())
     assert "value" not in row
 
 
 @pytest.fixture
-def three(rig: LettersRig) -> LettersRig:
-    """Three letters that differ in everything; the last one parked."""
-    rig.set_aside(rig.order("o-1"), error=TimeoutError("no answer"))
-    rig.set_aside(rig.order("o-2"), error=Rejected("too_many"), service="elsewhere")
-    rig.set_aside(*rig.send(rig.module.Cancelled(order_id="o-3")), error=ValueError("why"), parked=True)
+def three(rig: DlqRig) -> DlqRig:
+    """Three dead letters that differ in everything; the last one parked."""
+    rig.dead_letter(rig.order("o-1"), error=TimeoutError("no answer"))
+    rig.dead_letter(rig.order("o-2"), error=Rejected("too_many"), service="elsewhere")
+    rig.dead_letter(*rig.send(rig.module.Cancelled(order_id="o-3")), error=ValueError("why"), parked=True)
     return rig
 
 
@@ -75,7 +75,7 @@ def three(rig: LettersRig) -> LettersRig:
         (["--limit", "2"], 2),
     ],
 )
-def test_filters(three: LettersRig, options: list[str], keys: set[str] | int | None):
+def test_filters(three: DlqRig, options: list[str], keys: set[str] | int | None):
     answer = three.call("list", "--json", *options)
     if keys is None:
         assert answer.refused
@@ -85,7 +85,7 @@ def test_filters(three: LettersRig, options: list[str], keys: set[str] | int | N
         assert {row["key"] for row in answer.rows} == keys
 
 
-def test_only_one_topic_by_its_name_or_that_of_its_dead_letters(three: LettersRig):
+def test_only_one_topic_by_its_name_or_that_of_its_dead_letters(three: DlqRig):
     assert len(three.call("list", three.orders, "--json").rows) == 3
     assert len(three.call("list", three.dlq, "--json").rows) == 3
     assert len(three.call("list", "--topic", three.orders, "--json").rows) == 3
@@ -102,7 +102,7 @@ def test_only_one_topic_by_its_name_or_that_of_its_dead_letters(three: LettersRi
         ("{dlq}:0:999", "no such record"),
     ],
 )
-def test_an_id_that_is_none_is_told_so(three: LettersRig, id: str, said: str):
+def test_a_malformed_id_is_refused(three: DlqRig, id: str, said: str):
     assert said in three.call("show", id.format(dlq=three.dlq)).refused
     assert said in three.call("redrive", id.format(dlq=three.dlq)).refused
     assert not three.actions()
@@ -122,25 +122,25 @@ def test_an_id_that_is_none_is_told_so(three: LettersRig, id: str, said: str):
     ],
     ids=str,
 )
-def test_what_no_worker_wrote_is_passed_over(rig: LettersRig, said: dict[str, bytes]):
-    rig.set_aside(rig.order("o-1"))
-    [letter] = rig.records(rig.dlq)
-    headers = {name: value for name, value in letter.headers() or () if said}
+def test_what_no_worker_wrote_is_skipped(rig: DlqRig, said: dict[str, bytes]):
+    rig.dead_letter(rig.order("o-1"))
+    [dead_letter] = rig.records(rig.dlq)
+    headers = {name: value for name, value in dead_letter.headers() or () if said}
     headers |= {f"millstream-dlq-{name}": value for name, value in said.items()}
     producer = rig.kafka.producer()
-    producer.produce(rig.dlq, b"somebody's", b"o-9", list(headers.items()), partition=1 - letter.partition())
+    producer.produce(rig.dlq, b"somebody's", b"o-9", list(headers.items()), partition=1 - dead_letter.partition())
     producer.flush()
     producer.close()
     assert [row["key"] for row in rig.call("list", "--json").rows] == ["o-1"]
-    assert "is no dead letter" in rig.call("show", f"{rig.dlq}:{1 - letter.partition()}:0").refused
+    assert "is no dead letter" in rig.call("show", f"{rig.dlq}:{1 - dead_letter.partition()}:0").refused
     rules = f'[[rule]]\nname = "{rig.name}"\nreason = "*"\n'
     with serving(rig, rules):
         wait_for_actions(rig, 1)
-    assert [handed.key() for handed in rig.handed_in()] == [b"o-1"]
+    assert [redriven.key() for redriven in rig.redriven()] == [b"o-1"]
 
 
-def test_a_bar_on_the_terminal_leaves_the_pipe_alone(rig: LettersRig):
-    rig.set_aside(rig.order("o-1"))
+def test_a_bar_on_the_terminal_leaves_the_pipe_alone(rig: DlqRig):
+    rig.dead_letter(rig.order("o-1"))
     controller, terminal = os.openpty()
     command = "import sys; sys.argv[0] = 'millstream'; from millstream.operate.cli import main; main()"
     listed = subprocess.run(
@@ -170,4 +170,4 @@ def test_every_command_explains_itself_with_examples(millstream: Callable[..., C
 def test_what_is_refused_is_a_line_and_exit_code_2(millstream: Callable[..., CompletedProcess[str]]):
     refused = millstream("dlq", "redrive")
     assert (refused.returncode, refused.stdout) == (2, "")
-    assert refused.stderr.startswith("millstream: Which letters?")
+    assert refused.stderr.startswith("millstream: Which dead letters?")

@@ -8,40 +8,28 @@ import typer
 
 from millstream.operate.cli.common import JsonOption, SystemOption, plain_table, print_json, print_table, say_none
 from millstream.operate.cli.dlq.common import (
-    ErrorOption,
-    KeyOption,
-    ReasonOption,
     RevealOption,
-    SchemaOption,
-    ServiceOption,
-    SinceOption,
-    TopicOption,
-    TypeOption,
-    UntilOption,
-    filter_of,
+    Selection,
+    dlq_context,
     json_line,
-    office,
     progress,
+    selecting,
 )
 
 if TYPE_CHECKING:
-    from millstream.operate.dlq.letter import State
+    from millstream.operate.dlq.dead_letter import State
 
 ROWS = 200
-"""Rows that a person is shown unless asked for more."""
+"""Rows that are printed by default."""
 
 
+@selecting
 def list_(
-    topic: Annotated[str | None, typer.Argument(help="Only of this topic, such as orders.events.")] = None,
-    topic_option: TopicOption = None,
-    error: ErrorOption = None,
-    reason: ReasonOption = None,
-    key: KeyOption = None,
-    since: SinceOption = None,
-    until: UntilOption = None,
-    type: TypeOption = None,
-    schema: SchemaOption = None,
-    service: ServiceOption = None,
+    of_topic: Annotated[
+        str | None, typer.Argument(metavar="TOPIC", help="Only of this topic, such as orders.events.")
+    ] = None,
+    *,
+    selection: Selection,
     state: Annotated[
         list[str] | None,
         typer.Option("--state", help="open, parked, redriven, edited, discarded or all; default: open and parked."),
@@ -53,7 +41,7 @@ def list_(
     system: SystemOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List dead letters: what failed where and why, and what became of it. JSON is one letter a line, with its value.
+    """List dead letters: what failed where and why, and its state. JSON is one dead letter a line, with its value.
 
     What the system declares as Personal is masked.
 
@@ -67,23 +55,22 @@ def list_(
     """
     from millstream.contracts import Contracts, Registry
     from millstream.errors import ConfigurationError
-    from millstream.operate.dlq.reading import letters, size
-    from millstream.operate.dlq.telling import told
+    from millstream.operate.dlq.reading import read_dead_letters, size
+    from millstream.operate.dlq.rendering import dead_letter_row
     from millstream.operate.masking import masking_of
 
-    if topic is not None and topic_option is not None and topic != topic_option:
-        raise ConfigurationError(f"{topic} and --topic {topic_option} are two topics; give one of them")
-    topic = topic or topic_option
-    wanted = filter_of(
-        error=error, reason=reason, key=key, since=since, until=until, type=type, schema=schema, service=service,
-        states=_states(state),
-    )  # fmt: skip
+    if of_topic is not None and selection.topic is not None and of_topic != selection.topic:
+        raise ConfigurationError(f"{of_topic} and --topic {selection.topic} are two topics; give one of them")
+    topic = of_topic or selection.topic
+    wanted = selection.filter(_states(state))
     masking = None if reveal else masking_of(system)
-    with office(system, topic, service) as (at, topics, settings):
+    with dlq_context(system, topic, selection.service) as (context, topics, settings):
         contracts = Contracts(Registry(settings.registry_url))
-        with progress(lambda: size(at, topics), streaming=as_json) as read:
-            found = letters(at, topics, wanted, progress=read)
-            rows = (told(letter, state, at.audit[letter.id], contracts, masking) for letter, state in found)
+        with progress(lambda: size(context, topics), streaming=as_json) as read:
+            rows = (
+                dead_letter_row(dead_letter, state, context.audit[dead_letter.id], contracts, masking)
+                for dead_letter, state in read_dead_letters(context, topics, wanted, progress=read)
+            )
             if as_json:
                 for row in islice(rows, limit):
                     json_line(row)
@@ -92,7 +79,7 @@ def list_(
     more = len(shown) > (limit or ROWS)
     if not shown:
         say_none("No dead letter waits." if wanted.empty and topic is None and not state else "No such dead letter.")
-        say_none("--state all shows those that were dealt with, too.")
+        say_none("--state all shows those that are redriven, edited or discarded, too.")
         return
     _print_rows(shown[: limit or ROWS])
     _hint_at_reveal(shown, masking)
@@ -101,12 +88,12 @@ def list_(
 
 
 def show(
-    letter: Annotated[str, typer.Argument(metavar="ID", help="As `list` shows it, such as orders.events.dlq:3:42.")],
+    id: Annotated[str, typer.Argument(metavar="ID", help="As `list` shows it, such as orders.events.dlq:3:42.")],
     reveal: RevealOption = False,
     system: SystemOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show one dead letter in full: value, headers, error, stack trace, and what was done to it.
+    """Show one dead letter in full: value, headers, error, stack trace, and the action taken.
 
     Examples:
 
@@ -115,17 +102,17 @@ def show(
       millstream dlq show orders.events.dlq:3:42 --reveal --json
     """
     from millstream.contracts import Contracts, Registry
-    from millstream.operate.dlq.letter import LetterId
-    from millstream.operate.dlq.reading import letter_at
-    from millstream.operate.dlq.telling import told
+    from millstream.operate.dlq.dead_letter import DeadLetterId
+    from millstream.operate.dlq.reading import dead_letter_at
+    from millstream.operate.dlq.rendering import dead_letter_row
     from millstream.operate.masking import masking_of
 
-    id = LetterId.read(letter)
+    dead_letter_id = DeadLetterId.read(id)
     masking = None if reveal else masking_of(system)
-    with office(system, id.topic, None) as (at, _, settings):
+    with dlq_context(system, dead_letter_id.topic, None) as (context, _, settings):
         contracts = Contracts(Registry(settings.registry_url))
-        found = letter_at(at, id)
-        row = told(found, at.audit.state(found), at.audit[id], contracts, masking)
+        found = dead_letter_at(context, dead_letter_id)
+        row = dead_letter_row(found, context.audit.state(found), context.audit[dead_letter_id], contracts, masking)
     if as_json:
         print_json(row)
         return
@@ -146,7 +133,7 @@ def _hint_at_reveal(shown: Any, masking: object) -> None:
 
 def _states(asked: list[str] | None) -> "tuple[State, ...] | None":
     from millstream.errors import ConfigurationError
-    from millstream.operate.dlq.letter import STATES, WAITING
+    from millstream.operate.dlq.dead_letter import STATES, WAITING
 
     if not asked:
         return WAITING

@@ -15,7 +15,7 @@ def serve(
     check: Annotated[bool, typer.Option("--check", help="Only check the file.")] = False,
     system: SystemOption = None,
 ) -> None:
-    """Hand dead letters in again by rule, until SIGTERM or Ctrl-C. It may be killed and started again at any time.
+    """Redrive dead letters by rule, until SIGTERM or Ctrl-C. It may be killed and started again at any time.
 
     `GET /metrics` and `/health` are at MILLSTREAM_HTTP. `millstream help redrive` shows a file of rules.
 
@@ -26,9 +26,9 @@ def serve(
       millstream dlq serve --rules redrive.toml --check
     """
     from millstream.operate.dlq.audit import whoami
+    from millstream.operate.dlq.context import Origins
     from millstream.operate.dlq.rules import read_rules
     from millstream.operate.dlq.serve import RedriveService
-    from millstream.operate.dlq.system import Origins
     from millstream.operate.place import load_system
     from millstream.operate.watch import watched_tool
     from millstream.telemetry import Health
@@ -36,7 +36,7 @@ def serve(
     origins = Origins(load_system(system))
     found = read_rules(rules, origins)
     if check:
-        typer.echo(f"{rules}: {len(found)} rules, nothing wrong")
+        typer.echo(f"{rules}: {len(found)} rules, no mistakes")
         return
     settings, _ = tool_settings()
     health = Health()
