@@ -240,13 +240,14 @@ class GroupConsumer:
                 entry.offset = offset
         partitions = [entry for entry in partitions if entry.offset != HOLD]
         self._gone.difference_update(new)
+        if partitions:
+            # librdkafka keeps a pause through revocation and assignment, for whoever remembers it. Before the start: a
+            # resume makes what was begun before it count as outdated, such as the question where the partition begins.
+            native.resume(partitions)
         if self._incremental:
             native.incremental_assign(partitions)
         else:
             native.assign(partitions)
-        if partitions:
-            # librdkafka keeps a pause through revocation and assignment, for whoever remembers it.
-            native.resume(partitions)
 
     def _revoke(self, native: Librdkafka, partitions: list[Native]) -> None:
         self._take("revoked", self._revoked, native, partitions)
