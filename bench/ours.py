@@ -8,7 +8,7 @@ from bench.workload import OrderPlaced, OrderPriced, placed, price, priced
 from millstream import Service
 from millstream.kafka import connect
 from millstream.operate.assembly import prepare
-from millstream.runtime.kafka_worker import KafkaWorker
+from millstream.runtime.kafka.worker import KafkaWorker
 from millstream.settings import load_settings
 
 

@@ -12,7 +12,7 @@ from millstream.http.web import Web, WebServer
 from millstream.kafka import connect
 from millstream.operate.assembly import prepare
 from millstream.operate.run import Crew
-from millstream.runtime.database import open_database
+from millstream.runtime.sql.database import open_database
 from millstream.settings import load_settings
 from millstream.telemetry import Health, Tracer
 from orders.order.catalogue import catalogue

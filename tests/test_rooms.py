@@ -1,7 +1,8 @@
 """The house: rooms import downwards only, and one room alone speaks to librdkafka."""
 
 import ast
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,9 @@ ROOMS = (
     "errors",
 )
 APART = {"local", "testing"}
+RUNTIME = SOURCE / "runtime"
+RUNTIME_ROOMS = ({"kafka", "sql", "effect"}, {"loop"}, {"task"}, {"records"})
+"""The rooms of the runtime, from above; those that stand beside each other import nothing of each other."""
 FILES = sorted(SOURCE.rglob("*.py"))
 
 
@@ -62,6 +66,31 @@ def test_a_room_imports_only_rooms_below_it(path: Path):
     else:
         # They stand apart: what runs a service never needs them.
         assert room in APART
+
+
+def runtime_room(parts: Sequence[str]) -> str | None:
+    """The room within `runtime/` of a file or module; `None` for the files that all rooms use."""
+    return parts[0] if any(parts[0] in level for level in RUNTIME_ROOMS) else None
+
+
+def test_every_room_of_the_runtime_is_in_the_plan():
+    rooms = {path.parent.name for path in RUNTIME.glob("*/__init__.py")}
+    assert rooms == set[str]().union(*RUNTIME_ROOMS)
+
+
+@pytest.mark.parametrize("path", sorted(RUNTIME.rglob("*.py")), ids=lambda path: str(path.relative_to(RUNTIME)))
+def test_a_room_of_the_runtime_imports_only_rooms_below_it(path: Path):
+    names = [name.split(".") for name in imports_of(path) if name.startswith("millstream.runtime.")]
+    imported = {runtime_room(parts[2:]) for parts in names}
+    room = runtime_room(path.relative_to(RUNTIME).parts)
+    level = next((number for number, rooms in enumerate(RUNTIME_ROOMS) if room in rooms), len(RUNTIME_ROOMS))
+    below = set[str | None]().union({room, None}, *RUNTIME_ROOMS[level + 1 :])
+    assert imported <= below, f"{room or path.name} may import {sorted(filter(None, below))}"
+
+
+def test_folders_of_the_runtime_have_at_most_fourteen_files():
+    sizes = Counter(path.parent.name for path in RUNTIME.rglob("*.py"))
+    assert max(sizes.values()) <= 14, f"a folder with more than a dozen files wants rooms: {sizes}"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))

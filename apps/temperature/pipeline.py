@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import Column, Connection, DateTime, Float, Integer, MetaData, String, Table
 
 from millstream import Envelope, Service
-from millstream.runtime.upsert import insert_into
+from millstream.runtime.sql.tables import insert_into
 from temperature.contracts import TemperatureReported
 from temperature.validation import validate
 

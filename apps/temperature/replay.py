@@ -12,8 +12,8 @@ from sqlalchemy.exc import OperationalError
 from millstream.contracts import Contracts
 from millstream.errors import Unavailable
 from millstream.kafka import Admin, Kafka, TopicPartition, headers_of
-from millstream.runtime.database import READ_ONLY, open_engine
-from millstream.runtime.dead_letters import PREFIX
+from millstream.runtime.records.dead_letter import PREFIX
+from millstream.runtime.sql.database import READ_ONLY, open_engine
 from millstream.settings import Settings
 from temperature.contracts import sensor_temperature
 from temperature.lines import read_lines, report_of

@@ -10,7 +10,7 @@ from bench.stateful.workload import CustomerOrdered, CustomerSpent, Spending, or
 from millstream import Service, State, Store
 from millstream.kafka import connect
 from millstream.operate.assembly import prepare
-from millstream.runtime.kafka_worker import KafkaWorker
+from millstream.runtime.kafka.worker import KafkaWorker
 from millstream.settings import load_settings
 
 SPENDING = Store("spending", Spending)

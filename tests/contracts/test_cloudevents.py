@@ -21,7 +21,7 @@ from millstream.errors import DeclarationError, DecodeError
 from millstream.kafka import connect
 from millstream.operate.assembly import topics_of
 from millstream.operate.documents.whole import whole_example, whole_schema
-from millstream.runtime.kafka_worker import KafkaWorker
+from millstream.runtime.kafka.worker import KafkaWorker
 from millstream.settings import Settings
 from millstream.testing.child import wait_until
 from millstream.testing.local import LocalKafka

@@ -27,7 +27,7 @@ from millstream.contracts.protobuf import ProtobufCodec
 from millstream.contracts.schema import avro_schema
 from millstream.declare import full_name
 from millstream.errors import ContractError, DecodeError, EncodeError
-from millstream.runtime.timers import SetTimer, timer_decoder
+from millstream.runtime.task.timers import SetTimer, timer_decoder
 from millstream.telemetry import configure_logs, get_logger
 
 MARK = "7734129"

@@ -16,7 +16,7 @@ from millstream.errors import Unavailable
 from millstream.http import idempotency
 from millstream.http.idempotency import IdempotencyKeys, idempotency_keys
 from millstream.http.reservation import Conflict, Fresh, Repeat, body_hash
-from millstream.runtime.database import open_engine
+from millstream.runtime.sql.database import open_engine
 from millstream.testing.child import wait_until
 
 pytestmark = pytest.mark.anyio

@@ -22,8 +22,8 @@ from millstream.http.outcomes import Outcomes
 from millstream.kafka import connect, partition_of
 from millstream.operate.assembly import prepare, topics_of
 from millstream.patterns.aggregate import history
-from millstream.runtime.kafka_worker import KafkaWorker
-from millstream.runtime.topic_watch import TopicWatch
+from millstream.runtime.kafka.worker import KafkaWorker
+from millstream.runtime.loop.topic_watch import TopicWatch
 from millstream.settings import Settings
 from millstream.telemetry import Health, Tracer
 from millstream.testing.child import wait_until

@@ -31,7 +31,7 @@ def web(tmp_path: Path, http: str = "127.0.0.1:0") -> Web:
     settings = Settings(http=http, data_dir=tmp_path)
 
     def engine() -> Any:
-        from millstream.runtime.database import open_database
+        from millstream.runtime.sql.database import open_database
 
         return open_database(Service("desk"), settings)
 

@@ -9,8 +9,8 @@ from millstream.errors import DecodeError
 from millstream.kafka import Message
 from millstream.kafka.unreadable import has_unreadable_headers, headers_of, with_safe_headers
 from millstream.operate.cli.tail import describe
-from millstream.runtime.dead_letters import dead_letter
-from millstream.runtime.parking import park
+from millstream.runtime.records.dead_letter import dead_letter
+from millstream.runtime.task.parked import park
 from millstream.testing.simulation.records import SimulatedMessage
 
 

@@ -18,8 +18,8 @@ from millstream.contracts import Contracts, Registry
 from millstream.declare import Kind, full_name, load
 from millstream.declare.personal import MASK, masked
 from millstream.kafka import TopicSpec, connect
-from millstream.runtime.dead_letters import dead_letter
-from millstream.runtime.timers import FiredTimer, SetTimer
+from millstream.runtime.records.dead_letter import dead_letter
+from millstream.runtime.task.timers import FiredTimer, SetTimer
 from millstream.settings import Settings
 from millstream.telemetry.logs import configure_logs, get_logger
 from millstream.testing.local import LocalKafka
@@ -108,12 +108,17 @@ def reminded(kafka: LocalKafka, shop: Path, monkeypatch: pytest.MonkeyPatch) -> 
     names = {name: f"{name}-1" for name in ("id", "correlation_id", "causation_id")}
     payload, number = msgspec.msgpack.encode(due), time.time_ns() // 1000
     was_set = SetTimer(number=number, due=time.time(), type=full_name(timer), key="o-1", payload=payload, **names)
-    fired = FiredTimer(service.timed(Kind.KAFKA), 0, was_set)
+    fired = FiredTimer(service.timers_topic(Kind.KAFKA), 0, was_set)
     trouble = ValueError("cannot mail ada@example.org")
     dead = dead_letter(fired, service="reminding", handler="remind", error=trouble, attempts=1)
     cluster = connect(Settings(bootstrap_servers=kafka.bootstrap))
     admin, producer = cluster.admin(), cluster.producer()
-    for topic in (dead[0], service.timed(Kind.KAFKA), service.parked(Kind.KAFKA), service.redrives(Kind.KAFKA)):
+    for topic in (
+        dead[0],
+        service.timers_topic(Kind.KAFKA),
+        service.parked_topic(Kind.KAFKA),
+        service.redrive_topic(Kind.KAFKA),
+    ):
         admin.ensure_topics([TopicSpec(topic, 1)])
         headers = dead[3] if topic == dead[0] else fired.headers()
         producer.produce(topic, fired.value(), fired.key(), headers)

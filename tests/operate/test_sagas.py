@@ -72,7 +72,7 @@ class Agencies:
 
     def tried_anew(self, trips: Trips) -> list[str]:
         """The sagas that were asked to."""
-        topic = trips.service.redrives(Kind.KAFKA)
+        topic = trips.service.redrive_topic(Kind.KAFKA)
         messages = [message for batch in self.kafka.read_to_end(topic, timeout=20) for message in batch]
         return [(message.key() or b"").decode() for message in messages]
 

@@ -16,9 +16,9 @@ from millstream.contracts import envelope_from
 from millstream.declare import Kind, Service, days
 from millstream.kafka import Message, partition_of
 from millstream.operate.assembly import topics_of
-from millstream.runtime.database import open_database
-from millstream.runtime.outbox import Outbox, OutboxRow
-from millstream.runtime.sql_worker import SqlWorker
+from millstream.runtime.sql.database import open_database
+from millstream.runtime.sql.outbox import Outbox, OutboxRow
+from millstream.runtime.sql.worker import SqlWorker
 from millstream.testing.child import wait_until
 from millstream.testing.local import LocalKafka
 from millstream.testing.postgresql import PostgreSQL

@@ -16,7 +16,7 @@ from millstream.declare import Kind, key_of
 from millstream.kafka import Message, connect
 from millstream.operate.assembly import topics_of
 from millstream.patterns.aggregate import Version, replay
-from millstream.runtime.kafka_worker import KafkaWorker
+from millstream.runtime.kafka.worker import KafkaWorker
 from millstream.settings import Settings
 from millstream.testing.child import spawn, wait_until
 

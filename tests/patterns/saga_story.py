@@ -5,7 +5,7 @@ from typing import Any
 
 from millstream.declare import Contract, Envelope, Handler, Service, key_of
 from millstream.patterns.saga import SagaState
-from millstream.runtime.timers import MemoryTimers
+from millstream.runtime.task.timers import MemoryTimers
 from millstream.state.memory import MemoryStore
 
 

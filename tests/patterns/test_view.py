@@ -30,8 +30,8 @@ from millstream.operate.assembly import topics_of
 from millstream.patterns.view import View
 from millstream.patterns.view.sink import PositionsMoved, Row
 from millstream.patterns.view.sql import SqlSink
-from millstream.runtime.database import READ_ONLY, open_engine
-from millstream.runtime.kafka_worker import KafkaWorker
+from millstream.runtime.kafka.worker import KafkaWorker
+from millstream.runtime.sql.database import READ_ONLY, open_engine
 from millstream.settings import Settings
 from millstream.testing.child import wait_until
 from millstream.testing.plugin import Cluster

@@ -11,7 +11,7 @@ from sqlalchemy.exc import OperationalError, ProgrammingError
 from millstream.declare import Service, Value
 from millstream.patterns.view.sink import Row, RowsRefused
 from millstream.patterns.view.sql import SqlSink
-from millstream.runtime.database import open_engine
+from millstream.runtime.sql.database import open_engine
 from millstream.settings import Settings
 from millstream.testing.postgresql import PostgreSQL
 

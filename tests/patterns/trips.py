@@ -14,7 +14,7 @@ from millstream.declare import Command, Event, Service, Topic, exponential, home
 from millstream.kafka import connect
 from millstream.operate.assembly import topics_of
 from millstream.patterns.saga import Saga, Story, Undo
-from millstream.runtime.kafka_worker import KafkaWorker
+from millstream.runtime.kafka.worker import KafkaWorker
 from millstream.settings import Settings
 from millstream.testing.child import spawn, wait_until
 

@@ -31,8 +31,8 @@ from millstream.declare import (
 )
 from millstream.kafka import Message, connect
 from millstream.operate.assembly import topics_of
-from millstream.runtime.kafka_worker import KafkaWorker
-from millstream.runtime.redrive import Action, redrive_headers
+from millstream.runtime.kafka.worker import KafkaWorker
+from millstream.runtime.records.redrive import Action, redrive_headers
 from millstream.settings import Settings
 from millstream.testing.child import spawn, wait_until
 
@@ -162,7 +162,7 @@ class DiaryRig:
         self._producer.flush()
 
     def redrive(self, letter: Message, action: Action = Action.HANDLE, value: bytes | None = None) -> None:
-        topic, key, made, headers, partition = redriven(letter, self.service.redrives(Kind.KAFKA), action)
+        topic, key, made, headers, partition = redriven(letter, self.service.redrive_topic(Kind.KAFKA), action)
         self._producer.produce(topic, value or made, key, headers, partition)
         self._producer.flush()
 

@@ -29,11 +29,11 @@ from millstream.declare import (
 )
 from millstream.errors import Unsettled
 from millstream.kafka import Message, Producer, TopicSpec, connect
-from millstream.runtime.dead_letters import PREFIX
-from millstream.runtime.effect_parking import ParkedTopic
-from millstream.runtime.effect_worker import EffectWorker
-from millstream.runtime.parking import ParkedEvent
-from millstream.runtime.redrive import Action, redrive_headers
+from millstream.runtime.effect.parked_topic import ParkedTopic
+from millstream.runtime.effect.worker import EffectWorker
+from millstream.runtime.records.dead_letter import PREFIX
+from millstream.runtime.records.redrive import Action, redrive_headers
+from millstream.runtime.task.parked import ParkedEvent
 from millstream.settings import Settings
 from millstream.testing.child import spawn, wait_until
 
@@ -127,11 +127,11 @@ class EffectRig:
 
     @property
     def parked_topic(self) -> str:
-        return self.service.parked(Kind.EFFECT)
+        return self.service.parked_topic(Kind.EFFECT)
 
     @property
     def redrive_topic(self) -> str:
-        return self.service.redrives(Kind.EFFECT)
+        return self.service.redrive_topic(Kind.EFFECT)
 
     def settings(self, slot: int) -> Settings:
         return Settings(

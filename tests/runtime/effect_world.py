@@ -15,7 +15,7 @@ from millstream.contracts import Contracts
 from millstream.declare import Call, Kind, park_key
 from millstream.errors import Rejected, Unsettled
 from millstream.kafka import TopicSpec
-from millstream.runtime.effect_worker import EffectWorker
+from millstream.runtime.effect.worker import EffectWorker
 from millstream.settings import Settings
 from millstream.testing.simulation import CALM, Faults, Process, World
 
@@ -33,7 +33,7 @@ class Till:
         """Of each charge, with which idempotency keys it was called."""
         self._charges = charges
         self._topics = (self.payments.charges.name, self.payments.charged.name)
-        self._own = (self.service.parked(Kind.EFFECT), self.service.redrives(Kind.EFFECT))
+        self._own = (self.service.parked_topic(Kind.EFFECT), self.service.redrive_topic(Kind.EFFECT))
         specs = [TopicSpec(name, PARTITIONS) for name in (*self._topics, *self._own)]
         world.kafka().admin().ensure_topics([*specs, TopicSpec(self.payments.charges.dead_letters, 1)])
         self.customer = world.process("customer", self._order, restart=False)

@@ -30,8 +30,8 @@ from millstream.declare import (
 from millstream.errors import Rejected
 from millstream.kafka import Message, connect
 from millstream.operate.assembly import topics_of
-from millstream.runtime.kafka_worker import KafkaWorker
-from millstream.runtime.redrive import Action
+from millstream.runtime.kafka.worker import KafkaWorker
+from millstream.runtime.records.redrive import Action
 from millstream.settings import Settings
 from millstream.testing.child import spawn, wait_until
 
@@ -148,7 +148,7 @@ class Rig:
 
     def redrive(self, letter: Message, value: bytes) -> None:
         """Hand a dead letter in again, with another value."""
-        topic, key, _, headers, partition = redriven(letter, self.service.redrives(Kind.KAFKA), Action.HANDLE)
+        topic, key, _, headers, partition = redriven(letter, self.service.redrive_topic(Kind.KAFKA), Action.HANDLE)
         self._producer.produce(topic, value, key, headers, partition)
         self._producer.flush()
 

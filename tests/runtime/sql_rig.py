@@ -34,10 +34,10 @@ from millstream.declare import (
 from millstream.errors import Rejected
 from millstream.kafka import Message, connect
 from millstream.operate.assembly import topics_of
-from millstream.runtime.database import open_database
-from millstream.runtime.redrive import Action
-from millstream.runtime.relay import Relay
-from millstream.runtime.sql_worker import SqlWorker
+from millstream.runtime.records.redrive import Action
+from millstream.runtime.sql.database import open_database
+from millstream.runtime.sql.relay import Relay
+from millstream.runtime.sql.worker import SqlWorker
 from millstream.runtime.worker import Worker
 from millstream.settings import Settings
 from millstream.testing.child import spawn, wait_until
@@ -214,7 +214,7 @@ class SqlRig:
     def redrive(self, letter: Message, action: Action = Action.HANDLE, value: bytes | None = None) -> None:
         """As `millstream dlq redrive` does."""
         producer = self.kafka.producer()
-        topic, key, made, headers, partition = redriven(letter, self.service.redrives(Kind.SQL), action)
+        topic, key, made, headers, partition = redriven(letter, self.service.redrive_topic(Kind.SQL), action)
         producer.produce(topic, value or made, key, headers, partition)
         producer.flush()
         producer.close()

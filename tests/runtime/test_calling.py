@@ -8,9 +8,10 @@ import pytest
 
 from millstream.declare import Call, Envelope, Event, Kind, Retry, Service, State, Store, Topic, Value
 from millstream.errors import DecodeError, Rejected, Unsettled
-from millstream.runtime.calling import GaveUp, Given, Stopping, caller, persist
-from millstream.runtime.dead_letters import dead_letter
-from millstream.runtime.inbound import Meta
+from millstream.runtime.records.dead_letter import dead_letter
+from millstream.runtime.records.inbound import EventMetadata
+from millstream.runtime.task.invoke import GaveUp, HandlerContext, invoker, retry_handler
+from millstream.runtime.worker import Stopping
 from millstream.state import memory
 
 
@@ -65,8 +66,8 @@ def test_each_parameter_gets_what_it_names():
         seen.put(asked.id, Seen(times=envelope.offset))
 
     store = memory(SEEN)
-    meta = Meta(Record(), Asked)
-    caller(handler(all_of_it))(Asked(id="a"), meta, Given(states={SEEN: store}))
+    meta = EventMetadata(Record(), Asked)
+    invoker(handler(all_of_it))(Asked(id="a"), meta, HandlerContext(states={SEEN: store}))
     assert store.get("a") == Seen(times=42)
     assert meta.envelope() is meta.envelope()
     assert meta.envelope().id == meta.id == meta.correlation_id
@@ -82,10 +83,10 @@ def test_an_effect_gets_its_call_and_its_resources():
         got.append((call, gateway))
 
     got: list[Any] = []
-    meta, gateway = Meta(Record(), Asked), Gateway()
+    meta, gateway = EventMetadata(Record(), Asked), Gateway()
     call = Call(key="k", attempt=1, timeout=1.0, envelope=meta.envelope())
-    coroutine = caller(service.of_kind(Kind.EFFECT)[0])(
-        Asked(id="a"), meta, Given(call=call, resources={Gateway: gateway})
+    coroutine = invoker(service.of_kind(Kind.EFFECT)[0])(
+        Asked(id="a"), meta, HandlerContext(call=call, resources={Gateway: gateway})
     )
     with pytest.raises(StopIteration):
         coroutine.send(None)
@@ -107,7 +108,7 @@ def test_trying_again_ends_when_the_policy_says_so():
         return len(calls)
 
     stop = threading.Event()
-    assert persist(three, attempt, stop=stop, before_wait=lambda: waits.append(len(calls))) == 3
+    assert retry_handler(three, attempt, stop=stop, before_wait=lambda: waits.append(len(calls))) == 3
     assert waits == [1, 2]
 
     def never() -> None:
@@ -116,7 +117,7 @@ def test_trying_again_ends_when_the_policy_says_so():
 
     calls.clear()
     with pytest.raises(GaveUp) as gave_up:
-        persist(three, never, stop=stop, failed=TimeoutError("the first"))
+        retry_handler(three, never, stop=stop, failed=TimeoutError("the first"))
     assert (gave_up.value.attempts, len(calls)) == (3, 2)
 
     def reject() -> None:
@@ -125,7 +126,7 @@ def test_trying_again_ends_when_the_policy_says_so():
 
     calls.clear()
     with pytest.raises(GaveUp) as gave_up:
-        persist(three, reject, stop=stop)
+        retry_handler(three, reject, stop=stop)
     assert (gave_up.value.attempts, len(calls)) == (1, 1)
 
 
@@ -135,7 +136,7 @@ def test_a_stop_ends_the_waiting():
     threading.Timer(0.05, stop.set).start()
     began = time.monotonic()
     with pytest.raises(Stopping):
-        persist(slow, lambda: (_ for _ in ()).throw(TimeoutError()), stop=stop)
+        retry_handler(slow, lambda: (_ for _ in ()).throw(TimeoutError()), stop=stop)
     assert time.monotonic() - began < 25
 
 

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from millstream.errors import Rejected
-from millstream.runtime import dead_letter_log as module
-from millstream.runtime.dead_letter_log import MOST_KINDS, DeadLetterKind, DeadLetterLog
+from millstream.runtime.records import dead_letter_log as module
+from millstream.runtime.records.dead_letter_log import MAX_KINDS, DeadLetterKind, DeadLetterLog
 
 BOOM = DeadLetterKind("payment", "charge", "orders", "ZeroDivisionError")
 
@@ -95,8 +95,8 @@ def test_another_kind_is_logged_at_once_and_the_end_of_a_process_leaves_no_count
 
 def test_reasons_without_end_are_counted_as_one(caplog: pytest.LogCaptureFixture):
     log = DeadLetterLog()
-    for number in range(MOST_KINDS + 50):
+    for number in range(MAX_KINDS + 50):
         note(log, number, BOOM._replace(reason=f"order {number} is odd"))
     log.flush(now=True)
-    assert len(lines(caplog)) == MOST_KINDS + 2
+    assert len(lines(caplog)) == MAX_KINDS + 2
     assert (lines(caplog)[-1]["reason"], lines(caplog)[-1]["count"]) == ("(others)", 49)

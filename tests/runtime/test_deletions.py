@@ -36,8 +36,8 @@ from millstream.kafka import Message, connect
 from millstream.operate.assembly import assemble_handlers, topics_of
 from millstream.patterns.view import View
 from millstream.patterns.view.sql import SqlSink
-from millstream.runtime.database import open_database
-from millstream.runtime.redrive import Action
+from millstream.runtime.records.redrive import Action
+from millstream.runtime.sql.database import open_database
 from millstream.settings import Settings
 from millstream.telemetry import Health, Tracer
 from millstream.testing.child import wait_until
@@ -168,7 +168,7 @@ class Rig:
         return [m for batch in self.kafka.read_to_end(topic, timeout=20) for m in batch]
 
     def redrive(self, letter: Message) -> None:
-        topic, key, value, headers, partition = redriven(letter, self.service.redrives(self.kind), Action.HANDLE)
+        topic, key, value, headers, partition = redriven(letter, self.service.redrive_topic(self.kind), Action.HANDLE)
         assert value is None
         self.send(topic, (key, value), partition=partition, headers=headers)
 

@@ -17,7 +17,7 @@ from millstream.contracts import Contracts
 from millstream.declare import Call, Kind, stop
 from millstream.errors import Unsettled
 from millstream.kafka import TopicSpec
-from millstream.runtime.effect_worker import EffectWorker
+from millstream.runtime.effect.worker import EffectWorker
 from millstream.settings import Settings
 from millstream.telemetry import Health, metrics
 from millstream.testing.plugin import Cluster
@@ -131,7 +131,7 @@ def till(
     with World(1, CALM) as world:
         payments = Payments("till", **options)
         payments.trouble = trouble
-        own = (payments.service.parked(Kind.EFFECT), payments.service.redrives(Kind.EFFECT))
+        own = (payments.service.parked_topic(Kind.EFFECT), payments.service.redrive_topic(Kind.EFFECT))
         topics = (payments.charges.name, payments.charged.name, *own)
         specs = [TopicSpec(name, PARTITIONS) for name in topics]
         world.kafka().admin().ensure_topics([*specs, TopicSpec(payments.charges.dead_letters, 1)])

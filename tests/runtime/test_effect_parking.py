@@ -16,9 +16,9 @@ from tests.runtime.sql_rig import PATIENCE, running
 from millstream.declare import Call, park_key, stop
 from millstream.errors import Rejected, Unsettled
 from millstream.kafka import Message, connect
-from millstream.runtime.effect_worker import EffectWorker
-from millstream.runtime.parking import ParkedEvent
-from millstream.runtime.redrive import Action
+from millstream.runtime.effect.worker import EffectWorker
+from millstream.runtime.records.redrive import Action
+from millstream.runtime.task.parked import ParkedEvent
 from millstream.telemetry import metrics
 from millstream.testing.child import end, wait_until
 from millstream.testing.local import LocalKafka

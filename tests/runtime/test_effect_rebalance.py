@@ -16,16 +16,16 @@ from millstream.declare import Call
 from millstream.errors import Unsettled
 from millstream.kafka.limits import RecordLimits
 from millstream.kafka.port import Kafka
-from millstream.runtime.effect_attempts import Attempts
-from millstream.runtime.effect_calls import Calls
-from millstream.runtime.effect_health import EffectHealth
-from millstream.runtime.effect_lanes import Partition, Step, Work
-from millstream.runtime.effect_resources import Resources
-from millstream.runtime.effect_worker import EffectWorker
-from millstream.runtime.outbound import Outbound
-from millstream.runtime.parking import ParkedEvent
-from millstream.runtime.pauses import Pauses
-from millstream.runtime.watermark import Watermark
+from millstream.runtime.effect.attempts import Attempts
+from millstream.runtime.effect.calls import Calls
+from millstream.runtime.effect.health import EffectHealth
+from millstream.runtime.effect.in_flight import Completion, InFlight, Partition
+from millstream.runtime.effect.resources import Resources
+from millstream.runtime.effect.watermark import Watermark
+from millstream.runtime.effect.worker import EffectWorker
+from millstream.runtime.process_pauses import ProcessPauses
+from millstream.runtime.records.outbound import Outbound
+from millstream.runtime.task.parked import ParkedEvent
 from millstream.settings import Settings
 from millstream.telemetry import Tracer
 from millstream.testing.child import wait_until
@@ -59,8 +59,8 @@ class Stuck:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who gives partitions up waits for its commits no longer than a test wants to."""
-    monkeypatch.setattr("millstream.runtime.effect_worker.FINISH_SECONDS", 0.2)
-    monkeypatch.setattr("millstream.runtime.effect_worker.SETTLE_SECONDS", 0.2)
+    monkeypatch.setattr("millstream.runtime.effect.worker.FINISH_SECONDS", 0.2)
+    monkeypatch.setattr("millstream.runtime.effect.worker.SETTLE_SECONDS", 0.2)
 
 
 STAYS, GOES = 0, 1
@@ -144,7 +144,7 @@ def test_calls_that_wait_for_room_when_the_worker_stops_are_left_to_the_next_lif
     rig.charge(*[(f"card-{number}", number) for number in range(10)])
     with running(worker):
         wait_until(
-            lambda: rig.calls() and sum(len(partition.lanes) for partition in worker._partitions.values()) == 10,
+            lambda: rig.calls() and sum(len(partition.queues) for partition in worker._partitions.values()) == 10,
             seconds=20,
             what="one call, and nine that wait",
         )
@@ -190,19 +190,19 @@ def test_partitions_that_go_and_come_back_within_one_poll_go_on_with_what_is_par
     assert rig.parked() == []
 
 
-def test_events_join_no_lane_of_a_former_life_of_their_partition():
-    payments, done = Payments("till"), list[Step]()
+def test_events_join_no_queue_of_a_former_assignment_of_their_partition():
+    payments, done = Payments("till"), list[Completion]()
     at = (payments.charges.name, 0)
 
-    def work(partition: Partition) -> Work:
-        return Work(partition, partition, 7, ParkedEvent(at=(*at, 7), stamp=(1, 0), raw_key=b"a"), parked=True)
+    def item(partition: Partition) -> InFlight:
+        return InFlight(partition, partition, 7, ParkedEvent(at=(*at, 7), stamp=(1, 0), raw_key=b"a"), parked=True)
 
     async def go_and_come_back() -> None:
         name = payments.service.name
         limits = RecordLimits(cast(Kafka, None), 1_000)  # no topic is written, so none is asked about
         outbound = Outbound(payments.service, Contracts(None), 1_000)
         resources = Resources(payments.service, (), Settings(), pytest.fail)
-        pauses = Pauses()
+        pauses = ProcessPauses()
         calls = Calls(
             payments.service,
             (),
@@ -215,10 +215,10 @@ def test_events_join_no_lane_of_a_former_life_of_their_partition():
             limits=limits,
         )
         before, after = Partition(at, Watermark(0)), Partition(at, Watermark(0))
-        calls.restore([work(before)])
+        calls.restore([item(before)])
         before.closing = True
-        calls.restore([work(after)])
-        await asyncio.wait([lane.task for each in (before, after) for lane in each.lanes if lane.task])
-        assert [step.partition for step in done] == [after]
+        calls.restore([item(after)])
+        await asyncio.wait([queue.task for each in (before, after) for queue in each.queues if queue.task])
+        assert [completion.partition for completion in done] == [after]
 
     asyncio.run(go_and_come_back())

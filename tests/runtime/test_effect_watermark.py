@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from millstream.runtime.watermark import MOST_DONE, Watermark
+from millstream.runtime.effect.watermark import MAX_DONE, Watermark
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -55,11 +55,11 @@ def test_what_a_broker_would_not_keep_waits():
     for offset in offsets:
         partition.take(offset)
     every_second = set(offsets[1::2])
-    assert len(partition.progress(every_second)[1]) > MOST_DONE
+    assert len(partition.progress(every_second)[1]) > MAX_DONE
     fitting = partition.fitting(every_second)
     assert fitting < every_second
     assert max(fitting) < min(every_second - fitting)
-    assert len(partition.progress(fitting)[1]) <= MOST_DONE
+    assert len(partition.progress(fitting)[1]) <= MAX_DONE
     assert partition.fitting(set(offsets)) == set(offsets)
 
 

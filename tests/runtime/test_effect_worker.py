@@ -163,7 +163,7 @@ def test_what_is_finished_beyond_an_unfinished_call_is_not_repeated(rig: EffectR
 
 
 def test_much_in_hand_pauses_the_partition_and_all_is_done_in_the_end(rig: EffectRig, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("millstream.runtime.effect_bounds.MOST_IN_HAND", 20)
+    monkeypatch.setattr("millstream.runtime.effect.bounds.MAX_IN_HAND", 20)
     most = 0
     open_gate = threading.Event()
 

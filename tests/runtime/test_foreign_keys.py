@@ -18,8 +18,8 @@ from millstream.declare import Event, Service, State, Store, Timer, Timers, Topi
 from millstream.errors import DeclarationError
 from millstream.kafka import Message, connect, partition_of
 from millstream.operate.assembly import assemble_handlers, topics_of
-from millstream.runtime.database import open_database
-from millstream.runtime.foreign_keys import checked_stores
+from millstream.runtime.records.foreign_keys import checked_stores
+from millstream.runtime.sql.database import open_database
 from millstream.settings import Settings
 from millstream.state import memory
 from millstream.telemetry import Health, Tracer

@@ -15,8 +15,8 @@ from millstream.contracts import derived_id
 from millstream.declare import Kind, Retry, days, exponential, park_key, seconds, stop
 from millstream.errors import Rejected
 from millstream.kafka import connect
-from millstream.runtime.kafka_worker import KafkaWorker
-from millstream.runtime.redrive import Action
+from millstream.runtime.kafka.worker import KafkaWorker
+from millstream.runtime.records.redrive import Action
 from millstream.testing.child import wait_until
 from millstream.testing.local import LocalKafka
 
@@ -60,7 +60,7 @@ def gauge(name: str, service: str, **labels: str) -> float:
 
 
 def redrives_left(rig: DiaryRig) -> int:
-    redrives, admin = rig.service.redrives(Kind.KAFKA), rig.kafka.admin()
+    redrives, admin = rig.service.redrive_topic(Kind.KAFKA), rig.kafka.admin()
     try:
         found = admin.group_lag(rig.service.group(Kind.KAFKA), [redrives])
     finally:
@@ -294,7 +294,7 @@ def test_ids_whose_window_has_passed_are_forgotten(make: Make):
 
     def kept() -> set[str]:
         found: dict[bytes | None, bytes | None] = {
-            message.key(): message.value() for message in rig.records(rig.service.seen(Kind.KAFKA))
+            message.key(): message.value() for message in rig.records(rig.service.inbox_topic(Kind.KAFKA))
         }
         return {(key or b"").decode().rpartition("\n")[2] for key, value in found.items() if value is not None}
 

@@ -15,7 +15,7 @@ from millstream.declare import stop
 from millstream.errors import Fenced, Rejected, Unavailable
 from millstream.kafka import connect
 from millstream.runtime import outage
-from millstream.runtime.kafka_worker import KafkaWorker
+from millstream.runtime.kafka.worker import KafkaWorker
 from millstream.state import memory
 from millstream.testing.child import end, wait_until
 from millstream.testing.local import LocalKafka

@@ -9,9 +9,9 @@ from sqlalchemy import Engine, select
 
 from millstream.contracts import Headers, edge_id, header_writer
 from millstream.declare import Event, Service
-from millstream.runtime.database import open_database
-from millstream.runtime.outbox import Outbox, identity
-from millstream.runtime.tables import outbox_table
+from millstream.runtime.sql.database import open_database
+from millstream.runtime.sql.outbox import Outbox, identity
+from millstream.runtime.sql.tables import outbox_table
 from millstream.settings import Settings
 
 

@@ -16,10 +16,10 @@ from millstream.contracts import Contracts
 from millstream.declare import Event, Kind, Retry, Service, Topic, exponential, seconds
 from millstream.errors import Rejected, Unavailable
 from millstream.operate.assembly import topics_of
-from millstream.runtime.database import open_database
-from millstream.runtime.kafka_worker import KafkaWorker
-from millstream.runtime.relay import Relay
-from millstream.runtime.sql_worker import SqlWorker
+from millstream.runtime.kafka.worker import KafkaWorker
+from millstream.runtime.sql.database import open_database
+from millstream.runtime.sql.relay import Relay
+from millstream.runtime.sql.worker import SqlWorker
 from millstream.settings import Settings
 from millstream.testing.simulation import CALM, Process, World
 

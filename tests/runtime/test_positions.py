@@ -6,8 +6,8 @@ import pytest
 from sqlalchemy import Engine
 
 from millstream.declare import Service
-from millstream.runtime.database import open_database
-from millstream.runtime.positions import move_positions, read_positions, replaced_topics
+from millstream.runtime.sql.database import open_database
+from millstream.runtime.sql.positions import move_positions, read_positions, replaced_topics
 from millstream.settings import Settings
 
 A, B = ("orders", 0), ("orders", 1)

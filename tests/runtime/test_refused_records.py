@@ -31,7 +31,7 @@ from millstream.declare import (
 from millstream.errors import Unsettled
 from millstream.kafka import Message, connect, headers_of
 from millstream.operate.assembly import topics_of
-from millstream.runtime.kafka_worker import KafkaWorker
+from millstream.runtime.kafka.worker import KafkaWorker
 from millstream.settings import Settings
 from millstream.testing.child import wait_until
 from millstream.testing.plugin import Cluster
@@ -235,7 +235,7 @@ def test_a_dead_letter_without_room_for_its_value_says_where_it_lies(echoes: Ech
 
 
 def test_an_event_that_cannot_be_parked_is_set_aside_at_once(echoes: Echoes):
-    echoes.limit(echoes.service.parked(Kind.KAFKA), 5_000)
+    echoes.limit(echoes.service.parked_topic(Kind.KAFKA), 5_000)
     echoes.ask("a", 0, fail=1, padding="x" * 10_000)
     echoes.ask("a", 1)
     echoes.run(until=1)

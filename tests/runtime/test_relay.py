@@ -14,9 +14,8 @@ from tests.runtime.running import Running
 from tests.runtime.sql_rig import PATIENCE, ROOT, SqlRig, running
 
 from millstream.errors import ConfigurationError, KafkaFault
-from millstream.runtime.outbox import Outbox
-from millstream.runtime.relay import Turn, read_position, write_position
-from millstream.runtime.relay_lock import relay_lock
+from millstream.runtime.sql.outbox import Outbox
+from millstream.runtime.sql.relay import Turn, read_position, relay_lock, write_position
 from millstream.testing.child import end, spawn, wait_until
 from millstream.testing.plugin import Cluster
 

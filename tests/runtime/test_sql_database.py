@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 
 from millstream.declare import Service
 from millstream.errors import ConfigurationError
-from millstream.runtime.database import READ_ONLY, open_database, open_engine, passing
+from millstream.runtime.sql.database import READ_ONLY, open_database, open_engine, passing
 from millstream.settings import Settings
 
 metadata = MetaData()
@@ -98,7 +98,7 @@ def test_many_processes_may_open_it_for_the_first_time_at_once(tmp_path: Path) -
     code = f"""
 from pathlib import Path
 from millstream.declare import Service
-from millstream.runtime.database import open_database
+from millstream.runtime.sql.database import open_database
 from millstream.settings import Settings
 open_database(Service("counting"), Settings(data_dir=Path({str(tmp_path)!r})))
 """

@@ -16,11 +16,11 @@ from tests.runtime.sql_rig import SqlRig, running
 
 from millstream.declare import Kind, Retry, exponential, minutes, park_key, stop
 from millstream.errors import Rejected
-from millstream.runtime.calling import Given
-from millstream.runtime.redrive import Action
-from millstream.runtime.sql_inbox import once
-from millstream.runtime.tables import inbox_table
-from millstream.runtime.tally import Tally
+from millstream.runtime.records.redrive import Action
+from millstream.runtime.sql.inbox import once
+from millstream.runtime.sql.tables import inbox_table
+from millstream.runtime.task.invoke import HandlerContext
+from millstream.runtime.task.metrics import WorkerMetrics
 from millstream.telemetry import metrics
 from millstream.testing.child import end, wait_until
 from millstream.testing.local import LocalKafka
@@ -89,7 +89,7 @@ def wait_for_letter(rig: SqlRig) -> Any:
 
 
 def redrives_left(rig: SqlRig) -> int:
-    redrives, admin = rig.service.redrives(Kind.SQL), rig.kafka.admin()
+    redrives, admin = rig.service.redrive_topic(Kind.SQL), rig.kafka.admin()
     try:
         found = admin.group_lag(rig.service.group(Kind.SQL), [redrives])
     finally:
@@ -219,7 +219,7 @@ def test_without_a_key_an_event_is_tried_in_place_and_set_aside(make: Make):
 
 def test_what_is_no_redrive_is_passed_over_and_counted(make: Make):
     rig = make()
-    redrives = rig.service.redrives(Kind.SQL)
+    redrives = rig.service.redrive_topic(Kind.SQL)
     producer = rig.kafka.producer()
     producer.produce(redrives, b"{}", b"a", partition=0)
     producer.flush()
@@ -264,7 +264,7 @@ def test_who_tries_a_key_that_somebody_else_has_by_now_changes_nothing(make: Mak
     with running(rig.worker(), rig.relay()):
         wait_for(rig, {"a": [1]})
     told = threading.Event()
-    first._insist(lambda: first._do_what_is_due(told), told)
+    first._retry_until_committed(lambda: first._do_what_is_due(told), told)
     with running(rig.relay()):
         pass
     assert rig.quantities() == {"a": [1]}
@@ -350,8 +350,8 @@ def test_of_two_transactions_with_one_id_at_once_one_handles_it(
 ):
     rig = SqlRig(shared_kafka.bootstrap, tmp_path, database=server.url, inbox=minutes(1))
     (handler,) = [handler for handler in rig.service.handlers if handler.inbox]
-    tally, handled = Tally(rig.service.name, "group"), []
-    call = once(lambda event, meta, given: handled.append(event), "group", handler.name, 60.0, tally)
+    counted, handled = WorkerMetrics(rig.service.name, "group"), []
+    call = once(lambda event, meta, given: handled.append(event), "group", handler.name, 60.0, counted)
     both_there = threading.Barrier(2, timeout=10)
     message = SimpleNamespace(topic=lambda: "t", value=lambda: b"the same")
 
@@ -361,7 +361,7 @@ def test_of_two_transactions_with_one_id_at_once_one_handles_it(
             call(
                 name,
                 SimpleNamespace(inbox_key=lambda: "shop\ne-1", message=message),
-                Given(connection=connection),
+                HandlerContext(connection=connection),
             )
 
     threads = [threading.Thread(target=handle, args=(name,)) for name in ("one", "two")]

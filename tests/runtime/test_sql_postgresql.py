@@ -13,10 +13,10 @@ from tests.end_to_end.leftovers import half_closed_by
 from tests.runtime.sql_rig import SqlRig, running
 
 from millstream.declare import Service
-from millstream.runtime.database import open_database, open_engine, passing
-from millstream.runtime.outbox import Outbox
-from millstream.runtime.positions import move_positions, read_positions
-from millstream.runtime.relay_lock import relay_lock
+from millstream.runtime.sql.database import open_database, open_engine, passing
+from millstream.runtime.sql.outbox import Outbox
+from millstream.runtime.sql.positions import move_positions, read_positions
+from millstream.runtime.sql.relay import relay_lock
 from millstream.settings import Settings
 from millstream.testing.child import wait_until
 from millstream.testing.plugin import Cluster

@@ -12,9 +12,9 @@ from sqlalchemy.orm import Session
 
 from millstream.declare import Event, Handler, Service, Topic
 from millstream.errors import DeclarationError
-from millstream.runtime.database import open_database
-from millstream.runtime.sql_kept import SqlKept
-from millstream.runtime.sql_unit import SqlUnit
+from millstream.runtime.sql.database import open_database
+from millstream.runtime.sql.stores import SqlInternalStores
+from millstream.runtime.sql.unit import SqlUnit
 from millstream.settings import Settings
 
 metadata = MetaData()
@@ -62,7 +62,7 @@ def engine(tmp_path: Path):
 
 
 def begun(engine: Engine) -> SqlUnit:
-    return SqlUnit(engine, {}, None, None, SqlKept(Service("units")), {})
+    return SqlUnit(engine, {}, None, None, SqlInternalStores(Service("units")), {})
 
 
 def add(unit: SqlUnit, handler: Handler, number: int) -> None:
@@ -121,7 +121,7 @@ def test_a_handler_does_not_end_the_transaction(engine: Engine, handler: Handler
 
 def test_a_service_without_sessions_does_without_the_orm():
     said = subprocess.run(
-        [sys.executable, "-c", "import sys, millstream.runtime.sql_worker; print('sqlalchemy.orm' in sys.modules)"],
+        [sys.executable, "-c", "import sys, millstream.runtime.sql.worker; print('sqlalchemy.orm' in sys.modules)"],
         capture_output=True,
         text=True,
         check=True,

@@ -16,7 +16,7 @@ from tests.runtime.sql_rig import PATIENCE, SqlRig, running
 
 from millstream.declare import Kind, stop
 from millstream.errors import Fenced, Rejected, TopicReplaced, Unsettled
-from millstream.runtime.positions import move_positions, read_positions
+from millstream.runtime.sql.positions import move_positions, read_positions
 from millstream.testing.child import end, wait_until
 from millstream.testing.local import LocalKafka
 from millstream.testing.plugin import Cluster

@@ -4,8 +4,8 @@ import pytest
 
 from millstream.errors import ConfigurationError, TopicReplaced
 from millstream.kafka import BEGINNING, Committed, TopicSpec, connect
-from millstream.runtime.commit_note import MOST, CommitNote, cluster_token, read_note
-from millstream.runtime.topic_ids import TopicIds
+from millstream.runtime.loop.commit_note import MOST, CommitNote, cluster_token, read_note
+from millstream.runtime.loop.topic_ids import TopicIds
 from millstream.settings import Settings
 from millstream.testing.child import wait_until
 from millstream.testing.local import LocalKafka
@@ -36,7 +36,7 @@ class Place:
         self.make()
 
     def standing(self, offset: int | None, metadata: str) -> Committed:
-        return self.look().standing({self.at: Committed(offset, metadata)})[self.at]
+        return self.look().valid({self.at: Committed(offset, metadata)})[self.at]
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def test_state_that_is_gone_stops_the_service_and_says_what_to_do(place: Place):
     other = TopicIds(place.kafka, "g", [place.topic], [place.changelog, f"{place.changelog}.2"])
     place.admin.ensure_topics([TopicSpec(f"{place.changelog}.2", 1)])
     other.refresh()
-    assert other.standing({place.at: Committed(75, place.look().note(place.topic, 75))})[place.at] == (75, "")
+    assert other.valid({place.at: Committed(75, place.look().note(place.topic, 75))})[place.at] == (75, "")
 
 
 def test_a_service_with_hundreds_of_stores_has_room_for_what_is_done():

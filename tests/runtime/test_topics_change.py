@@ -15,9 +15,9 @@ from millstream.contracts import header_writer
 from millstream.errors import ConfigurationError, TopicMissing, TopicReplaced
 from millstream.kafka import Kafka, TopicSpec
 from millstream.operate.assembly import topics_of
-from millstream.runtime.outbox import Outbox
-from millstream.runtime.relay import Turn
-from millstream.runtime.topic_watch import TopicWatch
+from millstream.runtime.loop.topic_watch import TopicWatch
+from millstream.runtime.sql.outbox import Outbox
+from millstream.runtime.sql.relay import Turn
 from millstream.telemetry import Health
 from millstream.testing.child import wait_until
 from millstream.testing.local import LocalKafka

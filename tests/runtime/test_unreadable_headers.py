@@ -10,9 +10,9 @@ from tests.runtime.running import Running
 from tests.runtime.sql_rig import PATIENCE, SqlRig, running
 
 from millstream.kafka import Message
-from millstream.runtime.effect_worker import EffectWorker
-from millstream.runtime.kafka_worker import KafkaWorker
-from millstream.runtime.sql_worker import SqlWorker
+from millstream.runtime.effect.worker import EffectWorker
+from millstream.runtime.kafka.worker import KafkaWorker
+from millstream.runtime.sql.worker import SqlWorker
 from millstream.testing.child import wait_until
 from millstream.testing.plugin import Cluster
 

@@ -52,7 +52,7 @@ def test_it_is_set_aside_and_the_next_goes_on(make: Make, kind: str, error: Base
     house.trouble = bad(error)
     failed, done = house.asked.name, house.done.name
     if kind == "timer":
-        failed = house.service.timed(house.service.kinds()[0])
+        failed = house.service.timers_topic(house.service.kinds()[0])
     elif kind in ("view", "sink"):
         done = f"{house.name}.rows"
         failed = done if kind == "sink" else failed

@@ -8,7 +8,7 @@ import pytest
 from tests.silent_faults.house import HUNG, SILENT, STEP, House, kill, silent_seconds
 
 from millstream.operate.run import Crew, Exit
-from millstream.runtime import effect_commits, effect_worker
+from millstream.runtime.effect import commits, worker
 from millstream.telemetry import Health, ObservabilityServer
 from millstream.testing.child import wait_until
 from millstream.testing.local import LocalKafka
@@ -54,8 +54,8 @@ def cases(of: list[Any]) -> list[Any]:
 def house(
     request: pytest.FixtureRequest, shared_kafka: LocalKafka, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> House:
-    monkeypatch.setattr(effect_worker, "TELL_EVERY", 0.05)
-    monkeypatch.setattr(effect_commits, "OUTAGE_SECONDS", 1.0)
+    monkeypatch.setattr(worker, "REPORT_SECONDS", 0.05)
+    monkeypatch.setattr(commits, "OUTAGE_SECONDS", 1.0)
     return House(request.param, shared_kafka.bootstrap, shared_kafka.registry, tmp_path)
 
 

@@ -25,7 +25,7 @@ from sqlalchemy import (
     update,
 )
 
-from millstream.runtime.upsert import insert_into
+from millstream.runtime.sql.tables import insert_into
 from orders.contracts import OrderLine
 
 metadata = MetaData()

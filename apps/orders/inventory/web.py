@@ -6,7 +6,7 @@ from fastapi import FastAPI, Query, Response
 from sqlalchemy import select
 
 from millstream.http import Web, install_problems
-from millstream.runtime.database import READ_ONLY
+from millstream.runtime.sql.database import READ_ONLY
 from orders.answers import as_json
 from orders.inventory.stock import products
 

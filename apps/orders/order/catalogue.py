@@ -6,8 +6,8 @@ from typing import Any
 
 from sqlalchemy import Column, Connection, Engine, MetaData, String, Table, select
 
-from millstream.runtime.database import READ_ONLY
-from millstream.runtime.upsert import insert_into
+from millstream.runtime.sql.database import READ_ONLY
+from millstream.runtime.sql.tables import insert_into
 from orders.contracts import ProductStocked
 
 metadata = MetaData()

@@ -7,8 +7,8 @@ import msgspec
 from sqlalchemy import Column, Connection, Engine, Index, Integer, MetaData, String, Table, Text, select
 
 from millstream import Envelope
-from millstream.runtime.database import READ_ONLY
-from millstream.runtime.upsert import insert_into
+from millstream.runtime.sql.database import READ_ONLY
+from millstream.runtime.sql.tables import insert_into
 from orders.contracts import OrderEvent, ReturnEvent
 
 metadata = MetaData()

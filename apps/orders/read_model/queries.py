@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import BigInteger, Column, Engine, Index, String, Table, Text, select
 
-from millstream.runtime.database import READ_ONLY
+from millstream.runtime.sql.database import READ_ONLY
 from orders.read_model.history import metadata
 from orders.read_model.rows import OrderRow
 

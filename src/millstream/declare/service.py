@@ -184,19 +184,19 @@ class Service:
         """The consumer group of the handlers of one kind."""
         return self._group or f"{self.name}.{kind.value}"
 
-    def redrives(self, kind: Kind) -> str:
+    def redrive_topic(self, kind: Kind) -> str:
         """The topic by which a person hands events to the handlers of one kind again."""
         return f"{self.group(kind)}.redrive"
 
-    def parked(self, kind: Kind) -> str:
+    def parked_topic(self, kind: Kind) -> str:
         """The compacted topic of what is parked by handlers of one kind that have no database."""
         return f"{self.group(kind)}.parked"
 
-    def timed(self, kind: Kind) -> str:
+    def timers_topic(self, kind: Kind) -> str:
         """The compacted topic of the timers of its Kafka handlers."""
         return f"{self.group(kind)}.timers"
 
-    def seen(self, kind: Kind) -> str:
+    def inbox_topic(self, kind: Kind) -> str:
         """The compacted topic of the ids that its Kafka handlers with an `inbox` have handled."""
         return f"{self.group(kind)}.inbox"
 
@@ -252,9 +252,14 @@ class Service:
             yield store.changelog(self.name), (self, store), f"the changelog of {store!r} in {self.name}"
         for kind in self.kinds():
             group = self.group(kind)
-            for name in (self.redrives(kind), self.parked(kind), self.timed(kind), self.seen(kind)):
+            for name in (
+                self.redrive_topic(kind),
+                self.parked_topic(kind),
+                self.timers_topic(kind),
+                self.inbox_topic(kind),
+            ):
                 yield name, (self, name), f"an internal topic of group {group!r}"
-            yield f"{self.timed(kind)}.dlq", (self, kind), f"the dead letters of timers of group {group!r}"
+            yield f"{self.timers_topic(kind)}.dlq", (self, kind), f"the dead letters of timers of group {group!r}"
 
     def check(self) -> None:
         """Raises `DeclarationError` for what only the whole service shows: partition counts, groups, resources."""

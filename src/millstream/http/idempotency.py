@@ -27,8 +27,8 @@ from millstream.declare import days
 from millstream.errors import Unavailable
 from millstream.http.reservation import Conflict, Fresh, Repeat, Reservation
 from millstream.http.settle import settle
-from millstream.runtime.database import create_missing
-from millstream.runtime.upsert import insert_into
+from millstream.runtime.sql.database import create_missing
+from millstream.runtime.sql.tables import insert_into
 from millstream.telemetry import get_logger
 
 metadata = MetaData()

@@ -129,7 +129,7 @@ def _nothing_written(request: Request, error: Exception) -> JSONResponse:
 
 
 def _database_fails(request: Request, error: Exception) -> JSONResponse:
-    from millstream.runtime.database import passing
+    from millstream.runtime.sql.database import passing
 
     if not passing(error):
         return _unforeseen(request, error)

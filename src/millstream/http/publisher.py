@@ -24,7 +24,7 @@ from millstream.http.settle import settle
 from millstream.http.tracing import incoming_traceparent
 from millstream.kafka import Kafka, TransactionalProducer
 from millstream.kafka.limits import RecordLimits
-from millstream.runtime.way import Way
+from millstream.runtime.records.route import ProducerRoute
 from millstream.settings import Settings
 from millstream.telemetry import Tracer, get_logger
 from millstream.telemetry.metrics import PUBLISHER_BATCH_SIZE, PUBLISHER_EVENTS, PUBLISHER_PENDING, PUBLISHER_SECONDS
@@ -92,7 +92,9 @@ class Publisher:
         self._transactional_id = f"{service.name}.publisher.{settings.slot}"
         self._owned = service.owned()
         said = [contract for contract in service.produced() if contract not in self._owned]
-        self._ways = {contract: Way(contract, service.name, contracts, settings.record_bytes) for contract in said}
+        self._routes = {
+            contract: ProducerRoute(contract, service.name, contracts, settings.record_bytes) for contract in said
+        }
         self._limits = RecordLimits(kafka, settings.message_bytes)
         self._limits_doubted = False
         self._tracer = tracer or Tracer()
@@ -165,23 +167,23 @@ class Publisher:
         traceparent = incoming_traceparent()
         records: list[Outgoing] = []
         for ordinal, event in enumerate(events):
-            way = self._ways.get(type(event))
-            if way is None:
+            route = self._routes.get(type(event))
+            if route is None:
                 check_owned({self._service: [type(event)]}, self._owned)
                 raise DeclarationError(
                     f"{self._service} does not declare that it publishes {type(event).__name__}: "
                     f"Service({self._service!r}, publishes=[{type(event).__name__}])"
                 )
-            key, data = way.key(event).encode(), way.encode(event)
+            key, data = route.key(event).encode(), route.encode(event)
             own_id, cause = (id, None) if ordinal == 0 else (derived_id(id, "publish", ordinal), id)
-            headers = way.headers(own_id, correlation_id, cause, self._sent(way.topic, key, traceparent))
+            headers = route.headers(own_id, correlation_id, cause, self._sent(route.topic, key, traceparent))
             try:
-                value = way.value(data, headers)
+                value = route.value(data, headers)
             except EncodeError:
                 # The topic's limit may be another by now: the next request will know.
                 self._limits_doubted = True
                 raise
-            records.append((way.topic, key, value, headers))
+            records.append((route.topic, key, value, headers))
         return records
 
     def _sent(self, topic: str, key: bytes, traceparent: bytes | None) -> bytes | None:
@@ -209,7 +211,7 @@ class Publisher:
             if self._limits.changed():
                 self._keep_to_limits()
         if not self._able:
-            self._limits.ask({way.topic for way in self._ways.values()}, CONNECT_SECONDS)
+            self._limits.ask({route.topic for route in self._routes.values()}, CONNECT_SECONDS)
             self._keep_to_limits()
             producer.keep_to(self._limits.smallest)
             try:
@@ -225,8 +227,8 @@ class Publisher:
         return True
 
     def _keep_to_limits(self) -> None:
-        for way in self._ways.values():
-            way.keep_to(self._limits)
+        for route in self._routes.values():
+            route.keep_to(self._limits)
 
     def _gather(self, timeout: float) -> None:
         if self._waiting:

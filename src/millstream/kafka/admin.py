@@ -18,6 +18,7 @@ from millstream.errors import ConfigurationError, TopicMissing, Unavailable
 from millstream.kafka import properties
 from millstream.kafka.faults import MISSING, fault, in_use, kafka_error, made, too_few
 from millstream.kafka.lag import lags_of
+from millstream.kafka.metadata_wait import wait_for_metadata
 from millstream.kafka.port import (
     BEGINNING,
     END,
@@ -30,7 +31,6 @@ from millstream.kafka.port import (
     TopicSpec,
 )
 from millstream.kafka.read import read_to_ends
-from millstream.kafka.settling import once_settled
 from millstream.settings import Settings
 
 T = TypeVar("T")
@@ -203,7 +203,7 @@ class ClusterAdmin:
         if not offsets:
             return
         wanted = ConsumerGroupTopicPartitions(group, [Native(*at, offset) for at, offset in offsets.items()])
-        once_settled(lambda left: self._set_offsets(group, wanted, left), timeout)
+        wait_for_metadata(lambda left: self._set_offsets(group, wanted, left), timeout)
 
     def _set_offsets(self, group: str, wanted: ConsumerGroupTopicPartitions, timeout: float) -> None:
         future = self._native.alter_consumer_group_offsets([wanted], request_timeout=timeout)[group]
@@ -267,7 +267,7 @@ class ClusterAdmin:
                     self._begin_anew()
                 raise
 
-        return once_settled(ask, timeout)
+        return wait_for_metadata(ask, timeout)
 
     def partitions(self, topic: str, timeout: float = 10.0) -> int:
         """The number of partitions of `topic`. Raises `TopicMissing`."""

@@ -12,9 +12,9 @@ from confluent_kafka.cimpl import TopicPartition as Native
 
 from millstream.errors import Fenced, KafkaFault, TopicMissing, Unavailable
 from millstream.kafka.faults import MISSING, REBALANCING, REFUSED, fault, is_fatal, kafka_error, made
+from millstream.kafka.log_throttle import LogThrottle
 from millstream.kafka.port import HOLD, Committed, Message, Offsets, OnAssigned, OnTaken, TopicPartition
 from millstream.kafka.read import watermarks
-from millstream.kafka.seldom import Seldom
 from millstream.kafka.static_member import has_other_holder
 from millstream.kafka.unreadable import with_safe_headers
 from millstream.telemetry import metrics
@@ -47,7 +47,7 @@ class GroupConsumer:
         self._lost: OnTaken | None = None
         self._incremental = properties["partition.assignment.strategy"].startswith("cooperative")
         self._closing = False
-        self._seldom = Seldom()
+        self._log_throttle = LogThrottle()
         self._properties = properties | {"error_cb": self._trouble}
         self._members: set[str] = set()
         self._fenced_by_itself = False
@@ -287,7 +287,7 @@ class GroupConsumer:
         metrics.KAFKA_ERRORS.labels("consumer", error.name()).inc()
         if is_fatal(error) or error.code() in REFUSED:
             raise failure
-        if self._seldom(error.name()):
+        if self._log_throttle(error.name()):
             log.warning("kafka trouble", group=self.group, error=str(failure))
         if self._on_error is not None and isinstance(failure, KafkaFault):
             self._on_error(failure)

@@ -11,13 +11,13 @@ from confluent_kafka.cimpl import KafkaError, KafkaException
 
 from millstream.errors import EncodeError, KafkaFault, RecordsRefused, Unavailable
 from millstream.kafka.faults import fault, made, undelivered
+from millstream.kafka.log_throttle import LogThrottle
 from millstream.kafka.port import Headers, Message
-from millstream.kafka.seldom import Seldom
 from millstream.telemetry import metrics
 from millstream.telemetry.logs import get_logger
 
 log = get_logger(__name__)
-_seldom = Seldom()
+_log_throttle = LogThrottle()
 
 FULL_QUEUE_PATIENCE = 30.0
 """Seconds that a full queue may stay full before `produce` gives up."""
@@ -118,7 +118,7 @@ def wait_for_room(native: Librdkafka, topic: str) -> None:
 def trouble(error: KafkaError) -> None:
     """librdkafka tells of something that it deals with by itself."""
     metrics.KAFKA_ERRORS.labels("producer", error.name()).inc()
-    if _seldom(error.name()):
+    if _log_throttle(error.name()):
         log.warning("kafka trouble", error=f"{error.str()} ({error.name()})")
 
 

@@ -3,12 +3,12 @@
 import logging
 from typing import Any
 
+from millstream.kafka.log_throttle import LogThrottleFilter
 from millstream.kafka.port import Isolation
-from millstream.kafka.seldom import SeldomFilter
 from millstream.settings import MOST_BYTES, Settings
 
 logger = logging.getLogger("millstream.kafka.librdkafka")
-logger.addFilter(SeldomFilter())
+logger.addFilter(LogThrottleFilter())
 
 OF_MEMBERS = frozenset(
     {

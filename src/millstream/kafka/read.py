@@ -10,8 +10,8 @@ from confluent_kafka.cimpl import TopicPartition as Native
 
 from millstream.errors import Unavailable
 from millstream.kafka.faults import MISSING, REFUSED, fault, is_fatal, made
+from millstream.kafka.metadata_wait import wait_for_metadata
 from millstream.kafka.port import END, Isolation, Message, Offsets, TopicPartition
-from millstream.kafka.settling import once_settled
 from millstream.kafka.unreadable import with_safe_headers
 from millstream.telemetry.signs_of_life import still_alive
 
@@ -66,7 +66,7 @@ def watermarks(native: Librdkafka, partition: TopicPartition, timeout: float) ->
         except KafkaException as raised:
             raise fault(raised, f"asking for the end of {partition[0]}[{partition[1]}]") from raised
 
-    return once_settled(ask, timeout)
+    return wait_for_metadata(ask, timeout)
 
 
 def _read(starts: Offsets, ends: Offsets, consumer: Librdkafka, timeout: float) -> Iterator[list[Message]]:

@@ -8,7 +8,7 @@ from millstream.contracts import Contracts, Registry
 from millstream.declare import FOREVER, Kind, Service, Topic, days, home_of, load
 from millstream.errors import RegistryUnavailable, Unavailable
 from millstream.kafka import Kafka, TopicSpec
-from millstream.runtime.topic_watch import TopicWatch
+from millstream.runtime.loop.topic_watch import TopicWatch
 from millstream.runtime.worker import Worker
 from millstream.settings import Settings, without_credentials
 from millstream.telemetry import Health, Tracer
@@ -62,15 +62,15 @@ def topics_of(service: Service) -> list[TopicSpec]:
         need(Topic(store.changelog(service.name), partitions=partitions, compacted=True))
     for kind in service.kinds():
         partitions = service.partitions(kind)
-        need(Topic(service.redrives(kind), partitions=partitions, retention=days(7)))
+        need(Topic(service.redrive_topic(kind), partitions=partitions, retention=days(7)))
         if kind is not Kind.SQL:
-            need(Topic(service.parked(kind), partitions=partitions, compacted=True))
+            need(Topic(service.parked_topic(kind), partitions=partitions, compacted=True))
         if kind is Kind.KAFKA and service.timers(kind):
-            need(Topic(service.timed(kind), partitions=partitions, compacted=True))
+            need(Topic(service.timers_topic(kind), partitions=partitions, compacted=True))
         if service.timers(kind):
-            need(Topic(f"{service.timed(kind)}.dlq", partitions=partitions, retention=FOREVER))
+            need(Topic(f"{service.timers_topic(kind)}.dlq", partitions=partitions, retention=FOREVER))
         if kind is Kind.KAFKA and any(handler.inbox for handler in service.of_kind(kind)):
-            need(Topic(service.seen(kind), partitions=partitions, compacted=True))
+            need(Topic(service.inbox_topic(kind), partitions=partitions, compacted=True))
     for background in service.background:
         partitions = specs[background.topic].partitions
         need(Topic(f"{background.topic}.dlq", partitions=partitions, retention=FOREVER))
@@ -110,7 +110,7 @@ def assemble(
 
     @cache
     def engine() -> "Engine":
-        from millstream.runtime.database import open_database
+        from millstream.runtime.sql.database import open_database
 
         return open_database(service, settings)
 
@@ -144,20 +144,20 @@ def assemble_handlers(
     late: list[Worker] = []
     kinds = service.kinds()
     if Kind.KAFKA in kinds:
-        from millstream.runtime.kafka_worker import KafkaWorker
+        from millstream.runtime.kafka.worker import KafkaWorker
 
         workers.append(KafkaWorker(service, settings, contracts, kafka, tracer=tracer, health=health))
     if Kind.SQL in kinds:
-        from millstream.runtime.sql_worker import SqlWorker
+        from millstream.runtime.sql.worker import SqlWorker
 
         wake = threading.Event()
         workers.append(SqlWorker(service, settings, contracts, kafka, engine(), wake, tracer, health=health))
         if service.delivery == "exactly_once" and settings.relay:
-            from millstream.runtime.relay import Relay
+            from millstream.runtime.sql.relay import Relay
 
             late.append(Relay(service, kafka, engine(), wake, client_bytes=settings.message_bytes))
     if Kind.EFFECT in kinds:
-        from millstream.runtime.effect_worker import EffectWorker
+        from millstream.runtime.effect.worker import EffectWorker
 
         workers.append(EffectWorker(service, settings, contracts, kafka, tracer=tracer, health=health))
     workers += [background.worker(settings, contracts, kafka, health=health) for background in service.background]

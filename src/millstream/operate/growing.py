@@ -80,18 +80,18 @@ def _against(service: Service, kind: Kind, settings: Settings, kafka: Kafka, adm
 
 def _parked(service: Service, kind: Kind, settings: Settings, kafka: Kafka, admin: Admin) -> int:
     if kind is Kind.SQL:
-        from millstream.runtime.database import open_database
-        from millstream.runtime.tables import kept_table
+        from millstream.runtime.sql.database import open_database
+        from millstream.runtime.sql.tables import internal_stores_table
 
         engine = open_database(service, settings)
         try:
             with engine.connect() as connection:
-                of_group = kept_table.c.group_id == service.group(kind)
-                mine = select(func.count()).where(of_group, kept_table.c.store == "parked")
+                of_group = internal_stores_table.c.group_id == service.group(kind)
+                mine = select(func.count()).where(of_group, internal_stores_table.c.store == "parked")
                 return connection.execute(mine).scalar_one()
         finally:
             engine.dispose()
-    topic = service.parked(kind)
+    topic = service.parked_topic(kind)
     if topic not in admin.topics():
         return 0
     waiting: set[bytes | None] = set()

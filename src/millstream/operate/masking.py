@@ -71,9 +71,9 @@ def _classes(system: "System") -> dict[str, list[type[Value]]]:
             found.setdefault(store.changelog(service.name), []).append(store.value)
         for kind in service.kinds():
             timers = service.timers(kind)
-            found[service.timed(kind)] = [*timers]
+            found[service.timers_topic(kind)] = [*timers]
             events = [contract for topic in service.consumed(kind) for contract in topic.contracts]
-            found[service.parked(kind)] = found[service.redrives(kind)] = [*events, *timers]
+            found[service.parked_topic(kind)] = found[service.redrive_topic(kind)] = [*events, *timers]
     return found
 
 

@@ -97,7 +97,7 @@ def _run_service(system: System, name: str, settings: Settings) -> Exit:
     from millstream.kafka.librdkafka import Librdkafka
     from millstream.operate.assembly import assemble, prepare
     from millstream.operate.starting import begin
-    from millstream.runtime.dead_letter_log import dead_letter_log
+    from millstream.runtime.records.dead_letter_log import dead_letter_log
     from millstream.runtime.slots import Slot
 
     stop = threading.Event()

@@ -13,8 +13,8 @@ from millstream.kafka import Kafka
 from millstream.operate.verify.spill import Spill
 from millstream.patterns.saga import SagaState
 from millstream.patterns.saga.runner import timer_of
-from millstream.runtime.redrive import Action, redrive_headers
-from millstream.runtime.timers import FiredTimer, SetTimer
+from millstream.runtime.records.redrive import Action, redrive_headers
+from millstream.runtime.task.timers import FiredTimer, SetTimer
 
 STATES = ("running", "cancelling", "parked", "completed", "cancelled")
 
@@ -134,12 +134,12 @@ def try_anew(kafka: Kafka, found: Found) -> None:
         correlation_id=state.correlation_id,
         causation_id=id,
     )
-    fired = FiredTimer(service.timed(Kind.KAFKA), found.partition, told)
+    fired = FiredTimer(service.timers_topic(Kind.KAFKA), found.partition, told)
     at, (_, milliseconds) = (fired.topic(), fired.partition(), fired.offset()), fired.timestamp()
     headers = redrive_headers(fired.headers(), at=at, milliseconds=milliseconds, action=Action.HANDLE, count=1)
     producer = kafka.producer()
     try:
-        producer.produce(service.redrives(Kind.KAFKA), fired.value(), fired.key(), headers, found.partition)
+        producer.produce(service.redrive_topic(Kind.KAFKA), fired.value(), fired.key(), headers, found.partition)
         producer.flush()
     finally:
         producer.close()

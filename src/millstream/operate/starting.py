@@ -12,8 +12,8 @@ from typing import NamedTuple
 from millstream.declare import Kind, Service, full_name, home_of
 from millstream.errors import ConfigurationError
 from millstream.kafka import BEGINNING, END, Admin, Kafka, Offsets, TopicPartition
-from millstream.runtime.positions import forget_positions, known_positions, move_positions
-from millstream.runtime.topic_ids import TopicIds
+from millstream.runtime.loop.topic_ids import TopicIds
+from millstream.runtime.sql.positions import forget_positions, known_positions, move_positions
 from millstream.settings import Settings
 from millstream.telemetry import get_logger
 
@@ -84,7 +84,7 @@ def _begin(service: Service, kind: Kind, names: frozenset[str], settings: Settin
     elif not in_database(service, kind):
         # From now on it is no new group, also while no event has come.
         with suppress(ConfigurationError):  # another instance was quicker
-            admin.set_group_offsets(group, dict.fromkeys(partitions_of(admin, [service.redrives(kind)]), 0))
+            admin.set_group_offsets(group, dict.fromkeys(partitions_of(admin, [service.redrive_topic(kind)]), 0))
 
 
 def ways(service: Service) -> str:
@@ -104,7 +104,7 @@ def in_database(service: Service, kind: Kind) -> bool:
 
 def known_in_database(service: Service, settings: Settings, group: str) -> bool:
     """Return whether the service's database has any position of the group, of any topic."""
-    from millstream.runtime.database import open_database
+    from millstream.runtime.sql.database import open_database
 
     engine = open_database(service, settings)
     try:
@@ -135,11 +135,11 @@ def set_positions(
     Raises `ConfigurationError` while the group has members.
     """
     group = service.group(kind)
-    redrives = admin.end_offsets(partitions_of(admin, [service.redrives(kind)]))
+    redrives = admin.end_offsets(partitions_of(admin, [service.redrive_topic(kind)]))
     admin.set_group_offsets(group, {**offsets, **redrives})
     if not in_database(service, kind):
         return
-    from millstream.runtime.database import open_database
+    from millstream.runtime.sql.database import open_database
 
     ids = TopicIds(kafka, group, [topic for topic, _ in {**offsets, **redrives}]).refresh()
     engine = open_database(service, settings)
@@ -176,11 +176,11 @@ def earlier(service: Service, kind: Kind, names: frozenset[str], kafka: Kafka, a
 
 def state_topics(service: Service, kind: Kind) -> list[str]:
     """The topics that hold what one kind of handlers keeps in Kafka."""
-    found = [service.parked(kind)]
+    found = [service.parked_topic(kind)]
     if kind is Kind.KAFKA:
         found += [store.changelog(service.name) for store in service.stores()]
-        found += [service.timed(kind)] if service.timers(kind) else []
-        found += [service.seen(kind)] if any(handler.inbox for handler in service.of_kind(kind)) else []
+        found += [service.timers_topic(kind)] if service.timers(kind) else []
+        found += [service.inbox_topic(kind)] if any(handler.inbox for handler in service.of_kind(kind)) else []
     return found
 
 

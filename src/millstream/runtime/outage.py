@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from millstream.errors import KafkaFault, RegistryUnavailable, Unavailable
 from millstream.kafka.port import Consumer
-from millstream.runtime.calling import Stopping
+from millstream.runtime.worker import Stopping
 from millstream.settings import Settings
 from millstream.telemetry import Health, get_logger, metrics
 from millstream.timeouts import LEAST_POLL_SHARE, OUTAGE_PAUSES, OUTAGE_SECONDS, POLL_SHARE, PROBE_SECONDS
@@ -27,7 +27,7 @@ log = get_logger(__name__)
 REGISTRY, BROKERS = "registry", "brokers"
 
 
-class OutageSigns:
+class OutageReporter:
     """Health, metric and log lines of what does not answer to one worker. Used by its thread alone."""
 
     def __init__(self, worker: str, health: Health | None) -> None:
@@ -70,7 +70,7 @@ class Outage:
     ) -> None:
         self._worker = worker
         self._poll_interval = settings.poll_interval_ms / 1000
-        self._signs = OutageSigns(worker, health)
+        self._reporter = OutageReporter(worker, health)
         self._meanwhile = meanwhile
         self._polled_at: float | None = None
         """None before the first poll: the group counts from there on."""
@@ -96,14 +96,14 @@ class Outage:
                 if began is None:
                     began, until = now, self._bound(now)
                 of = REGISTRY if isinstance(error, RegistryUnavailable) else BROKERS
-                self._signs.show(of, error, now - began)
+                self._reporter.show(of, error, now - began)
                 if now >= until:
-                    self._tell_end(of, now - began)
+                    self._log_end(of, now - began)
                     raise
                 before_wait()
             else:
                 if began is not None:
-                    self._signs.over()
+                    self._reporter.over()
                 return answer
             self._meanwhile()
             if stop.wait(max(0.0, min(pause, until - time.monotonic()))):
@@ -117,7 +117,7 @@ class Outage:
         polls = max(self._polled_at + POLL_SHARE * self._poll_interval, now + LEAST_POLL_SHARE * self._poll_interval)
         return min(now + OUTAGE_SECONDS, polls)
 
-    def _tell_end(self, of: str, seconds: float) -> None:
+    def _log_end(self, of: str, seconds: float) -> None:
         early = seconds < OUTAGE_SECONDS
         log.error(
             "outage_too_long",
@@ -148,8 +148,8 @@ class Outage:
         try:
             consumer.committed([(topic, 0)], timeout=1.0)
         except Unavailable as error:
-            self._signs.show(BROKERS, error, now - self._lost_at)
+            self._reporter.show(BROKERS, error, now - self._lost_at)
             self._probe_at = time.monotonic() + PROBE_SECONDS
         else:
             self._lost_at = None
-            self._signs.over()
+            self._reporter.over()

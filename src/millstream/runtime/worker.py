@@ -18,6 +18,10 @@ class ProcessEnds(BaseException):
     """
 
 
+class Stopping(Exception):
+    """The process was told to stop while a handler waited for its next attempt; the event is not done."""
+
+
 class Worker(Protocol):
     """One thread's work.
 

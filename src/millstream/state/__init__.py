@@ -1,7 +1,7 @@
 """Stores: keyed state that commits with the events that changed it, and is rebuilt from its changelog."""
 
-from millstream.state.kept import Kept
+from millstream.state.internal_store import InternalStore
 from millstream.state.memory import MemoryStore, memory
 from millstream.state.partitions import StatePartitions
 
-__all__ = ["Kept", "MemoryStore", "StatePartitions", "memory"]
+__all__ = ["InternalStore", "MemoryStore", "StatePartitions", "memory"]

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple, TypeAlias
 from millstream.contracts.catalogue import Contracts
 from millstream.declare import Service, Store
 from millstream.kafka.limits import RecordLimits
+from millstream.kafka.metadata_wait import wait_for_transactions
 from millstream.kafka.port import Kafka
-from millstream.kafka.settling import wait_for_transactions
-from millstream.state.kept import Kept
+from millstream.state.internal_store import InternalStore
 from millstream.state.memory import MemoryStore
 from millstream.telemetry import get_logger, metrics
 
@@ -18,7 +18,7 @@ log = get_logger(__name__)
 _KEPT_KEY_BYTES = 300
 """The number of bytes that a key of the runtime's own stores may have."""
 
-AnyStore: TypeAlias = Store[Any] | Kept[Any]
+AnyStore: TypeAlias = Store[Any] | InternalStore[Any]
 
 Progress = Callable[[str, int, float], None]
 """Told of a restore as it goes: the changelog, how many records so far, and seconds since it began."""
@@ -49,7 +49,7 @@ class StatePartitions:
         service: Service,
         contracts: Contracts,
         kafka: Kafka,
-        kept: Sequence[Kept[Any]] = (),
+        kept: Sequence[InternalStore[Any]] = (),
         *,
         patience: float = 60.0,
         record_bytes: int = 1_000_000,

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Connection, select
 from sqlalchemy.exc import IntegrityError
 
-from millstream.runtime.database import create_missing, open_engine
+from millstream.runtime.sql.database import create_missing, open_engine
 from orders.contracts import (
     OrderCancelled,
     OrderCompleted,

@@ -16,7 +16,7 @@ from millstream.contracts import Contracts, Registry
 from millstream.http import Web
 from millstream.kafka import Kafka, connect
 from millstream.operate.assembly import topics_of
-from millstream.runtime.database import open_database
+from millstream.runtime.sql.database import open_database
 from millstream.settings import Settings
 from millstream.telemetry import Health, Tracer
 from millstream.testing.local import LocalKafka

@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 import pytest
 
 from millstream.kafka import Offsets
-from millstream.runtime.effect_calls import Calls
-from millstream.runtime.effect_lanes import Lane, Work
-from millstream.runtime.parking import Lanes
-from millstream.runtime.timers import PartitionTimers
-from millstream.runtime.transaction import ExactlyOnce, Member
-from millstream.runtime.watermark import Watermark
+from millstream.runtime.effect.calls import Calls
+from millstream.runtime.effect.in_flight import InFlight, KeyQueue
+from millstream.runtime.effect.watermark import Watermark
+from millstream.runtime.loop.transaction import ExactlyOnce, Member
+from millstream.runtime.task.key_queues import KeyQueues
+from millstream.runtime.task.timers import PartitionTimers
 from millstream.testing.simulation import ROUGH, World
 from orders.contracts import OrderCancelled
 from orders.simulation import scenario
@@ -42,29 +42,29 @@ def position_skipped(planted: pytest.MonkeyPatch) -> None:
 
 
 def effects_overtake(planted: pytest.MonkeyPatch) -> None:
-    """What comes for a parked key gets a lane of its own."""
-    lane_of = Calls._lane
+    """What comes for a parked key gets a queue beside that of the key."""
+    queue_for = Calls._queue_for
 
-    def another(self: Calls, work: Work) -> Lane:
-        self._lanes = {name: lane for name, lane in self._lanes.items() if not lane.parked}
-        return lane_of(self, work)
+    def another(self: Calls, item: InFlight) -> KeyQueue:
+        self._queues = {name: queue for name, queue in self._queues.items() if not queue.parked}
+        return queue_for(self, item)
 
-    planted.setattr(Calls, "_lane", another)
+    planted.setattr(Calls, "_queue_for", another)
 
 
 def events_overtake(planted: pytest.MonkeyPatch) -> None:
     """The same where handlers have a database."""
-    planted.setattr(Lanes, "__contains__", lambda self, key: False)
+    planted.setattr(KeyQueues, "__contains__", lambda self, key: False)
 
 
 def compensation_twice(planted: pytest.MonkeyPatch) -> None:
     """The void of a cancelled order that succeeds at a later attempt is told of twice."""
     done = Calls._done
 
-    def again(self: Calls, work: Work, *rest: Any) -> None:
-        done(self, work, *rest)
-        if work.parked and isinstance(work.event, OrderCancelled):
-            done(self, work, *rest)
+    def again(self: Calls, item: InFlight, *rest: Any) -> None:
+        done(self, item, *rest)
+        if item.parked and isinstance(item.event, OrderCancelled):
+            done(self, item, *rest)
 
     planted.setattr(Calls, "_done", again)
 

@@ -25,8 +25,8 @@ from millstream.operate.dlq.context import DlqContext, Origins
 from millstream.operate.dlq.dead_letter import DeadLetter
 from millstream.operate.dlq.filters import Filter
 from millstream.operate.dlq.reading import read_dead_letters
-from millstream.runtime.dead_letters import dead_letter
-from millstream.runtime.redrive import Redrive, read_redrive
+from millstream.runtime.records.dead_letter import dead_letter
+from millstream.runtime.records.redrive import Redrive, read_redrive
 from millstream.settings import Settings
 
 SYSTEM = """

@@ -5,7 +5,7 @@ from tests.operate.dlq.rig import DlqRig
 
 from millstream.kafka import TopicSpec
 from millstream.operate.dlq.audit import AUDIT, SPEC
-from millstream.runtime.redrive import Action
+from millstream.runtime.records.redrive import Action
 from millstream.testing.child import wait_until
 
 pytestmark = pytest.mark.slow

@@ -9,7 +9,7 @@ from millstream.declare import hours
 from millstream.errors import Rejected
 from millstream.kafka import TopicSpec
 from millstream.operate.assembly import topics_of
-from millstream.runtime.redrive import Action
+from millstream.runtime.records.redrive import Action
 from millstream.testing.child import wait_until
 
 pytestmark = pytest.mark.slow

@@ -13,7 +13,7 @@ from millstream.declare import Kind
 from millstream.errors import Unavailable
 from millstream.kafka import Producer
 from millstream.operate.assembly import topics_of
-from millstream.runtime.kafka_worker import KafkaWorker
+from millstream.runtime.kafka.worker import KafkaWorker
 from millstream.settings import Settings
 from millstream.testing.simulation import CALM, ROUGH, Faults, Process, World
 from millstream.testing.simulation.registry import SimulatedRegistry

@@ -12,9 +12,9 @@ from tests.runtime.sql_rig import Stock
 
 from millstream.contracts import Contracts
 from millstream.operate.assembly import topics_of
-from millstream.runtime.database import open_database
-from millstream.runtime.relay import Relay
-from millstream.runtime.sql_worker import SqlWorker
+from millstream.runtime.sql.database import open_database
+from millstream.runtime.sql.relay import Relay
+from millstream.runtime.sql.worker import SqlWorker
 from millstream.settings import Settings
 from millstream.testing.simulation import CALM, Faults, Process, World
 

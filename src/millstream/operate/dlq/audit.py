@@ -14,8 +14,8 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from millstream.errors import ConfigurationError, TopicReplaced
+from millstream.kafka.metadata_wait import wait_for_transactions
 from millstream.kafka.port import Admin, Kafka, Message, TopicPartition, TopicSpec
-from millstream.kafka.settling import wait_for_transactions
 from millstream.operate.dlq.dead_letter import DeadLetter, DeadLetterId, State
 
 AUDIT = "millstream.dlq.audit"

@@ -29,7 +29,7 @@ class Origins:
         self.topics: Mapping[str, Topic] = {topic.name: topic for topic in carrying(services)}
         self.dead_letters = _dead_letter_topics(services)
         self.redrive_topics: Mapping[str, str] = {
-            service.group(kind): service.redrives(kind) for service in services for kind in service.kinds()
+            service.group(kind): service.redrive_topic(kind) for service in services for kind in service.kinds()
         }
         """The redrive topic of each consumer group."""
 
@@ -133,5 +133,7 @@ class DlqContext:
 
 def _dead_letter_topics(services: Iterable[Service]) -> list[str]:
     names = {spec.name for service in services for spec in topics_of(service) if spec.name.endswith(SUFFIX)}
-    timed = {service.timed(kind) + SUFFIX for service in services for kind in service.kinds() if service.timers(kind)}
+    timed = {
+        service.timers_topic(kind) + SUFFIX for service in services for kind in service.kinds() if service.timers(kind)
+    }
     return sorted(names | timed)

@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple, TypeAlias, TypeVar
 
 from millstream.errors import ConfigurationError, DecodeError
 from millstream.kafka.port import Headers, Message, TopicPartition
-from millstream.runtime.dead_letters import PREFIX
+from millstream.runtime.records.dead_letter import PREFIX
 
 State: TypeAlias = Literal["open", "parked", "redriven", "edited", "discarded"]
 WAITING: tuple[State, ...] = ("open", "parked")

@@ -10,7 +10,7 @@ from millstream.operate.dlq.audit import Audit, AuditAction
 from millstream.operate.dlq.context import Origins
 from millstream.operate.dlq.dead_letter import WAITING, DeadLetter
 from millstream.operate.dlq.later_events import LaterEvents, Superseding
-from millstream.runtime.redrive import Action, redrive_headers
+from millstream.runtime.records.redrive import Action, redrive_headers
 
 MAX_REDRIVES = 3
 """Redrives of an event after which it is refused by default."""

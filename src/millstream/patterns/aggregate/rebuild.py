@@ -10,7 +10,7 @@ from millstream.contracts.headers import envelope_from
 from millstream.declare import Contract, Kind, Service, Store
 from millstream.errors import DeclarationError, Unavailable
 from millstream.kafka import END, Consumer, Kafka, Offsets, TopicPartition, TransactionalProducer, partition_of
-from millstream.kafka.settling import wait_for_transactions
+from millstream.kafka.metadata_wait import wait_for_transactions
 from millstream.patterns.aggregate.aggregate import Aggregate, rules_of
 from millstream.patterns.aggregate.history import partitions_of
 from millstream.patterns.aggregate.runner import Runner

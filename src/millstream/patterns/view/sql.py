@@ -11,10 +11,9 @@ from millstream.declare import Service, Value
 from millstream.errors import ConfigurationError, DeclarationError
 from millstream.kafka import TopicPartition
 from millstream.patterns.view.sink import PositionsMoved, Row, RowsRefused
-from millstream.runtime.database import is_sqlite, open_database, passing
-from millstream.runtime.positions import forget_positions, move_position, move_positions, read_positions
-from millstream.runtime.tables import positions_table
-from millstream.runtime.upsert import insert_into
+from millstream.runtime.sql.database import is_sqlite, open_database, passing
+from millstream.runtime.sql.positions import forget_positions, move_position, move_positions, read_positions
+from millstream.runtime.sql.tables import insert_into, positions_table
 from millstream.runtime.worker import ProcessEnds
 from millstream.settings import Settings
 from millstream.telemetry import get_logger

@@ -9,14 +9,14 @@ from millstream.declare import Service, Value
 from millstream.errors import DecodeError, Fenced
 from millstream.kafka import BEGINNING, Kafka, Message, Offsets, TopicPartition
 from millstream.patterns.view.sink import Listener, PositionsMoved, Row, RowsRefused, Sink
-from millstream.runtime.calling import Stopping
-from millstream.runtime.dead_letter_log import dead_letter_log
-from millstream.runtime.dead_letters import dead_letter, reason_of
+from millstream.runtime.loop.liveness import Liveness
+from millstream.runtime.loop.offset_reporter import OffsetReporter
+from millstream.runtime.loop.topic_ids import TopicIds
 from millstream.runtime.outage import Outage
-from millstream.runtime.signs import Signs
-from millstream.runtime.tally import Tally
-from millstream.runtime.telling import Telling
-from millstream.runtime.topic_ids import TopicIds
+from millstream.runtime.records.dead_letter import dead_letter, reason_of
+from millstream.runtime.records.dead_letter_log import dead_letter_log
+from millstream.runtime.task.metrics import WorkerMetrics
+from millstream.runtime.worker import Stopping
 from millstream.settings import Settings
 from millstream.telemetry import Health, get_logger, metrics
 
@@ -70,10 +70,10 @@ class SinkWorker:
         self._kafka = kafka
         self._contracts = contracts
         self._ids = TopicIds(kafka, self.name, [of.topic])
-        self._telling = Telling(self.name, self._ids)
-        self._tally = Tally(of.service.name, self.name)
-        self._signs = Signs(health, self.name)
-        self._outage = Outage(self.name, settings, health, lambda: self._tally.lag(self._consumer))
+        self._offset_reporter = OffsetReporter(self.name, self._ids)
+        self._metrics = WorkerMetrics(of.service.name, self.name)
+        self._liveness = Liveness(health, self.name)
+        self._outage = Outage(self.name, settings, health, lambda: self._metrics.lag(self._consumer))
         self._positions: dict[TopicPartition, int] = {}
         self._moved = 0
 
@@ -91,10 +91,10 @@ class SinkWorker:
                 batch = consumer.poll_batch(CHUNK, _IDLE_SECONDS)
                 if batch:
                     self._apply(batch, stop)
-                if not batch or self._telling.due:
+                if not batch or self._offset_reporter.due:
                     dead_letter_log.flush()
-                    self._telling.tell(self._consumer, self._positions)
-                self._tally.lag(consumer)
+                    self._offset_reporter.report(self._consumer, self._positions)
+                self._metrics.lag(consumer)
         except Stopping:  # told to stop while it waited
             return
         finally:
@@ -168,14 +168,14 @@ class SinkWorker:
         for partition in partitions:
             self._positions.pop(partition, None)
         self._positions |= found
-        self._signs.assigned()
+        self._liveness.assigned()
         return {partition: found.get(partition, BEGINNING) for partition in partitions}
 
     def _revoked(self, partitions: list[TopicPartition]) -> None:
-        self._telling.tell(self._consumer, self._positions)
+        self._offset_reporter.report(self._consumer, self._positions)
         for partition in partitions:
             self._positions.pop(partition, None)
-            self._telling.forget(partition)
+            self._offset_reporter.forget(partition)
 
     def _catch_up(self) -> None:
         self._moved += 1

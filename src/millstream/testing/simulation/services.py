@@ -14,7 +14,7 @@ from millstream.errors import Unavailable
 from millstream.kafka import Kafka, TopicPartition
 from millstream.operate.assembly import assemble_handlers, topics_of
 from millstream.operate.run import Crew
-from millstream.runtime.database import open_database
+from millstream.runtime.sql.database import open_database
 from millstream.runtime.worker import Worker
 from millstream.settings import Settings, load_settings
 from millstream.telemetry import Health, Tracer

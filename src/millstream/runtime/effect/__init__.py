@@ -1,0 +1,1 @@
+"""The worker of effects, which call the outside world."""

@@ -1,0 +1,81 @@
+"""Bounds on what is in hand and on what is parked: a partition that reaches one is paused."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
+from millstream.kafka.port import Consumer, TopicPartition
+from millstream.runtime.effect.in_flight import Partition
+from millstream.telemetry import get_logger
+
+log = get_logger(__name__)
+
+MAX_IN_HAND = 500
+"""Events of one partition received and not settled; past it the partition is paused. Also keeps its metadata short."""
+
+
+class Bounds:
+    """Pauses partitions, and resumes them. Used by the thread that polls.
+
+    - `redrives`: the topic that comes whatever is parked.
+    - `most_parked`: events that may be parked of partitions with one number.
+    """
+
+    def __init__(self, consumer: Consumer, redrives: str, most_parked: int) -> None:
+        self._consumer = consumer
+        self._redrives = redrives
+        self._most_parked = most_parked
+        self._busy: set[TopicPartition] = set()
+        self._full: set[TopicPartition] = set()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a pause may end any moment."""
+        return bool(self._busy)
+
+    @property
+    def full(self) -> int:
+        """How many partitions wait because too much is parked, those of all topics with one number as one."""
+        return len({number for _, number in self._full})
+
+    @property
+    def paused(self) -> set[TopicPartition]:
+        """The partitions that wait, for either reason."""
+        return self._busy | self._full
+
+    def hold_back(self, partitions: Mapping[TopicPartition, Partition]) -> None:
+        """Pause those with much in hand, until half of it is settled, and those with much parked, until it is less."""
+        before = self.paused
+        self._full = self._too_full(partitions)
+        self._busy = {
+            at
+            for at, held in partitions.items()
+            if held.in_hand >= MAX_IN_HAND or (at in self._busy and held.in_hand > MAX_IN_HAND // 2)
+        }
+        if pause := self.paused - before:
+            self._consumer.pause(sorted(pause))
+        if resume := before - self.paused:
+            self._consumer.resume(sorted(resume))
+
+    def forget(self, partitions: Iterable[TopicPartition]) -> None:
+        """These are not ours any more."""
+        self._busy.difference_update(partitions)
+        self._full.difference_update(partitions)
+
+    def _too_full(self, partitions: Mapping[TopicPartition, Partition]) -> set[TopicPartition]:
+        events: Counter[int] = Counter()
+        keys: Counter[int] = Counter()
+        for (_, number), held in partitions.items():
+            events[number] += held.parked
+            keys[number] += held.parked_keys
+        full = {at for at in partitions if at[0] != self._redrives and events[at[1]] >= self._most_parked}
+        for topic, number in sorted(full - self._full):
+            log.warning(
+                "too much is parked: the partition waits until what its handlers call answers again, or until its keys "
+                "are redriven or discarded (millstream dlq)",
+                topic=topic,
+                partition=number,
+                events=events[number],
+                keys=keys[number],
+                most=self._most_parked,
+            )
+        return full

@@ -1,0 +1,368 @@
+"""Outside calls side by side: one key in order, many keys at once. Everything here runs on the worker's event loop."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from millstream.declare import Handler, Kind, Service
+from millstream.errors import EncodeError, Rejected
+from millstream.kafka.limits import RecordLimits, record_bytes
+from millstream.runtime.effect.attempts import AttemptFailed, Attempts
+from millstream.runtime.effect.health import EffectHealth
+from millstream.runtime.effect.in_flight import Completion, InFlight, KeyQueue, Partition
+from millstream.runtime.effect.parked_topic import key_of, value_of
+from millstream.runtime.process_pauses import PAUSES_FORGIVEN, ProcessPauses
+from millstream.runtime.records.dead_letter import Record, dead_letter
+from millstream.runtime.records.inbound import EventMetadata
+from millstream.runtime.records.redrive import Action
+from millstream.runtime.task.decision import Decision, decide
+from millstream.runtime.task.key_queues import QueueKey, queue_of
+from millstream.telemetry import Span, Tracer, get_logger
+
+log = get_logger(__name__)
+
+
+class Calls:
+    """Carries out effects.
+
+    - `finished`: told of each step that an event has come, in order for each event.
+    - `failed`: told of an error after which the worker must stop.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        handlers: tuple[Handler, ...],
+        attempts: Attempts,
+        pauses: ProcessPauses,
+        health: EffectHealth,
+        tracer: Tracer,
+        *,
+        finished: Callable[[Completion], None],
+        failed: Callable[[BaseException], None],
+        limits: RecordLimits,
+    ) -> None:
+        self._service = service.name
+        self._limits = limits
+        self._parked = service.parked_topic(Kind.EFFECT)
+        self._group = service.group(Kind.EFFECT)
+        self._attempts = attempts
+        self._pauses = pauses
+        self._health = health
+        self._tracer = tracer
+        self._finished = finished
+        self._failed = failed
+        self._leaving = False
+        self._room = {handler.name: asyncio.Semaphore(handler.concurrency) for handler in handlers}
+        self._queues: dict[QueueKey, KeyQueue] = {}
+
+    def restore(self, items: list[InFlight]) -> None:
+        """Go on with what is parked already, given in the order of each key."""
+        for item in items:
+            if item.due_at:
+                # Nobody was there to try it when it was due.
+                item.slept += max(0.0, time.time() - item.due_at)
+            item.slept_until = self._pauses.seconds
+            queue = self._queue_for(item)
+            queue.park()
+            queue.waiting.append(item)
+
+    def take(self, batch: list[InFlight]) -> None:
+        """Begin with these, each as soon as those of its key before it are done."""
+        for item in batch:
+            partition = item.partition
+            if partition.closing or not partition.watermark.take(item.offset):
+                partition.settled += 1
+            elif item.action is Action.DISCARD:
+                self._discard(item)
+            elif item.unreadable is not None:
+                self._dead_letter(item, item.unreadable)
+            elif item.handler is None:
+                self._done(item)
+            else:
+                self._enqueue(item)
+
+    async def close(self, partitions: list[Partition], patience: float) -> None:
+        """Begin nothing new here; wait for calls under way, and cancel those that take `patience` seconds."""
+        for partition in partitions:
+            partition.closing = True
+        queues = [queue for partition in partitions for queue in partition.queues]
+        for queue in queues:
+            self._forget(queue)
+            if queue.resting and queue.task is not None:
+                queue.task.cancel()
+        tasks = [queue.task for queue in queues if queue.task is not None]
+        if not tasks:
+            return
+        _, late = await asyncio.wait(tasks, timeout=patience)
+        if late:
+            for task in tasks:
+                task.cancel()
+            # A handler that will not be cancelled is left behind; its partition is not ours when it ends.
+            await asyncio.wait(late, timeout=1.0)
+
+    def leave(self) -> None:
+        """The event loop ends: tasks that are cancelled from now on have not failed."""
+        self._leaving = True
+
+    def parked(self) -> tuple[int, int, int]:
+        """How many events are parked, how many keys wait for their next attempt, and how many for a person."""
+        queues = [queue for queue in self._queues.values() if queue.parked]
+        held = sum(queue.held for queue in queues)
+        return sum(len(queue.waiting) for queue in queues), len(queues) - held, held
+
+    # Lanes
+
+    def _queue_for(self, item: InFlight) -> KeyQueue:
+        """The lane of its key, or a new one."""
+        name = None if item.message.key() is None else queue_of(item.message)
+        queue = self._queues.get(name) if name is not None else None
+        if queue is None or queue.partition is not item.home:
+            queue = KeyQueue(item.home, name)
+            item.home.queues[queue] = None
+            if name is not None:
+                self._queues[name] = queue
+            queue.task = asyncio.get_running_loop().create_task(self._serve(queue))
+        return queue
+
+    def _forget(self, queue: KeyQueue) -> None:
+        if queue in queue.partition.queues:
+            del queue.partition.queues[queue]
+            queue.partition.parked_keys -= queue.parked
+        if queue.name is not None and self._queues.get(queue.name) is queue:
+            del self._queues[queue.name]
+
+    def _enqueue(self, item: InFlight) -> None:
+        queue = self._queue_for(item)
+        if not queue.parked:
+            queue.waiting.append(item)
+        elif item.action is not None:
+            queue.add_redrive(item)
+        elif queue.same_as(item) is not None:
+            # It was parked, and the fact that it was passed did not last.
+            self._finished(Completion(item, passes=True))
+        else:
+            queue.waiting.append(item)
+            if self._fits(item):
+                self._park(item)
+
+    def _discard(self, item: InFlight) -> None:
+        queue = self._queues.get(queue_of(item.message))
+        if queue is not None and queue.parked:
+            queue.add_redrive(item)
+        else:
+            self._finished(Completion(item, passes=True))
+
+    async def _serve(self, queue: KeyQueue) -> None:
+        try:
+            while not queue.partition.closing:
+                if queue.waiting and (refused := queue.waiting[0].park_error) is not None:
+                    self._dead_letter(queue.waiting.popleft(), refused)
+                elif queue.redrives_in:
+                    self._redrive(queue, queue.redrives_in.popleft())
+                elif not queue.waiting:
+                    break
+                elif pause := queue.waiting[0].pause(time.time()):
+                    await queue.rest(pause)
+                else:
+                    await self._carry_out(queue, queue.waiting[0])
+        except asyncio.CancelledError:
+            if self._leaving or queue.partition.closing:
+                raise
+            self._failed(RuntimeError(f"The task of the key {queue.name} was cancelled, and not by its worker."))
+        except Exception as error:
+            # The lane stays where it is: what comes for its key must not overtake the event that stops the worker.
+            self._failed(error)
+        else:
+            self._forget(queue)
+
+    def _redrive(self, queue: KeyQueue, item: InFlight) -> None:
+        """Do with a parked lane what a person wants."""
+        at = queue.same_as(item)
+        if at is not None:
+            queue.partition.parked -= 1
+            del queue.waiting[at]
+        if item.action is Action.HANDLE:
+            queue.enqueue(item)
+            self._park(item)
+        else:
+            self._finished(Completion(item, passes=True, unparked=item.at))
+
+    # One event
+
+    async def _carry_out(self, queue: KeyQueue, item: InFlight) -> None:
+        handler, meta = item.handler, item.meta
+        if item.unreadable is not None:
+            self._dead_letter(item, item.unreadable)
+        elif handler is None or meta is None:
+            self._done(item)
+        elif not await self._call(queue, handler, item, meta):
+            return
+        queue.waiting.popleft()
+
+    async def _call(self, queue: KeyQueue, handler: Handler, item: InFlight, meta: EventMetadata) -> bool:
+        """Whether the event is done with; if not, it stays the first of its lane."""
+        # Who waits for room has begun nothing, so that its partition may go at once.
+        queue.resting = True
+        async with self._room[handler.name]:
+            queue.resting = False
+            with self._span(item) as span:
+                meta.traceparent = span.traceparent
+                item.attempts += 1
+                try:
+                    records = await self._attempts.make(handler, item, meta)
+                except AttemptFailed as failure:
+                    span.fail(failure.error)
+                    return not self._must_wait(queue, handler, item, failure)
+                self._health.succeeded(handler.name)
+                self._done(item, records)
+                return True
+
+    def _must_wait(self, queue: KeyQueue, handler: Handler, item: InFlight, failure: AttemptFailed) -> bool:
+        """Whether a failed event stays the first of its lane; if not, it is set aside."""
+        error = failure.error
+        if failure.paused and item.pauses < PAUSES_FORGIVEN and not isinstance(error, Rejected):
+            # It is made again at once: what the process slept through says nothing of the other side.
+            item.pauses += 1
+            item.attempts -= 1
+            return True
+        if item.park_error is not None:
+            return True  # its lane sets it aside
+        item.pauses = 0
+        now, slept = time.time(), self._pauses.seconds
+        if item.first_failed_at:
+            item.slept += slept - item.slept_until
+        item.first_failed_at, item.slept_until = item.first_failed_at or now, slept
+        seconds = now - item.first_failed_at - item.slept
+        keyed = queue.name is not None
+        decided = decide(handler, error, attempts=item.attempts, seconds=seconds, keyed=keyed)
+        wait = handler.retry.backoff(item.attempts) if decided is Decision.RETRY else 0.0
+        self._health.failed(handler, failure, again_in=wait)
+        match decided:
+            case Decision.STOP:
+                raise self._stop_at(handler, item, error)
+            case Decision.DEAD_LETTER:
+                self._dead_letter(item, error)
+                return False
+            case Decision.RETRY:
+                item.due_at = now + wait
+                # One that is too large to be kept is tried on as one without a key: its partition remembers it.
+                if keyed and self._fits(item):
+                    self._park_all(queue)
+            case Decision.PARK_KEY if not self._fits(item):
+                self._dead_letter(item, error)
+                return False
+            case Decision.PARK_KEY:
+                item.due_at = None
+                self._park_all(queue, error)
+        return True
+
+    def _stop_at(self, handler: Handler, item: InFlight, error: BaseException) -> Exception:
+        topic, partition, offset = item.at
+        # A SystemExit is the event's failure, and the worker that stops for it says so as any other.
+        reason = (
+            error if isinstance(error, Exception) else RuntimeError(f"{handler.name}: {type(error).__name__}: {error}")
+        )
+        where = f"{topic}[{partition}] at offset {offset}"
+        reason.add_note(f"{self._group} stops, as {handler.name} says, without moving past {where}.")
+        if reason is not error:
+            reason.__cause__ = error
+        return reason
+
+    def _park_all(self, queue: KeyQueue, error: BaseException | None = None) -> None:
+        """Keep the first of the lane as it is now, and all that wait behind it."""
+        queue.park()
+        self._park(queue.waiting[0], error)
+        for item in queue.waiting:
+            if not item.parked and self._fits(item):
+                self._park(item)
+
+    def _fits(self, item: InFlight) -> bool:
+        """Whether the topic of what is parked takes it. One that it does not take waits in memory, its position too."""
+        size = record_bytes(key_of(item.at, item.message.timestamp()[1]), value_of(item.to_park()), None)
+        return item.parked or size <= self._limits.record(self._parked)
+
+    def _park(self, item: InFlight, error: BaseException | None = None) -> None:
+        """Keep it as it is now; with an `error`, tell of it."""
+        letters = [self._dead_letter_record(item, error, parked=True)] if error is not None else []
+        self._finished(Completion(item, not item.parked, letters, parked=item.to_park(), error=error))
+        if not item.parked:
+            item.parked = True
+            item.home.parked += 1
+
+    def _dead_letter(self, item: InFlight, error: BaseException) -> None:
+        self._done(item, [self._dead_letter_record(item, error)], error)
+
+    def _done(self, item: InFlight, records: list[Record] | None = None, error: BaseException | None = None) -> None:
+        """These come of it, and nothing more."""
+        if item.parked:
+            item.home.parked -= 1
+        unparked = item.at if item.parked else None
+        self._finished(Completion(item, not item.parked, records or [], unparked=unparked, error=error))
+
+    def refused(self, completion: Completion, error: EncodeError) -> None:
+        """Kafka does not take what came of it: let that be a dead letter instead, and one without a value in the place
+        of a dead letter. Raises what stops the worker where that is refused, too."""
+        item = completion.item
+        if completion.minimal:
+            topic, partition, offset = item.at
+            raise EncodeError(
+                f"Even a dead letter of {topic}[{partition}] at offset {offset} without its value is refused: {error} "
+                f"Raise max.message.bytes of {topic}.dlq, and message.max.bytes here."
+            ) from error
+        completion.minimal = completion.error is not None
+        completion.error = completion.error or error
+        completion.records = [
+            self._dead_letter_record(
+                item, completion.error, parked=completion.parked is not None, minimal=completion.minimal
+            )
+        ]
+
+    def not_parked(self, completion: Completion, error: EncodeError) -> None:
+        """Kafka does not take what is parked, and the step that was to keep it is off: set it aside, once no call of it
+        is under way. Where that step `passes`, its position has not moved past it."""
+        item = completion.item
+        queue = self._queues.get(queue_of(item.message))
+        if queue is None or item not in queue.waiting:
+            # It is done, or a redrive has taken its place.
+            if completion.passes:
+                self._finished(replace(completion, parked=None))
+            return
+        if completion.passes:
+            item.parked = False
+            item.home.parked -= 1
+        if item is queue.waiting[0]:
+            item.park_error = error
+            queue.wake()
+        else:
+            queue.waiting.remove(item)
+            self._dead_letter(item, error)
+
+    def _dead_letter_record(
+        self, item: InFlight, error: BaseException, *, parked: bool = False, minimal: bool = False
+    ) -> Record:
+        return dead_letter(
+            item.message,
+            service=self._service,
+            group=self._group,
+            handler=item.handler.name if item.handler else None,
+            error=error,
+            attempts=item.attempts,
+            first_failed_at=item.first_failed_at or None,
+            parked=parked,
+            redrives=item.redrives,
+            limit=0 if minimal else self._limits.record(f"{item.at[0]}.dlq"),
+        )
+
+    def _span(self, item: InFlight) -> Span:
+        message, meta = item.message, item.meta
+        return self._tracer.process_span(
+            message.topic(),
+            message.partition(),
+            message.offset(),
+            self._group,
+            meta.traceparent if meta else None,
+            handler=item.handler.name if item.handler else None,
+            key=message.key(),
+        )

@@ -1,0 +1,78 @@
+"""A consumer's membership, lent to another thread.
+
+confluent-kafka lets one call at a time into a consumer, and a thread that polls all the time leaves the others no gap:
+they would wait for ever. So the thread that polls asks for them, between two polls.
+"""
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+from millstream.errors import TransactionAborted, Unavailable
+from millstream.kafka.port import Consumer, Offsets, TopicPartition
+
+SERVED_WITHIN = 10.0
+"""Seconds; far more than a poll takes."""
+
+
+class GroupMemberProxy:
+    """What commits need of a consumer, for any thread, while `serve` is called again and again."""
+
+    def __init__(self, consumer: Consumer) -> None:
+        self._consumer = consumer
+        self._metadata: Any = None
+        self._asked: deque[tuple[Offsets, Mapping[TopicPartition, str] | None, Callable[[], bool], Future[None]]]
+        self._asked = deque()
+
+    def serve(self) -> None:
+        """Called by the thread that polls, after each poll and before events of it are handed on."""
+        self._metadata = self._consumer.group_metadata()
+        while self._asked:
+            offsets, metadata, gone, answer = self._asked.popleft()
+            try:
+                if gone():
+                    raise TransactionAborted("Partitions went to another member before their positions were committed.")
+                self._consumer.commit(offsets, metadata)
+            except Exception as error:
+                answer.set_exception(error)
+            else:
+                answer.set_result(None)
+
+    def group_metadata(self) -> Any:
+        """As of the last poll."""
+        return self._metadata
+
+    def commit(self, offsets: Offsets, metadata: Mapping[TopicPartition, str] | None, gone: Callable[[], bool]) -> None:
+        """As `Consumer.commit`; raises `TransactionAborted` if the partitions are `gone` when its turn comes."""
+        answer: Future[None] = Future()
+        self._asked.append((offsets, metadata, gone, answer))
+        try:
+            answer.result(SERVED_WITHIN)
+        except TimeoutError:
+            raise Unavailable(f"The consumer did not come to commit within {SERVED_WITHIN:g} s.") from None
+
+
+@dataclass(frozen=True, slots=True)
+class GroupMetadataSnapshot:
+    """What `Transaction.commit` needs, as it was when the commit was planned.
+
+    A later membership would be of a generation that may have given the partitions to somebody else, and brokers could
+    not tell that the commit is from before.
+
+    - `metadata`: the group metadata of that time.
+    - `gone`: whether the partitions are not ours any more, for a commit without a transaction, which carries none.
+    """
+
+    member: GroupMemberProxy
+    metadata: Any
+    gone: Callable[[], bool]
+
+    def group_metadata(self) -> Any:
+        """A transaction with it aborts once a rebalance has outdated it."""
+        return self.metadata
+
+    def commit(self, offsets: Offsets, metadata: Mapping[TopicPartition, str] | None = None) -> None:
+        """As `GroupMemberProxy.commit`."""
+        self.member.commit(offsets, metadata, self.gone)

@@ -1,0 +1,194 @@
+"""Events of effects on their way: the partition, the lane of a key, and what of an event commits together."""
+
+import asyncio
+from bisect import bisect_left
+from collections import deque
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from millstream.declare import Handler
+from millstream.kafka.port import Message, TopicPartition
+from millstream.runtime.effect.watermark import Watermark
+from millstream.runtime.records.dead_letter import Record
+from millstream.runtime.records.inbound import EventMetadata
+from millstream.runtime.records.redrive import Action
+from millstream.runtime.task.key_queues import QueueKey
+from millstream.runtime.task.parked import ParkedEvent, park
+
+LONGEST_REST = 60.0
+"""Seconds after which a lane looks at the clock again, which may have been set."""
+
+
+@dataclass(eq=False, slots=True)
+class Partition:
+    """A partition while it is ours. `received` belongs to the thread that polls, all else to the loop."""
+
+    at: TopicPartition
+    watermark: Watermark
+    received: int = 0
+    settled: int = 0
+    """Of those received, how many are done and committed; what lies between is in hand."""
+    parked: int = 0
+    """How many of its events wait in durable state, behind how many keys: `parked_keys`."""
+    parked_keys: int = 0
+    closing: bool = False
+    """No call begins any more."""
+    gone: bool = False
+    """Somebody else's: nothing of it is committed any more."""
+    queues: dict["KeyQueue", None] = field(default_factory=dict)
+    """Those with events, in the order that they came in."""
+
+    @property
+    def in_hand(self) -> int:
+        """Events received and not settled. Any thread may ask."""
+        return self.received - self.settled
+
+
+@dataclass(eq=False, slots=True)
+class InFlight:
+    """One event on its way.
+
+    - `partition`, `offset`: where the record lies that brought it here.
+    - `home`: the partition that the event was first read from. Only a redrive's is another than `partition`.
+    - `message`: the event as it was first read.
+    - `action`: what a person wants, for a redrive.
+    """
+
+    partition: Partition
+    home: Partition
+    offset: int
+    message: Message
+    action: Action | None = None
+    redrives: int = 0
+    handler: Handler | None = None
+    event: Any = None
+    meta: EventMetadata | None = None
+    unreadable: Exception | None = None
+    attempts: int = 0
+    first_failed_at: float = 0.0
+    slept: float = 0.0
+    """Seconds since then in which the process did not run: they are no part of its retries."""
+    slept_until: float = 0.0
+    """As many seconds of the process's pauses are in `slept`, or were over before it failed."""
+    pauses: int = 0
+    """Attempts in a row that a pause of the process was in the midst of."""
+    due_at: float | None = 0.0
+    """When it is to be tried, in seconds since 1970; `None` while it waits for a person."""
+    parked: bool = False
+    """Its position has moved past it, and it waits in durable state."""
+    park_error: Exception | None = None
+    """Why it cannot wait in durable state, where Kafka has refused that."""
+
+    @property
+    def at(self) -> tuple[str, int, int]:
+        """Topic, partition and offset that the event was first read from."""
+        return self.message.topic(), self.message.partition(), self.message.offset()
+
+    def pause(self, now: float) -> float:
+        """Seconds until it is to be tried, or to be looked at again; 0 for now."""
+        return LONGEST_REST if self.due_at is None else min(LONGEST_REST, max(0.0, self.due_at - now))
+
+    def to_park(self) -> ParkedEvent:
+        """What to keep of it."""
+        tried = self.attempts > 0
+        return park(
+            self.message,
+            attempts=self.attempts,
+            first_failed_at=self.first_failed_at,
+            due_at=self.due_at if tried else None,
+            redrives=self.redrives,
+            slept=self.slept,
+        )
+
+
+@dataclass(eq=False, slots=True)
+class Completion:
+    """What commits together, of one event.
+
+    - `passes`: the position moves past it.
+    - `parked`, `unparked`: what is parked with this, and of which event (topic, partition, offset) nothing is any more.
+    - `error`: why a dead letter is among the records, if one is.
+    - `minimal`: that dead letter is one without a value, as the whole one was refused.
+    """
+
+    item: InFlight
+    passes: bool
+    records: list[Record] = field(default_factory=list)
+    parked: ParkedEvent | None = None
+    unparked: tuple[str, int, int] | None = None
+    error: BaseException | None = None
+    minimal: bool = False
+
+    @property
+    def partition(self) -> Partition:
+        """The partition whose position commits with it, which fences those that do not hold it any more."""
+        return self.item.partition if self.passes else self.item.home
+
+    @property
+    def gone(self) -> bool:
+        """Whether it is somebody else's."""
+        return self.item.partition.gone or self.item.home.gone
+
+    @property
+    def handled(self) -> bool:
+        """Whether its handler has succeeded."""
+        return self.item.handler is not None and self.parked is None and self.error is None
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing comes of it but that it is passed."""
+        return self.item.handler is None and not self.records and self.unparked is None
+
+
+@dataclass(eq=False, slots=True)
+class KeyQueue:
+    """The events of one key, one after the other. Once one is parked, so are all that wait behind it."""
+
+    partition: Partition
+    name: QueueKey | None
+    """`None` for a single event without a key."""
+    waiting: deque[InFlight] = field(default_factory=deque)
+    redrives_in: deque[InFlight] = field(default_factory=deque)
+    """Redrives that came while events were parked; looked at between two calls."""
+    parked: bool = False
+    resting: bool = False
+    """Before an attempt, with nothing going on outside."""
+    task: "asyncio.Task[None] | None" = None
+    _wake: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def park(self) -> None:
+        """From now on its events wait in durable state, until none is left."""
+        self.partition.parked_keys += not self.parked
+        self.parked = True
+
+    @property
+    def held(self) -> bool:
+        """Whether it waits for a person."""
+        return bool(self.waiting) and self.waiting[0].due_at is None
+
+    async def rest(self, seconds: float) -> None:
+        """Wait so long, or until a redrive comes."""
+        self.resting = True
+        self._wake.clear()
+        with suppress(TimeoutError):  # the rest is over
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
+        self.resting = False
+
+    def add_redrive(self, redrive: InFlight) -> None:
+        """Let a redrive be looked at before the next call."""
+        self.redrives_in.append(redrive)
+        self.wake()
+
+    def wake(self) -> None:
+        """End a rest: there is something to look at."""
+        self._wake.set()
+
+    def same_as(self, item: InFlight) -> int | None:
+        """At which place of the lane an event waits that was read from where this one was."""
+        return next((index for index, other in enumerate(self.waiting) if other.at == item.at), None)
+
+    def enqueue(self, item: InFlight) -> None:
+        """Into its place, as the events were first read."""
+        self.waiting.insert(bisect_left(self.waiting, item.at, key=lambda other: other.at), item)

@@ -1,0 +1,70 @@
+"""Where effects keep what is parked: a compacted topic, one record for each event that waits."""
+
+from collections.abc import Collection
+
+import msgspec
+
+from millstream.kafka.metadata_wait import wait_for_transactions
+from millstream.kafka.port import Kafka, TopicPartition
+from millstream.runtime.task.parked import ParkedEvent
+from millstream.telemetry import get_logger
+
+log = get_logger(__name__)
+
+PATIENCE = 60.0
+"""Seconds that a restore waits for a transaction that somebody else left open."""
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(ParkedEvent).decode
+
+
+class ParkedTopic:
+    """Partition n of the topic keeps what is parked of partition n of every topic that the service's effects read."""
+
+    def __init__(self, kafka: Kafka, topic: str) -> None:
+        self._kafka = kafka
+        self.topic = topic
+
+    def restore(self, partitions: Collection[TopicPartition]) -> list[ParkedEvent]:
+        """What is parked of these partitions, in the order of their events.
+
+        Everybody who wrote to them must have stopped: a former holder has committed, died or been fenced. Raises
+        `Unavailable` if brokers do not answer, or a transaction of a dead holder stays open for too long.
+        """
+        numbers = sorted({number for _, number in partitions})
+        wait_for_transactions(self._kafka, [(self.topic, number) for number in numbers], PATIENCE)
+        found: dict[bytes, bytes] = {}
+        for batch in self._kafka.read_to_end(self.topic, numbers):
+            for message in batch:
+                key, value = message.key() or b"", message.value()
+                if value is None:
+                    found.pop(key, None)
+                else:
+                    found[key] = value
+        parked = [event for event in map(self._read, found.values()) if event is not None]
+        ours = set(partitions)
+        return sorted((event for event in parked if event.at[:2] in ours), key=lambda event: event.at)
+
+    def _read(self, value: bytes) -> ParkedEvent | None:
+        try:
+            return _decode(value)
+        except msgspec.MsgspecError as error:
+            # Bytes that somebody else wrote here must not keep the rest from coming back.
+            log.warning("passing over what is no parked event", topic=self.topic, error=str(error))
+            return None
+
+
+def key_of(at: tuple[str, int, int], milliseconds: int) -> bytes:
+    """The key of what is parked of the event with this topic, partition and offset.
+
+    - `milliseconds`: its timestamp. Where the topic was made again, another event lies at the same place.
+
+    >>> key_of(("orders.events", 3, 42), 1_700_000_000_123)
+    b'orders.events/3/42/1700000000123'
+    """
+    return "/".join(map(str, (*at, milliseconds))).encode()
+
+
+def value_of(event: ParkedEvent) -> bytes:
+    """The record's value while the event is parked."""
+    return _encode(event)

@@ -1,0 +1,366 @@
+"""The worker of effects: outside calls side by side, their outcomes and the consumed positions committed together.
+
+Two threads and a helper. This one polls, decodes and hands events over; an event loop of its own carries the calls out;
+a helper thread of the loop's commits what is finished, so that neither polling nor calling ever waits for a commit.
+"""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from concurrent.futures import CancelledError, Future, wait
+from contextlib import suppress
+from typing import Any
+
+from millstream.contracts.catalogue import Contracts
+from millstream.declare import Kind, Service
+from millstream.errors import KafkaFault, Unavailable
+from millstream.kafka.limits import RecordLimits
+from millstream.kafka.port import BEGINNING, HOLD, Committed, Kafka, Offsets, TopicPartition
+from millstream.runtime.effect.attempts import Attempts
+from millstream.runtime.effect.bounds import Bounds
+from millstream.runtime.effect.calls import Calls
+from millstream.runtime.effect.commits import Commits
+from millstream.runtime.effect.group_member import GroupMemberProxy
+from millstream.runtime.effect.health import EffectHealth
+from millstream.runtime.effect.in_flight import InFlight, Partition
+from millstream.runtime.effect.parked_topic import ParkedTopic
+from millstream.runtime.effect.reading import Reader
+from millstream.runtime.effect.resources import OPEN_SECONDS, Resources
+from millstream.runtime.effect.watermark import Watermark
+from millstream.runtime.loop.assigned import AssignedPartitions
+from millstream.runtime.loop.liveness import Liveness
+from millstream.runtime.loop.topic_ids import TopicIds
+from millstream.runtime.loop.transaction import AtLeastOnce, ExactlyOnce, Transaction
+from millstream.runtime.outage import Outage
+from millstream.runtime.process_pauses import ProcessPauses
+from millstream.runtime.records.inbound import InboundReader
+from millstream.runtime.records.outbound import Outbound
+from millstream.runtime.records.output_topics import written_topics
+from millstream.runtime.task.metrics import WorkerMetrics
+from millstream.runtime.worker import Stopping
+from millstream.settings import Settings
+from millstream.telemetry import Health, Tracer, get_logger, still_alive, watched
+
+log = get_logger(__name__)
+
+CHUNK = 100
+IDLE_WAIT = 0.1
+PAUSED_WAIT = 0.01
+"""Seconds of waiting for a record: when nothing is held back, and when a pause may end any moment."""
+FINISH_SECONDS = 3.0
+"""How long calls under way may take when their partition goes, or the process."""
+SETTLE_SECONDS = 5.0
+"""How long their outcomes may take to commit then."""
+SERVE_SECONDS = 0.005
+"""How often this thread helps those it waits for."""
+REPORT_SECONDS = 0.5
+"""Seconds between two looks at what is parked and what fails, for metrics and health, and to notice pauses."""
+
+
+class EffectWorker:
+    """Runs the effects of a service.
+
+    Events of one key are carried out in order, and up to a handler's `concurrency` keys at once. Outcomes, dead
+    letters, what is parked and positions commit in one Kafka transaction; positions say which events beyond them are
+    finished, so that a crash repeats only calls whose outcome nobody has seen, and those with the same `Call.key`. With
+    `delivery="at_least_once"` outcomes are flushed before positions are committed.
+
+    An event that is to be tried again is parked, with all that comes for its key; so it takes nothing from the others,
+    and is tried on after a restart, wherever its partition is then.
+
+    - `contracts`: with the schemas of all that is consumed and produced registered.
+
+    `run` raises `Fenced` when a newer holder of the slot took over, the handler's own error where its policy is `stop`,
+    what a resource raises when it is opened, and `KafkaFault` for what nobody but a person can mend.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        settings: Settings,
+        contracts: Contracts,
+        kafka: Kafka,
+        *,
+        tracer: Tracer | None = None,
+        health: Health | None = None,
+    ) -> None:
+        kind = Kind.EFFECT
+        self.name = f"{service.name}.{kind.value}"
+        self._service = service
+        self._settings = settings
+        self._handlers = service.of_kind(kind)
+        self._topics = [*(topic.name for topic in service.consumed(kind)), service.redrive_topic(kind)]
+        self._group = service.group(kind)
+        self._tracer = tracer or Tracer()
+        self._outage = Outage(self.name, settings, health, self._meanwhile)
+        self._consumer = kafka.consumer(
+            self._group,
+            instance=f"{self._group}-{settings.slot}",
+            co_partitioned=True,
+            on_error=self._outage.heard,
+        )
+        self._member = GroupMemberProxy(self._consumer)
+        self._kafka = kafka
+        self._transaction: Transaction = (
+            ExactlyOnce(kafka, f"{self.name}.{settings.slot}")
+            if service.delivery == "exactly_once"
+            else AtLeastOnce(kafka)
+        )
+        self._parked = ParkedTopic(kafka, service.parked_topic(kind))
+        self._ids = TopicIds(kafka, self._group, self._topics, [self._parked.topic])
+        self._assigned_partitions = AssignedPartitions(service, kind)
+        self._partitions: dict[TopicPartition, Partition] = {}
+        self._metrics = WorkerMetrics(service.name, self._group, timed=False)
+        self._reader = Reader(
+            InboundReader(service, kind, contracts),
+            service.redrive_topic(kind),
+            self._partitions,
+            self._metrics,
+            self._outage,
+        )
+        self._restored: list[InFlight] = []
+        self._bounds = Bounds(self._consumer, service.redrive_topic(kind), service.most_parked)
+        self._outbound = Outbound(service, contracts, settings.record_bytes)
+        self._limits = RecordLimits(kafka, settings.message_bytes)
+        self._liveness = Liveness(health, self.name)
+        self._health = health
+        self._pauses = ProcessPauses()
+
+        self._stop = threading.Event()
+        self._failure: BaseException | None = None
+        self._looping = threading.Thread(target=self._loop_forever, name=f"{self.name}.loop", daemon=True)
+        self._ready: Future[None] = Future()
+        self._loop: asyncio.AbstractEventLoop
+        self._calls: Calls
+        self._commits: Commits
+
+    def run(self, stop: threading.Event) -> None:
+        """Carries out effects until `stop` is set; then lets calls under way finish for some seconds."""
+        self._stop = stop
+        self._looping.start()
+        try:
+            self._wait_for_resources()
+            self._keep_to_limits(*written_topics(self._service, Kind.EFFECT))
+            self._retry_until_answered(self._transaction.start)
+            self._consumer.subscribe(
+                self._topics, on_assigned=self._assigned, on_revoked=self._revoked, on_lost=self._lost
+            )
+            while not stop.is_set():
+                self._turn()
+            self._release(list(self._partitions.values()))
+        except Stopping:  # told to stop while it waited
+            pass
+        finally:
+            self._consumer.close()
+            self._leave()
+        if self._failure is not None:
+            raise self._failure
+
+    # The thread that polls
+
+    def _keep_to_limits(self, *topics: str) -> None:
+        """Know what these topics take now. Called while no transaction is open."""
+        self._limits.ask(topics)
+        self._outbound.keep_to(self._limits)
+        self._transaction.keep_to(self._limits.smallest)
+
+    def _wait_for_resources(self) -> None:
+        try:
+            self._ready.result(OPEN_SECONDS)
+        except TimeoutError:
+            raise Unavailable(f"What {self.name} needs was not open within {OPEN_SECONDS:g} s.") from None
+
+    def _leave(self) -> None:
+        """Let the loop end, its resources closed."""
+        if self._ready.done() and self._looping.is_alive():
+            self._tell_loop(self._commits.leave)
+            self._looping.join(SETTLE_SECONDS)
+
+    def _turn(self) -> None:
+        self._pauses.beat()
+        if self._failure is not None:
+            raise self._failure
+        self._bounds.hold_back(self._partitions)
+        self._outage.probe(self._consumer, self._topics[0])
+        batch = self._consumer.poll_batch(CHUNK, PAUSED_WAIT if self._bounds.busy else IDLE_WAIT)
+        self._member.serve()
+        if self._restored:
+            # Not before: what comes of them commits with a membership that knows of this assignment.
+            self._tell_loop(self._calls.restore, self._restored)
+            self._restored = []
+        if batch:
+            if any(
+                message.offset() < self._partitions[message.topic(), message.partition()].watermark.end
+                for message in batch
+            ):
+                # Offsets that are past: of a topic that was made again, they are new.
+                self._retry_until_answered(self._ids.check)
+            items = [self._reader.read(message, self._stop) for message in batch]
+            self._tell_loop(self._calls.take, items)
+        self._metrics.lag(self._consumer)
+
+    def _meanwhile(self) -> None:
+        # Calls under way go on, and commit with the membership of this thread.
+        self._member.serve()
+        self._metrics.lag(self._consumer)
+
+    def _assigned(self, partitions: list[TopicPartition]) -> Offsets | None:
+        mine = self._assigned_partitions.mine(partitions)
+        self._ids.refresh()
+        committed = self._ids.valid(self._consumer.committed(mine))
+        for at, (offset, done) in committed.items():
+            self._partitions[at] = Partition(at, Watermark(offset, done))
+        # Read after the positions: what they have moved past is parked by then.
+        self._restore(mine)
+        self._liveness.assigned()
+        starts = {at: BEGINNING if found.offset is None else found.offset for at, found in committed.items()}
+        return starts | dict.fromkeys(set(partitions) - set(mine), HOLD)
+
+    def _restore(self, partitions: list[TopicPartition]) -> None:
+        items = [self._reader.parked(event, self._stop) for event in self._parked.restore(partitions)]
+        for item in items:
+            item.home.parked += 1
+        if items:
+            log.info("parked events restored", worker=self.name, events=len(items))
+        self._restored += items
+
+    def _revoked(self, partitions: list[TopicPartition]) -> None:
+        self._release([self._partitions[at] for at in partitions if at in self._partitions])
+        self._forget(partitions)
+
+    def _lost(self, partitions: list[TopicPartition]) -> None:
+        lost = [self._partitions[at] for at in partitions if at in self._partitions]
+        for partition in lost:
+            partition.gone = True
+        self._in_loop(self._calls.close(lost, 0), 2.0)
+        self._forget(partitions)
+
+    def _release(self, partitions: list[Partition]) -> None:
+        """Finish what is under way, commit it, and be done with these partitions."""
+        if partitions and self._looping.is_alive():
+            self._in_loop(self._finish(partitions), FINISH_SECONDS + SETTLE_SECONDS)
+        for partition in partitions:
+            partition.gone = True
+
+    def _forget(self, partitions: list[TopicPartition]) -> None:
+        for at in partitions:
+            self._partitions.pop(at, None)
+        # A rebalance may take within one poll what it gave: the next holder restores these.
+        self._restored = [item for item in self._restored if item.home.at in self._partitions]
+        self._bounds.forget(partitions)
+
+    def _tell_loop(self, what: Callable[..., None], *arguments: Any) -> None:
+        # A loop that just ended has left its reason in _failure.
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(what, *arguments)
+
+    def _in_loop(self, coroutine: Coroutine[Any, Any, None], seconds: float) -> None:
+        try:
+            future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+            deadline = time.monotonic() + seconds
+            while not wait([future], timeout=SERVE_SECONDS).done:
+                # What is to be committed meanwhile needs this thread.
+                self._member.serve()
+                self._pauses.beat()
+                if time.monotonic() > deadline:
+                    log.warning("going on without what is not finished", worker=self.name, seconds=seconds)
+                    return
+            future.result()
+        except KafkaFault as fault:
+            self._fail(fault)
+        except (RuntimeError, CancelledError):
+            coroutine.close()
+
+    def _retry_until_answered(self, ask: Callable[[], object]) -> None:
+        self._outage.wait_out(ask, self._stop)
+
+    # The event loop
+
+    def _loop_forever(self) -> None:
+        try:
+            with watched(f"{self.name}.loop"):
+                asyncio.run(self._live())
+        except BaseException as error:
+            self._fail(error)
+
+    async def _live(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        resources = Resources(self._service, self._handlers, self._settings, self._fail)
+        try:
+            await resources.open()
+            await self._serve(resources)
+        except GeneratorExit:
+            # The loop is gone, and nothing can be awaited any more.
+            raise
+        except BaseException:
+            await resources.close()
+            raise
+        await resources.close()
+
+    async def _serve(self, resources: Resources) -> None:
+        attempts = Attempts(self._service.name, self._handlers, self._outbound, resources, self._pauses)
+        health = EffectHealth(self._service.name, self.name, self._handlers, resources, self._health)
+        self._calls = Calls(
+            self._service,
+            self._handlers,
+            attempts,
+            self._pauses,
+            health,
+            self._tracer,
+            finished=lambda completion: self._commits.add(completion),
+            failed=self._fail,
+            limits=self._limits,
+        )
+        self._commits = Commits(
+            self._transaction,
+            self._member,
+            self._parked.topic,
+            self._committed,
+            self._metrics,
+            self._calls.refused,
+            self._calls.not_parked,
+            self._keep_to_limits,
+            self._ids,
+        )
+        self._ready.set_result(None)
+        reporting = asyncio.create_task(self._report(health))
+        reporting.add_done_callback(self._reporting_ended)
+        try:
+            await self._commits.run()
+        finally:
+            self._calls.leave()
+            reporting.cancel()
+            await health.close()
+            await self._commits.close()
+
+    def _reporting_ended(self, reporting: "asyncio.Task[None]") -> None:
+        if not reporting.cancelled() and (error := reporting.exception()) is not None:
+            self._fail(error)
+
+    async def _report(self, health: EffectHealth) -> None:
+        while True:
+            still_alive()
+            self._pauses.beat()
+            events, retrying, held = self._calls.parked()
+            self._metrics.parked(Kind.EFFECT.value, events, retrying=retrying, held=held, paused=self._bounds.full)
+            health.report()
+            await asyncio.sleep(REPORT_SECONDS)
+
+    def _committed(self) -> Mapping[TopicPartition, Committed]:
+        admin = self._kafka.admin()
+        try:
+            return admin.group_offsets(self._group)
+        finally:
+            admin.close()
+
+    async def _finish(self, partitions: list[Partition]) -> None:
+        await self._calls.close(partitions, FINISH_SECONDS)
+        await self._commits.commit_all()
+
+    def _fail(self, error: BaseException) -> None:
+        """The worker must stop; its other thread sees why within a tenth of a second."""
+        if self._failure is None:
+            self._failure = error
+        if not self._ready.done():
+            self._ready.set_exception(error)

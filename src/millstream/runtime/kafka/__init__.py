@@ -1,0 +1,1 @@
+"""The worker of Kafka handlers, whose state is in stores with changelogs."""

@@ -1,0 +1,499 @@
+"""The worker of Kafka handlers: outputs, state, timers, parked events, dead letters and offsets commit together."""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from millstream.contracts.catalogue import Contracts
+from millstream.declare import Kind, Service
+from millstream.errors import (
+    CommitUnknown,
+    EncodeError,
+    KafkaFault,
+    RecordsRefused,
+    TransactionAborted,
+    Unavailable,
+)
+from millstream.kafka.limits import RecordLimits
+from millstream.kafka.port import BEGINNING, HOLD, Consumer, Kafka, Message, Offsets, TopicPartition
+from millstream.runtime.kafka.invoke import kafka_invoker, routes
+from millstream.runtime.kafka.task import KafkaTask
+from millstream.runtime.loop.assigned import AssignedPartitions
+from millstream.runtime.loop.liveness import Liveness
+from millstream.runtime.loop.topic_ids import TopicIds
+from millstream.runtime.loop.transaction import AtLeastOnce, ExactlyOnce
+from millstream.runtime.outage import Outage
+from millstream.runtime.process_pauses import ProcessPauses
+from millstream.runtime.records.dead_letter import Record
+from millstream.runtime.records.foreign_keys import checked_stores
+from millstream.runtime.records.inbound import EventMetadata, InboundReader
+from millstream.runtime.records.outbound import Outbound
+from millstream.runtime.records.output_topics import written_topics
+from millstream.runtime.task.failures import FailureHandler, Stop
+from millstream.runtime.task.metrics import WorkerMetrics
+from millstream.runtime.task.parked import ParkedEvent
+from millstream.runtime.task.partition_task import InternalStores, seconds_until_due
+from millstream.runtime.task.pausing import PartitionPauses
+from millstream.runtime.task.timers import FiredTimer, timer_decoder
+from millstream.runtime.worker import ProcessEnds, Stopping
+from millstream.settings import Settings
+from millstream.state.partitions import Progress, StatePartitions
+from millstream.telemetry import Health, Tracer, get_logger
+
+log = get_logger(__name__)
+
+CHUNK = 200
+"""Records taken at once. Larger chunks leave the processor's caches before they are looked at."""
+
+_IDLE_SECONDS = 0.25
+"""How long to wait for a record before looking whether to stop."""
+
+_MAX_DUE = 100
+"""Parked events and timers of one partition that are dealt with between two chunks."""
+
+_MAX_FORGOTTEN = 20_000
+"""Ids of one partition's inbox that are forgotten with one transaction: more than come with one."""
+
+
+class KafkaWorker:
+    """Runs the Kafka handlers of a service, in one thread.
+
+    An event is handled exactly once: whatever comes of it becomes visible together with the fact that it was handled.
+    A transaction is committed at once when nothing more is waiting, and under load after `commit_interval_ms` or
+    `commit_max_events`. With `delivery="at_least_once"` the same without transactions: records first, offsets after.
+
+    A key whose event failed is parked in partition state until its next attempt; other keys go on. Timers fire, and
+    parked events are tried, in transactions like any other, also when no event comes.
+
+    - `contracts`: encodes what is produced and stored, decodes what is consumed.
+    - `progress`: told how restores go.
+
+    `run` raises `Fenced` when a newer holder of the slot took over, the handler's own error where its policy is `stop`,
+    and `KafkaFault` for trouble that does not pass.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        settings: Settings,
+        contracts: Contracts,
+        kafka: Kafka,
+        *,
+        tracer: Tracer | None = None,
+        health: Health | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        self.name = f"{service.name}.{Kind.KAFKA.value}"
+        self._service = service
+        self._settings = settings
+        self._kafka = kafka
+        self._group = service.group(Kind.KAFKA)
+        self._topics = [topic.name for topic in service.consumed(Kind.KAFKA)]
+        self._redrives = service.redrive_topic(Kind.KAFKA)
+        self._transactional_id = f"{self.name}.{settings.slot}"
+        self._internal_stores = InternalStores.of(service, Kind.KAFKA)
+        self._states = StatePartitions(
+            service, contracts, kafka, self._internal_stores.all, record_bytes=settings.record_bytes, progress=progress
+        )
+        self._ids = TopicIds(kafka, self._group, [*self._topics, self._redrives], self._states.topics)
+        self._assigned_partitions = AssignedPartitions(service, Kind.KAFKA)
+        self._reader = InboundReader(service, Kind.KAFKA, contracts)
+        self._outbound = Outbound(service, contracts, settings.record_bytes)
+        self._metrics = WorkerMetrics(service.name, self._group)
+        self._liveness = Liveness(health, self.name)
+        invokers = {
+            handler.name: kafka_invoker(handler, service.name, self._group, tracer or Tracer(), self._metrics)
+            for handler in service.of_kind(Kind.KAFKA)
+        }
+        self._checked = checked_stores(service)
+        self._routes = routes(self._reader, invokers, self._checked)
+        self._reader.decode[service.timers_topic(Kind.KAFKA)] = timer_decoder(service.timers(Kind.KAFKA))
+        self._invokers = invokers
+        self._outage = Outage(self.name, settings, health, lambda: self._metrics.lag(self._consumer))
+        self._limits = RecordLimits(kafka, settings.message_bytes)
+        self._pauses = ProcessPauses()
+        self._failures = FailureHandler(
+            service,
+            Kind.KAFKA,
+            self.name,
+            self._reader,
+            self._metrics,
+            lambda: self._commit(),
+            outage=self._outage,
+            limits=self._limits,
+            limits_changed=self._limits_changed,
+            pauses=self._pauses,
+        )
+        self._stop = threading.Event()
+        self._tasks: dict[int, KafkaTask] = {}
+        self._positions: dict[TopicPartition, int] = {}
+        self._committed: dict[TopicPartition, int] = {}
+        """What was committed last, of partitions that anything was."""
+        self._incarnation = time.time_ns()
+        self._transaction_number = 0
+        self._open = False
+        self._pending_error: BaseException | None = None
+        self._unready: BaseException | None = None
+        """Why partitions that were assigned could not be taken: records come for them, and nobody is there."""
+        self._began = 0.0
+        self._events = 0
+        self._together = settings.commit_max_events
+        """How many events may be in one transaction; fewer while a refused record is searched for."""
+        self._chunk = 0
+        self._last: Message | None = None
+        """The last event of the present chunk, and how many it has."""
+
+    @property
+    def partitions(self) -> set[int]:
+        """The partitions that this instance works on."""
+        return set(self._tasks)
+
+    def run(self, stop: threading.Event) -> None:
+        self._stop = self._failures.stop = stop
+        once = self._service.delivery == "exactly_once"
+        self._transaction = ExactlyOnce(self._kafka, self._transactional_id) if once else AtLeastOnce(self._kafka)
+        self._consumer: Consumer = self._kafka.consumer(
+            self._group,
+            instance=f"{self._group}-{self._settings.slot}",
+            co_partitioned=True,
+            on_error=self._outage.heard,
+        )
+        self._partition_pauses = PartitionPauses(Kind.KAFKA, self._consumer, self._topics, self._service.most_parked)
+        try:
+            # First of all: whatever a former life left open ends here, and what it had committed can be read.
+            self._keep_to_limits(written_topics(self._service, Kind.KAFKA))
+            self._retry_until_answered(self._transaction.start)
+            self._consumer.subscribe(
+                [*self._topics, self._redrives],
+                on_assigned=self._assigned,
+                on_revoked=self._revoked,
+                on_lost=self._lost,
+            )
+            with self._pauses.beating(self.name):
+                while not stop.is_set():
+                    self._turn()
+        except Stopping:  # told to stop while it waited
+            pass
+        except Stop as stopped:
+            # What was finished is committed; what the event that stops us has done so far must not be.
+            self._pending_error = stopped.error
+            raise stopped.error from None
+        except BaseException as error:
+            # What is half-done must not be committed on the way out.
+            self._pending_error = error
+            raise
+        finally:
+            self._consumer.close()
+            self._transaction.close()
+
+    def _turn(self) -> None:
+        """Handles what is there, and commits when nothing more is."""
+        self._metrics.lag(self._consumer)
+        self._outage.probe(self._consumer, self._topics[0])
+        try:
+            self._do_what_is_due()
+            idle = 0 if self._open else seconds_until_due(self._tasks.values(), _IDLE_SECONDS)
+            batch = self._consumer.poll_batch(CHUNK, idle)
+            if self._pending_error is not None:
+                raise self._pending_error
+            if batch and not self._open:
+                self._check_order(batch)
+            if not batch and self._open:
+                self._commit()
+            while batch:
+                part, batch = batch[: self._together], batch[self._together :]
+                self._handle(part)
+        except RecordsRefused as refused:
+            self._narrow_down(refused)
+        except (TransactionAborted, CommitUnknown, Unavailable) as error:
+            if error is self._unready:
+                raise
+            log.warning("doing a transaction again", worker=self.name, error=str(error))
+            self._do_again(error)
+        self._partition_pauses.hold_back(self._tasks)
+        self._partition_pauses.report(self._metrics, self._tasks)
+
+    def _check_order(self, batch: list[Message]) -> None:
+        """Offsets that are past are those of a topic that was made again: then raises `TopicReplaced`."""
+        committed = self._committed
+        if any(message.offset() < committed.get((message.topic(), message.partition()), 0) for message in batch):
+            self._retry_until_answered(self._ids.check)
+
+    def _handle(self, batch: list[Message]) -> None:
+        # The hot loop: names are local, and nothing is done for an event that can be done for a chunk or at the start.
+        decode, routes, records = self._reader.decode, self._routes, self._outbound.records
+        tasks, positions, rejected = self._tasks, self._positions, self._failures.rejected
+        handled, clock = self._metrics.handled, time.monotonic
+        began = clock()
+        self._failures.calls_begin()
+        self._chunk = len(batch)
+        self._last = batch[-1]
+        deadline = self._begin_if_need_be()
+        produce = self._transaction.produce
+        for message in batch:
+            topic, partition, offset = message.topic(), message.partition(), message.offset()
+            task = tasks[partition]
+            produced: Any = ()
+            if (task.parked and (topic, partition, message.key()) in task.parked) or (
+                rejected and (topic, partition, offset) in rejected
+            ):
+                produced = self._deal_with(message, task)
+            else:
+                try:
+                    event = decode[topic](message.value())
+                    contract = type(event)
+                    if contract in routes:
+                        name, call, counted = routes[contract]
+                        meta = EventMetadata(message, contract)
+                        produced = records(name, meta, call(event, meta, task.context))
+                        handled[counted] += 1
+                except ProcessEnds:
+                    raise
+                except BaseException as error:
+                    produced = self._on_error(message, task, error)
+                    deadline = self._begin_if_need_be()
+            for store in task.stores:
+                store.keep_event()
+            try:
+                for target, key, value, headers in produced:
+                    produce(target, value, key, headers)
+            except RecordsRefused:
+                raise
+            except EncodeError as error:
+                self._do_again_without(message, error)
+            positions[topic, partition] = offset + 1
+            if clock() > deadline:
+                self._commit()
+                if self._stop.is_set():
+                    raise Stopping
+                deadline = self._begin_if_need_be()
+        self._metrics.chunk(len(batch), clock() - began)
+        self._events += len(batch)
+        self._chunk = 0
+        if self._events >= self._together:
+            self._commit()
+
+    def _on_error(self, message: Message, task: KafkaTask, error: BaseException) -> list[Record]:
+        task.undo()
+        return self._deal_with(message, task, error)
+
+    def _deal_with(self, message: Message, task: KafkaTask, failed: BaseException | None = None) -> list[Record]:
+        """What comes of an event that is not simply handled."""
+        if message.topic() == self._redrives:
+            return self._failures.redrive(message, task, lambda redrive: redrive.partition() == task.partition)
+        return self._failures.first(message, task, failed=failed)
+
+    # Without an event: parked keys whose turn it is, and timers
+
+    def _do_what_is_due(self) -> None:
+        now = time.time()
+        for task in list(self._tasks.values()):
+            for _ in range(_MAX_DUE):
+                if self._stop.is_set() or (message := task.take_due(now)) is None:
+                    break
+                self._begin_if_need_be()
+                self._last, self._chunk = message, 1
+                self._finish_one(message, task)
+                if time.monotonic() > self._began + self._settings.commit_interval_ms / 1000:
+                    self._commit()
+
+    def _finish_one(self, message: ParkedEvent | FiredTimer, task: KafkaTask) -> None:
+        records = self._failures.do(message, task)
+        self._begin_if_need_be()
+        task.done(message)
+        try:
+            for target, key, value, headers in records:
+                self._transaction.produce(target, value, key, headers)
+        except RecordsRefused:
+            raise
+        except EncodeError as error:
+            self._do_again_without(message, error)
+        self._fence(task.partition)
+        self._events += 1
+        self._chunk = 0
+        if self._events >= self._together:
+            self._commit()
+
+    def _fence(self, partition: int) -> None:
+        """Commit a position of the partition with what was done for it, as it is: that fences those who lost it."""
+        mine = [at for at in self._committed if at[1] == partition]
+        at = mine[0] if mine else (self._topics[0], partition)
+        self._positions.setdefault(at, self._committed.get(at, 0))
+
+    def _do_again_without(self, message: Message, error: EncodeError) -> None:
+        """Kafka cannot take an output, maybe after others of its event: do it all again, and set the event aside."""
+        self._failures.reject_output(message, error)
+        raise TransactionAborted(f"An output is refused: {error}") from error
+
+    def _do_again(self, error: KafkaFault | EncodeError) -> None:
+        self._pending_error = error
+        self._recover(error)
+        self._pending_error = None
+
+    def _narrow_down(self, refused: RecordsRefused) -> None:
+        """A broker refuses a batch and does not say for which record: do half as many events again in one transaction,
+        until the refused one is alone; others of them are committed meanwhile. It is then set aside."""
+        events = self._events + self._chunk
+        log.warning("records_refused", worker=self.name, topic=refused.topic, events=events, error=str(refused))
+        if self._together == 1 and self._last is not None:
+            self._failures.reject_output(self._last, refused)
+        self._together = max(1, min(self._together, events) // 2)
+        self._do_again(refused)
+        self._keep_to_limits([refused.topic])
+
+    def _keep_to_limits(self, topics: Sequence[str]) -> None:
+        """Know what these topics take now. Called while no transaction is open."""
+        self._limits.ask(topics)
+        self._outbound.keep_to(self._limits)
+        self._states.keep_to(self._limits)
+        self._transaction.keep_to(self._limits.smallest)
+
+    def _limits_changed(self) -> bool:
+        """Whether topics take other records than before; asked in the middle of a transaction."""
+        changed = self._limits.changed()
+        if changed:
+            self._outbound.keep_to(self._limits)
+            self._states.keep_to(self._limits)
+        return changed
+
+    # Transactions
+
+    def _begin_if_need_be(self) -> float:
+        """Answers when the transaction has to be committed."""
+        if not self._open:
+            self._transaction.begin()
+            self._open = True
+            self._began = time.monotonic()
+        return self._began + self._settings.commit_interval_ms / 1000
+
+    def _commit(self) -> None:
+        """Everything up to the last finished event."""
+        if not self._open:
+            return
+        if self._positions:
+            for task in self._tasks.values():
+                task.forget_old_ids(time.time(), _MAX_FORGOTTEN)
+            produce = self._transaction.produce
+            for topic, partition, key, value in self._states.changes():
+                produce(topic, value, key, None, partition)
+            self._transaction_number += 1
+            self._transaction.commit(self._consumer, self._positions, self._notes())
+            self._states.commit()
+            self._committed |= self._positions
+            self._failures.committed(self._committed)
+            self._together = min(self._settings.commit_max_events, 2 * self._together)
+            self._metrics.transaction("committed", time.monotonic() - self._began)
+        else:
+            self._transaction.abort()
+        self._finish()
+
+    def _give_up(self) -> None:
+        """Drop the transaction and everything that came of it in memory."""
+        self._transaction.abort()
+        self._roll_back()
+        self._metrics.transaction("aborted", time.monotonic() - self._began)
+        self._finish()
+
+    def _finish(self) -> None:
+        self._open = False
+        self._positions.clear()
+        self._events = 0
+
+    def _recover(self, error: KafkaFault | EncodeError) -> None:
+        """Go back to what is committed: nothing after it is visible to anybody."""
+        if isinstance(error, CommitUnknown):
+            self._retry_until_answered(self._transaction.start)
+            self._retry_until_answered(self._settle)
+        else:
+            self._give_up()
+        self._retry_until_answered(self._rewind)
+
+    def _rewind(self) -> None:
+        """Read on from what is committed."""
+        self._consumer.seek(self._ids.starts(self._consumer.committed(self._consumer.assignment()), BEGINNING))
+
+    def _settle(self) -> None:
+        """Whether a transaction of unknown outcome was committed: then its mark is beside all of its offsets.
+
+        Offsets alone do not tell: a transaction of timers moves none.
+        """
+        committed, notes = self._consumer.committed(list(self._positions)), self._notes()
+        if all(committed[at] == (position, notes[at]) for at, position in self._positions.items()):
+            self._states.commit()
+            self._committed |= self._positions
+        else:
+            self._roll_back()
+        self._metrics.transaction("unknown", time.monotonic() - self._began)
+        self._finish()
+
+    def _notes(self) -> dict[TopicPartition, str]:
+        """What is committed beside the positions; the mark tells this transaction from all others."""
+        mark = f"{self._transactional_id}/{self._incarnation}/{self._transaction_number}"
+        return {at: self._ids.note(at[0], offset, mark=mark) for at, offset in self._positions.items()}
+
+    def _roll_back(self) -> None:
+        self._states.rollback()
+        for task in self._tasks.values():
+            task.rebuild_queues()
+
+    def _retry_until_answered(self, step: Callable[[], object]) -> None:
+        """Try again while brokers do not answer, within bounds. Raises `Stopping` if told to stop."""
+        self._outage.wait_out(step, self._stop)
+
+    # Partitions that come and go; called within poll_batch and close
+
+    def _assigned(self, partitions: list[TopicPartition]) -> Offsets | None:
+        mine = self._assigned_partitions.mine(partitions)
+        try:
+            self._take(mine)
+        except BaseException as error:
+            self._unready = error
+            raise
+        self._liveness.assigned()
+        starts = {at: self._committed.get(at, BEGINNING) for at in mine}
+        return starts | dict.fromkeys(set(partitions) - set(mine), HOLD)
+
+    def _take(self, partitions: list[TopicPartition]) -> None:
+        numbers = {partition for _, partition in partitions}
+        # First of all: offsets are told only once no transaction is about to change them, and those who had these
+        # partitions can send no more. Before that, a changelog may lack what a frozen predecessor is yet to commit.
+        self._retry_until_answered(lambda: self._remember_committed(partitions))
+        self._retry_until_answered(lambda: self._states.restore(numbers))
+        for number in numbers - self._tasks.keys():
+            stores = self._states.stores(number)
+            self._tasks[number] = KafkaTask(
+                number, self._service, self._internal_stores, stores, self._outbound, self._invokers, self._checked
+            )
+
+    def _remember_committed(self, partitions: list[TopicPartition]) -> None:
+        self._ids.refresh()
+        committed = self._ids.valid(self._consumer.committed(partitions))
+        for at in partitions:
+            self._committed.pop(at, None)
+        self._committed |= {at: found.offset for at, found in committed.items() if found.offset is not None}
+
+    def _revoked(self, partitions: list[TopicPartition]) -> None:
+        if self._pending_error is None:
+            try:
+                self._commit()
+            except (TransactionAborted, CommitUnknown, Unavailable, RecordsRefused) as error:
+                # To be dealt with after the poll, for the partitions that stay.
+                self._pending_error = error
+        self._leave(partitions)
+
+    def _lost(self, partitions: list[TopicPartition]) -> None:
+        if self._open and self._pending_error is None:
+            self._pending_error = TransactionAborted("Partitions were lost to another member of the group.")
+        self._leave(partitions)
+
+    def _leave(self, partitions: list[TopicPartition]) -> None:
+        # A partition number is held through any of the topics, and under one assignor all of them move together.
+        staying = {number for _, number in set(self._consumer.assignment()) - set(partitions)}
+        gone = {number for _, number in partitions} - staying
+        self._states.drop(gone)
+        self._partition_pauses.forget(gone)
+        for number in gone:
+            self._tasks.pop(number, None)
+        for at in partitions:
+            self._committed.pop(at, None)

@@ -1,0 +1,87 @@
+"""What a worker keeps in the service's database by partition: parked events and timers."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from sqlalchemy import Connection, and_, select
+
+from millstream.declare import Kind, Service
+from millstream.runtime.sql.tables import insert_into, internal_stores_table
+from millstream.runtime.task.partition_task import InternalStores
+from millstream.state.internal_store import InternalStore
+from millstream.state.memory import MemoryStore
+
+
+class SqlInternalStores:
+    """The partitions that this instance holds, in memory; changes are rows of the transaction that made them."""
+
+    def __init__(self, service: Service) -> None:
+        self.declared = InternalStores.of(service, Kind.SQL)
+        self._group = service.group(Kind.SQL)
+        self._held: dict[int, dict[InternalStore[Any], MemoryStore[Any]]] = {}
+
+    @property
+    def held(self) -> set[int]:
+        """The partitions that are here."""
+        return set(self._held)
+
+    def stores(self, partition: int) -> dict[InternalStore[Any], MemoryStore[Any]]:
+        """What is kept of one partition. Raises `KeyError` for one that is not here."""
+        return self._held[partition]
+
+    def restore(self, connection: Connection, partitions: Iterable[int]) -> None:
+        """Read what is committed of these partitions, whatever was here."""
+        row = internal_stores_table.c
+        for partition in partitions:
+            stores = self._held[partition] = {declared: declared.partition() for declared in self.declared.all}
+            by_name = {declared.name: store for declared, store in stores.items()}
+            found = connection.execute(
+                select(row.store, row.key, row.value).where(row.group_id == self._group, row.partition == partition)
+            )
+            for store, key, value in found:
+                by_name[store].restore(key, value)
+
+    def drop(self, partitions: Iterable[int]) -> None:
+        """Forget partitions that somebody else holds from now on."""
+        for partition in partitions:
+            self._held.pop(partition, None)
+
+    def changed(self) -> list[int]:
+        """The partitions that the present transaction changed."""
+        return [number for number, stores in self._held.items() if any(store.changes() for store in stores.values())]
+
+    def write(self, connection: Connection) -> None:
+        """Put the changes into the transaction."""
+        rows: list[dict[str, Any]] = []
+        gone: list[dict[str, Any]] = []
+        for partition, stores in self._held.items():
+            for declared, store in stores.items():
+                for key, value in store.changes().items():
+                    row_key = {"group_id": self._group, "store": declared.name, "partition": partition, "key": key}
+                    if value is None:
+                        gone.append(row_key)
+                    else:
+                        rows.append({**row_key, "value": value})
+        if rows:
+            new = insert_into(internal_stores_table, connection.dialect.name)
+            keys = [column.name for column in internal_stores_table.primary_key]
+            connection.execute(new.on_conflict_do_update(index_elements=keys, set_={"value": new.excluded.value}), rows)
+        for row_key in gone:
+            connection.execute(
+                internal_stores_table.delete().where(
+                    and_(*(internal_stores_table.c[name] == value for name, value in row_key.items()))
+                )
+            )
+
+    def commit(self) -> None:
+        """The transaction with the changes has been committed."""
+        for store in self._all():
+            store.commit()
+
+    def rollback(self) -> None:
+        """The transaction was rolled back."""
+        for store in self._all():
+            store.rollback()
+
+    def _all(self) -> Iterable[MemoryStore[Any]]:
+        return (store for stores in self._held.values() for store in stores.values())

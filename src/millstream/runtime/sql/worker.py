@@ -1,0 +1,360 @@
+"""The worker of handlers with a database: what an event did and how far the group has come commit together."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
+
+from millstream.contracts import Contracts
+from millstream.declare import Kind, Service
+from millstream.errors import Fenced
+from millstream.kafka import BEGINNING, HOLD, Kafka, Message, Offsets, TopicPartition
+from millstream.kafka.limits import RecordLimits
+from millstream.runtime.loop.assigned import AssignedPartitions
+from millstream.runtime.loop.liveness import Liveness
+from millstream.runtime.loop.offset_reporter import OffsetReporter
+from millstream.runtime.loop.topic_ids import TopicIds
+from millstream.runtime.outage import Outage
+from millstream.runtime.process_pauses import ProcessPauses
+from millstream.runtime.records.dead_letter import Record
+from millstream.runtime.records.inbound import InboundReader
+from millstream.runtime.records.outbound import Outbound
+from millstream.runtime.records.output_topics import written_topics
+from millstream.runtime.sql.database import READ_ONLY, passing
+from millstream.runtime.sql.inbox import forget_old_ids
+from millstream.runtime.sql.outbox import Outbox
+from millstream.runtime.sql.positions import read_positions
+from millstream.runtime.sql.stores import SqlInternalStores
+from millstream.runtime.sql.task import SqlInvoker, SqlTask
+from millstream.runtime.sql.unit import PositionConflict, SqlUnit, not_done
+from millstream.runtime.task.failures import FailureHandler, Stop
+from millstream.runtime.task.metrics import WorkerMetrics
+from millstream.runtime.task.partition_task import seconds_until_due
+from millstream.runtime.task.pausing import PartitionPauses
+from millstream.runtime.task.timers import timer_decoder
+from millstream.runtime.worker import Stopping
+from millstream.settings import Settings
+from millstream.telemetry import Health, Tracer, get_logger
+
+log = get_logger(__name__)
+
+POLL_RECORDS = 500
+POLL_SECONDS = 0.1
+MAX_TROUBLES = 8
+"""Times in a row that a transaction may fail for no fault of an event; some ten seconds."""
+MAX_DUE = 100
+"""Parked events and timers of one partition that are dealt with in one transaction."""
+TIDY_SECONDS = 10.0
+"""How often ids that were handled long ago are forgotten."""
+MAX_CONFLICTS = 5
+"""Times in a row that somebody else may have been quicker, before this process takes itself for the zombie."""
+
+
+class SqlWorker:
+    """Runs a service's handlers that ask for a `Connection` or `Session`.
+
+    - `engine`: the service's database, from `open_database`.
+    - `wake_relay`: set whenever outbox rows were committed.
+
+    Exactly once: outputs and dead letters are outbox rows, and the position moves by compare-and-set, all in one SQL
+    transaction per batch; positions start from the database, whatever Kafka says. Parked keys and timers are rows too.
+    With `delivery="at_least_once"` the
+    database commits first, then outputs are published, then offsets are committed.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        settings: Settings,
+        contracts: Contracts,
+        kafka: Kafka,
+        engine: Engine,
+        wake_relay: threading.Event,
+        tracer: Tracer | None = None,
+        *,
+        health: Health | None = None,
+    ) -> None:
+        self.name = f"{service.name}.{Kind.SQL.value}"
+        self._service = service
+        self._topics = [topic.name for topic in service.consumed(Kind.SQL)]
+        self._exactly_once = service.delivery == "exactly_once"
+        self._engine = engine
+        self._wake_relay = wake_relay
+        self._slice = settings.commit_interval_ms / 1000
+        self._most = settings.commit_max_events
+        self._reader = InboundReader(service, Kind.SQL, contracts)
+        self._outbox = Outbox(service.name)
+        self._group = service.group(Kind.SQL)
+        self._instance = f"{self._group}-{settings.slot}"
+        self._outage = Outage(self.name, settings, health, lambda: self._metrics.lag(self._consumer))
+        self._consumer = kafka.consumer(
+            self._group, instance=self._instance, co_partitioned=True, on_error=self._outage.heard
+        )
+        self._producer = None if self._exactly_once else kafka.producer()
+        self._metrics = WorkerMetrics(service.name, self._group)
+        self._liveness = Liveness(health, self.name)
+        self._positions: dict[TopicPartition, int] = {}
+        self._redrives = service.redrive_topic(Kind.SQL)
+        self._reader.decode[service.timers_topic(Kind.SQL)] = timer_decoder(service.timers(Kind.SQL))
+        self._internal_stores = SqlInternalStores(service)
+        self._tasks: dict[int, SqlTask] = {}
+        self._unit: SqlUnit
+        self._outbound = Outbound(service, contracts, settings.record_bytes)
+        self._invoker = SqlInvoker(service, self._outbound, tracer or Tracer(), self._metrics, lambda: self._unit)
+        self._limits = RecordLimits(kafka, settings.message_bytes)
+        self._pauses = ProcessPauses()
+        self._failures = FailureHandler(
+            service,
+            Kind.SQL,
+            self.name,
+            self._reader,
+            self._metrics,
+            lambda: self._commit(self._unit),
+            passing,
+            outage=self._outage,
+            limits=self._limits,
+            limits_changed=self._limits_changed,
+            pauses=self._pauses,
+        )
+        self._partition_pauses = PartitionPauses(Kind.SQL, self._consumer, self._topics, service.most_parked)
+        self._assigned_partitions = AssignedPartitions(service, Kind.SQL)
+        self._has_inbox = any(handler.inbox for handler in service.of_kind(Kind.SQL))
+        self._tidy_at = 0.0
+        self._ids = TopicIds(kafka, self._group, [*self._topics, self._redrives])
+        self._offset_reporter = OffsetReporter(self.name, self._ids)
+        self._conflicts = 0
+
+    def run(self, stop: threading.Event) -> None:
+        """Handles events until `stop` is set.
+
+        Raises `Fenced` when a newer holder of this slot took over, what the database raises when it does not come to
+        itself within some ten seconds, and a handler's own error where it is declared `on_failure=stop`.
+        """
+        self._failures.stop = stop
+        try:
+            self._limits.ask(written_topics(self._service, Kind.SQL))
+            self._outbound.keep_to(self._limits)
+            self._consumer.subscribe(
+                [*self._topics, self._redrives],
+                on_assigned=self._assigned,
+                on_revoked=self._revoked,
+                on_lost=self._lost,
+            )
+            with self._pauses.beating(self.name):
+                while not stop.is_set():
+                    self._turn(stop)
+        except Stop as stopped:
+            raise stopped.error from None
+        finally:
+            self._consumer.close()
+            if self._producer is not None:
+                self._producer.close()
+
+    def _turn(self, stop: threading.Event) -> None:
+        """Handles what is there and what is due."""
+        self._outage.probe(self._consumer, self._topics[0])
+        idle = seconds_until_due(self._tasks.values(), POLL_SECONDS)
+        messages = self._consumer.poll_batch(min(POLL_RECORDS, self._most), idle)
+        if messages:
+            self._work_through(messages, stop)
+        if seconds_until_due(self._tasks.values(), POLL_SECONDS) == 0:
+            self._retry_until_committed(lambda: self._do_what_is_due(stop), stop)
+        if not messages or self._offset_reporter.due:
+            self._report_offsets()
+        self._tidy()
+        self._partition_pauses.hold_back(self._tasks)
+        self._partition_pauses.report(self._metrics, self._tasks)
+        self._metrics.lag(self._consumer)
+
+    def _work_through(self, messages: Sequence[Message], stop: threading.Event) -> None:
+        if len(not_done(messages, self._positions)) < len(messages):
+            # Offsets that are past: of a topic that was made again, they are new.
+            self._retry_until_committed(lambda: self._outage.wait_out(self._ids.check, stop), stop)
+        going_on = True
+        while going_on and not stop.is_set() and (left := not_done(messages, self._positions)):
+            going_on = self._retry_until_committed(
+                lambda left=left: self._transaction(not_done(left, self._positions), stop), stop
+            )
+            messages = left
+
+    def _retry_until_committed(self, transaction: Callable[[], None], stop: threading.Event) -> bool:
+        """Do it again while the trouble is nobody's fault; False where there is nothing to go on with.
+
+        Raises what does not pass within some ten seconds.
+        """
+        troubles = 0
+        while not stop.is_set():
+            try:
+                transaction()
+            except Stopping:  # told to stop while it waited
+                return False
+            except PositionConflict:
+                self._catch_up()
+                return False
+            except DBAPIError as error:
+                troubles += 1
+                if not passing(error) or troubles > MAX_TROUBLES:
+                    raise
+                self._metrics.transaction("aborted", 0)
+                log.warning("doing the transaction again", worker=self.name, error=str(error))
+                stop.wait(min(3.0, 0.025 * 2**troubles))
+            else:
+                self._conflicts = 0
+                return True
+        return False
+
+    def _transaction(self, messages: Sequence[Message], stop: threading.Event) -> None:
+        """Handles as many of `messages` as fit into one transaction's time."""
+        began = time.monotonic()
+        with self._open_unit() as unit:
+            for done, message in enumerate(messages, 1):
+                task = self._tasks[message.partition()]
+                unit.done(message, self._handle(message, task))
+                task.keep()
+                if (seconds := time.monotonic() - began) > self._slice or done == len(messages):
+                    self._metrics.chunk(done, seconds)
+                    break
+            self._commit(unit)
+
+    def _do_what_is_due(self, stop: threading.Event) -> None:
+        """Parked events whose turn it is, and timers, as many as fit into one transaction's time."""
+        began, now = time.monotonic(), time.time()
+        with self._open_unit() as unit:
+            for task in self._tasks.values():
+                for _ in range(MAX_DUE):
+                    if stop.is_set() or time.monotonic() - began > self._slice:
+                        break
+                    if (message := task.take_due(now)) is None:
+                        break
+                    unit.came(self._failures.do(message, task))
+                    task.done(message)
+            self._commit(unit)
+
+    @contextmanager
+    def _open_unit(self) -> Iterator[SqlUnit]:
+        group, outbox = (self._group, self._outbox) if self._exactly_once else (None, None)
+        with SqlUnit(self._engine, self._positions, group, outbox, self._internal_stores, self._ids.ids) as unit:
+            self._unit = unit
+            try:
+                yield unit
+            except BaseException:
+                self._internal_stores.rollback()
+                for task in self._tasks.values():
+                    task.rebuild_queues()
+                raise
+
+    def _handle(self, message: Message, task: SqlTask) -> list[Record]:
+        """What comes of one event: outputs, a dead letter, or nothing yet."""
+        if message.topic() == self._redrives:
+            return self._failures.redrive(message, task, lambda redrive: redrive.partition() == task.partition)
+        return self._failures.first(message, task)
+
+    def _limits_changed(self) -> bool:
+        """Whether topics take other records than before."""
+        changed = self._limits.changed()
+        if changed:
+            self._outbound.keep_to(self._limits)
+        return changed
+
+    def _tidy(self) -> None:
+        """Forget ids whose window has passed, in small transactions: others wait for each of them."""
+        if not self._has_inbox or (now := time.monotonic()) < self._tidy_at:
+            return
+        self._tidy_at, more = now + TIDY_SECONDS, True
+        try:
+            while more and time.monotonic() < now + self._slice:
+                with self._engine.begin() as connection:
+                    more = forget_old_ids(connection, self._group)
+        except DBAPIError as error:
+            if not passing(error):
+                raise
+            log.warning("old ids of the inbox are forgotten later", worker=self.name, error=str(error))
+        else:
+            self._tidy_at = 0.0 if more else self._tidy_at
+
+    def _commit(self, unit: SqlUnit) -> None:
+        began = time.monotonic()
+        if self._producer is not None and unit.changes_stores:
+            # What was parked is forgotten with the commit: by then its outputs must be out.
+            self._publish(unit.records)
+            unit.records.clear()
+        records = unit.commit()
+        if self._producer is not None:
+            self._publish(records)
+            self._report_offsets()
+        elif records:
+            self._wake_relay.set()
+        self._metrics.transaction("committed", time.monotonic() - began)
+
+    def _publish(self, records: Sequence[Record]) -> None:
+        assert self._producer is not None
+        for topic, key, value, headers in records:
+            self._producer.produce(topic, value, key, headers)
+        self._producer.flush()
+
+    def _report_offsets(self) -> None:
+        marks = self._internal_stores.declared.parked.topic
+        self._offset_reporter.report(
+            self._consumer, {at: next for at, next in self._positions.items() if at[0] != marks}
+        )
+
+    def _assigned(self, partitions: list[TopicPartition]) -> Offsets | None:
+        self._ids.refresh()
+        mine = self._assigned_partitions.mine(partitions)
+        found = self._read_state(mine)
+        self._liveness.assigned()
+        held = dict.fromkeys(set(partitions) - set(mine), HOLD)
+        if not self._exactly_once:
+            return {**self._ids.starts(self._consumer.committed(mine), BEGINNING), **held}
+        # Where the database knows nothing, nothing was done, whatever the group has committed.
+        return {**{partition: found.get(partition, BEGINNING) for partition in mine}, **held}
+
+    def _read_state(self, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
+        """The positions of these partitions, and what is kept of them, as they are in the database."""
+        numbers = sorted({number for _, number in partitions})
+        wanted = [*partitions, *((self._internal_stores.declared.parked.topic, number) for number in numbers)]
+        with self._engine.execution_options(**READ_ONLY).connect() as connection:
+            found = read_positions(connection, self._group, wanted, self._ids.ids) if self._exactly_once else {}
+            self._internal_stores.restore(connection, numbers)
+        for partition in wanted:
+            self._positions.pop(partition, None)
+        self._positions.update(found)
+        for number in numbers:
+            self._tasks[number] = SqlTask(
+                number, self._internal_stores.declared, self._internal_stores.stores(number), self._invoker
+            )
+        return found
+
+    def _revoked(self, partitions: list[TopicPartition]) -> None:
+        self._report_offsets()
+        self._lost(partitions)
+
+    def _lost(self, partitions: list[TopicPartition]) -> None:
+        for partition in partitions:
+            self._positions.pop(partition, None)
+            self._offset_reporter.forget(partition)
+        # A number is held through any of the topics, and under one assignor all of them move together.
+        staying = {number for _, number in set(self._consumer.assignment()) - set(partitions)}
+        gone = {number for _, number in partitions} - staying
+        self._internal_stores.drop(gone)
+        self._partition_pauses.forget(gone)
+        for number in gone:
+            self._tasks.pop(number, None)
+            self._positions.pop((self._internal_stores.declared.parked.topic, number), None)
+
+    def _catch_up(self) -> None:
+        """Somebody else was quicker: go on from where the database says, unless that happens over and over."""
+        self._conflicts += 1
+        self._metrics.transaction("aborted", 0)
+        if self._conflicts > MAX_CONFLICTS:
+            raise Fenced(
+                f"Group {self._group!r} has another holder of these partitions: the positions in the database moved "
+                f"{self._conflicts} times while {self._instance!r} worked on them. Stop this process."
+            )
+        mine = self._consumer.assignment()
+        found = self._read_state(mine)
+        log.warning("positions moved elsewhere; going on from there", worker=self.name, positions=len(found))
+        self._consumer.seek({partition: found.get(partition, BEGINNING) for partition in mine})

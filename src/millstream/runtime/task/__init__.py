@@ -1,0 +1,1 @@
+"""One partition of a worker: its timers, parked keys and failures, and the calls of its handlers."""

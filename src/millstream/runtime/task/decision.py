@@ -1,0 +1,32 @@
+"""What the declared policy says about a failure."""
+
+from enum import Enum
+
+from millstream.declare import Handler, OnFailure
+
+
+class Decision(Enum):
+    """What becomes of an event whose handler raised."""
+
+    RETRY = "retry"
+    """Try again; its key waits meanwhile."""
+    DEAD_LETTER = "dead_letter"
+    PARK_KEY = "park_key"
+    """Its key waits for a person, and a dead letter tells of it."""
+    STOP = "stop"
+
+
+def decide(handler: Handler, error: BaseException, *, attempts: int, seconds: float, keyed: bool) -> Decision:
+    """What to do after `attempts` failures within `seconds`, the last with `error`.
+
+    Without a key nothing waits for a person: it becomes a dead letter.
+    """
+    if handler.retry.allows(error, attempts, seconds):
+        return Decision.RETRY
+    match handler.on_failure:
+        case OnFailure.STOP:
+            return Decision.STOP
+        case OnFailure.PARK_KEY if keyed:
+            return Decision.PARK_KEY
+        case _:
+            return Decision.DEAD_LETTER

@@ -1,0 +1,148 @@
+"""One partition of a worker: its timers, and what is parked of it."""
+
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple, cast
+
+import msgspec
+
+from millstream.declare import Kind, Service
+from millstream.runtime.records.foreign_keys import timer_ownership
+from millstream.runtime.task.key_queues import KeyQueues
+from millstream.runtime.task.parked import ParkedEvent
+from millstream.runtime.task.timers import FiredTimer, PartitionTimers, SetTimer
+from millstream.state.internal_store import DueStore, InternalStore
+from millstream.state.memory import MemoryStore
+
+LOOK_AGAIN_SECONDS = 1.0
+"""How often a timer that is due looks whether its key is still parked."""
+
+
+class HandledId(msgspec.Struct, frozen=True):
+    """An identity that was handled, until when (seconds since 1970) it counts, and the digest of the record."""
+
+    due: float
+    digest: bytes
+
+
+class InternalStores(NamedTuple):
+    """What the workers of a service keep in partition state, beside the stores that handlers declare."""
+
+    parked: InternalStore[ParkedEvent]
+    timers: InternalStore[SetTimer] | None
+    inbox: InternalStore[HandledId] | None
+
+    @classmethod
+    def of(cls, service: Service, kind: Kind) -> "InternalStores":
+        return cls(
+            InternalStore("parked", service.parked_topic(kind), ParkedEvent),
+            InternalStore("timers", service.timers_topic(kind), SetTimer, timed=True) if service.timers(kind) else None,
+            InternalStore("inbox", service.inbox_topic(kind), HandledId, timed=True)
+            if kind is Kind.KAFKA and any(handler.inbox for handler in service.of_kind(kind))
+            else None,
+        )
+
+    @property
+    def all(self) -> tuple[InternalStore[Any], ...]:
+        return tuple(store for store in self if store is not None)
+
+
+class PartitionTask:
+    """One partition of a worker: its timers, and what is parked of it.
+
+    - `stores`: what is kept of the partition, and whatever else handlers write to.
+    - `queues`: what is parked; `parked` is what they hold by key, for a quick look.
+    """
+
+    def __init__(
+        self,
+        partition: int,
+        service: Service,
+        kind: Kind,
+        internal_stores: InternalStores,
+        stores: Mapping[Any, MemoryStore[Any]],
+    ) -> None:
+        self.partition = partition
+        self.timers = None
+        self._timers_topic = service.timers_topic(kind)
+        if internal_stores.timers is not None:
+            store, ownership = (
+                cast("DueStore", stores[internal_stores.timers]),
+                timer_ownership(service, kind, partition),
+            )
+            self.timers = PartitionTimers(store, service.timers(kind), ownership)
+        # What is parked is written once it is known what becomes of an event, so there is nothing to undo.
+        self.stores = tuple(store for declared, store in stores.items() if declared is not internal_stores.parked)
+        self._parked_store = PartitionParkedStore(stores[internal_stores.parked])
+        self.rebuild_queues()
+
+    def rebuild_queues(self) -> None:
+        """Make the lanes of what is parked; anew after a transaction that was aborted."""
+        self.queues = KeyQueues(self._parked_store, self._parked_store.events())
+        self.parked = self.queues.by_key
+
+    def undo(self) -> None:
+        """Take back what the present event wrote."""
+        for store in self.stores:
+            store.undo_event()
+
+    def keep(self) -> None:
+        """The present event is done."""
+        for store in self.stores:
+            store.keep_event()
+
+    def next_due(self) -> float | None:
+        """When something has to be done without any event, in seconds since 1970."""
+        moments = (self.queues.next_due() if self.parked else None, self.timers and self.timers.store.next_due())
+        return min((moment for moment in moments if moment is not None), default=None)
+
+    def take_due(self, now: float) -> ParkedEvent | FiredTimer | None:
+        """What is to be done by now; follow with `done`. A timer waits while anything of its key is parked."""
+        if self.parked and (head := self.queues.due(now)) is not None:
+            return head
+        if self.timers is None:
+            return None
+        store = self.timers.store
+        while (due := store.due(now)) is not None:
+            key, timer = due
+            if not self.queues.hold(timer.key.encode()):
+                return FiredTimer(self._timers_topic, self.partition, timer)
+            # What is parked of its key may be what cancels it.
+            store.postpone(key, now + LOOK_AGAIN_SECONDS)
+        return None
+
+    def done(self, message: ParkedEvent | FiredTimer) -> None:
+        """It is known what becomes of what was due. Only now has a timer fired: until then it may be what stops us."""
+        if self.timers is not None and isinstance(message, FiredTimer):
+            self.timers.fired(message.timer)
+        self.keep()
+
+
+def seconds_until_due(tasks: Iterable[PartitionTask], limit: float) -> float:
+    """Return how long a worker may wait for events before one of its tasks has something to do.
+
+    0 for now, `limit` where nothing is due before that.
+    """
+    moments = [moment for task in tasks if (moment := task.next_due()) is not None]
+    return max(0.0, min(limit, min(moments) - time.time())) if moments else limit
+
+
+class PartitionParkedStore:
+    """Keeps parked events in a store of the partition."""
+
+    def __init__(self, store: MemoryStore[Any]) -> None:
+        self._store = store
+
+    def put(self, event: ParkedEvent, /) -> None:
+        self._store.put(_key(event), event)
+
+    def drop(self, event: ParkedEvent, /) -> None:
+        self._store.delete(_key(event))
+
+    def events(self) -> Iterator[ParkedEvent]:
+        return (event for _, event in self._store.items())
+
+
+def _key(event: ParkedEvent) -> str:
+    # With its timestamp: where the topic was made again, another event lies at the same place.
+    return "/".join(map(str, (*event.at, event.stamp[1])))
