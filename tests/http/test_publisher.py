@@ -132,7 +132,7 @@ def bench(kafka: LocalKafka) -> Bench:
 @pytest.fixture
 def impatient(kafka: LocalKafka) -> Bench:
     """Its records can be delivered for four seconds, and its requests wait for three."""
-    return Bench(kafka, transaction_timeout_ms=6_000, patience=3.0)
+    return Bench(kafka, transaction_timeout_ms=6_000, timeout=3.0)
 
 
 async def connected(publisher: Publisher) -> None:
@@ -251,7 +251,7 @@ async def test_an_aborted_group_has_one_more_turn(bench: Bench):
 
 async def test_a_group_that_is_aborted_twice_is_told_together(bench: Bench):
     spoiling: Any = Spoiling(bench.kafka, aborting(2))
-    bench.publisher = bench.make(spoiling, patience=60.0)
+    bench.publisher = bench.make(spoiling, timeout=60.0)
     joined = [asyncio.ensure_future(bench.publisher.publish(order(n))) for n in range(5)]
     await asyncio.sleep(0)
     with bench.running() as publisher:
@@ -267,7 +267,7 @@ async def test_a_group_that_is_aborted_twice_is_told_together(bench: Bench):
 async def test_trouble_is_not_told_for_ever_where_nobody_asks(bench: Bench, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(module, "TROUBLE_SECONDS", 0.1)
     spoiling: Any = Spoiling(bench.kafka, aborting(2))
-    bench.publisher = bench.make(spoiling, patience=60.0)
+    bench.publisher = bench.make(spoiling, timeout=60.0)
     with bench.running() as publisher:
         with pytest.raises(TransactionAborted):
             await publisher.publish(order())
@@ -366,7 +366,7 @@ async def test_a_broker_that_restarts_is_waited_for(kafka: LocalKafka, bench: Be
 
 async def test_without_a_broker_a_request_is_told_in_bounded_time(kafka: LocalKafka, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(module, "CONNECT_SECONDS", 0.3)
-    bench = Bench(kafka, patience=0.2)
+    bench = Bench(kafka, timeout=0.2)
     kafka.kill()
     with bench.running() as publisher:
         assert publisher.probe() is not None

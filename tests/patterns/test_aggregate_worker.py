@@ -156,7 +156,7 @@ def test_snapshots_are_rebuilt_from_events_without_saying_anything_while_nobody_
     with running(bank):
         bank.wait_until_caught_up()
         with pytest.raises(Unavailable, match=r"is running.*Stop all its instances"):
-            rebuild(of.Account, of.service, patience=1, **cluster)
+            rebuild(of.Account, of.service, timeout=1, **cluster)
     (store,) = of.service.stores()
     topic, right = store.changelog(of.service.name), bank.snapshots()
     wrong = store.value(state=of.Account(balance=-1), version=99, last_event_id="none")

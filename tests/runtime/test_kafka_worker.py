@@ -231,7 +231,7 @@ def test_state_that_its_changelog_cannot_take_sets_its_event_aside(rig: Rig):
 def test_a_worker_that_cannot_take_its_partitions_says_why_and_ends(rig: Rig, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(outage, "OUTAGE_SECONDS", 0.5)
     worker = rig.worker()
-    worker._states._patience = 0.5
+    worker._states._transaction_timeout = 0.5
     changelog = rig.parcels.counts.changelog(rig.service.name)
     frozen = rig.kafka.transactional_producer(f"{rig.name}.frozen")
     frozen.begin()

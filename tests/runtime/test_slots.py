@@ -36,21 +36,21 @@ def test_a_second_holder_waits_and_then_names_the_first(tmp_path: Path):
         try:
             with (
                 pytest.raises(SlotTaken, match=rf"payment-0 is held by process {first.pid} since .*MILLSTREAM_SLOT"),
-                Slot("payment", settings, patience=0.2),
+                Slot("payment", settings, timeout=0.2),
             ):
                 pass
-            with Slot("payment", settings.model_copy(update={"slot": 1}), patience=0):
+            with Slot("payment", settings.model_copy(update={"slot": 1}), timeout=0):
                 pass
-            with Slot("shipping", settings, patience=0):
+            with Slot("shipping", settings, timeout=0):
                 pass
         finally:
             os.kill(first.pid, signal.SIGKILL)
             first.wait(10)
-    with Slot("payment", settings, patience=5):
+    with Slot("payment", settings, timeout=5):
         pass
 
 
 def test_a_slot_that_was_let_go_can_be_taken_again(tmp_path: Path):
     for _ in range(2):
-        with Slot("payment", Settings(data_dir=tmp_path), patience=0):
+        with Slot("payment", Settings(data_dir=tmp_path), timeout=0):
             pass

@@ -90,12 +90,12 @@ def test_a_restore_waits_for_a_transaction_that_is_still_open(place: Place):
     plain.flush()
     plain.close()
 
-    impatient = place.states(patience=0.3)
+    impatient = place.states(transaction_timeout=0.3)
     with pytest.raises(Unavailable, match="open for"):
         impatient.restore([0])
     assert impatient.held == set()
 
-    states = place.states(patience=20)
+    states = place.states(transaction_timeout=20)
     restore = threading.Thread(target=states.restore, args=([0],))
     restore.start()
     holder.commit()

@@ -83,7 +83,7 @@ class Outcomes:
             raise Unavailable("Too many requests wait for the outcome of a command. It is worth trying again.")
         id = id or edge_id()
         self._loop = asyncio.get_running_loop()
-        patience = self._loop.time() + within.total_seconds()
+        deadline = self._loop.time() + within.total_seconds()
         answer: asyncio.Future[Contract | None] = self._loop.create_future()
         # Before it is published: its outcome may be here before the word that it is.
         self._waiting.setdefault(id, []).append(answer)
@@ -92,7 +92,7 @@ class Outcomes:
             await self._publisher.publish(command, id=id, correlation_id=correlation_id)
             if not self._following and not answer.done():
                 return None
-            async with asyncio.timeout_at(patience):
+            async with asyncio.timeout_at(deadline):
                 return await answer
         except TimeoutError:  # not yet, as the caller is told
             return None

@@ -33,7 +33,7 @@ MOST_WAITING: Final = 10_000
 MOST_WAITING_BYTES: Final = 32 * 1024 * 1024
 MOST_TOGETHER: Final = 500
 """Requests in one transaction: enough to make its cost vanish, few enough to find one among them that is refused."""
-PATIENCE: Final = 5.0
+TIMEOUT_SECONDS: Final = 5.0
 """Seconds that a request waits for its turn, so that a broker that restarts is not noticed by anybody."""
 CONNECT_SECONDS: Final = 2.0
 COMMIT_SECONDS: Final = 10.0
@@ -69,7 +69,7 @@ class Publisher:
     """Publishes what web handlers give it. A worker: while one transaction commits, the next group gathers.
 
     - `service`: may publish what its handlers produce and do not own, and what it lists in `publishes=`.
-    - `patience`: seconds that a request waits for its turn at most, or until the transaction before it has ended; its
+    - `timeout`: seconds that a request waits for its turn at most, or until the transaction before it has ended; its
       own may take 10 more, and as long again to be taken back where a broker hangs.
 
         await web.publisher.publish(OrderCreated(...), ConfirmationWanted(...))
@@ -85,7 +85,7 @@ class Publisher:
         settings: Settings,
         *,
         tracer: Tracer | None = None,
-        patience: float = PATIENCE,
+        timeout: float = TIMEOUT_SECONDS,
     ) -> None:
         self._service = service.name
         self._kafka = kafka
@@ -98,7 +98,7 @@ class Publisher:
         self._limits = RecordLimits(kafka, settings.message_bytes)
         self._limits_doubted = False
         self._tracer = tracer or Tracer()
-        self._patience = patience
+        self._timeout = timeout
         self._joining: queue.SimpleQueue[_Request] = queue.SimpleQueue()
         self._waiting: deque[_Request] = deque()
         self._able = False
@@ -141,7 +141,7 @@ class Publisher:
     def probe(self) -> str | None:
         """For `Health.check`: None while transactions are possible."""
         trouble, began = self._trouble, self._began
-        if trouble is None and began is not None and (seconds := time.monotonic() - began) > self._patience:
+        if trouble is None and began is not None and (seconds := time.monotonic() - began) > self._timeout:
             return f"a transaction has been under way for {seconds:.0f} s"
         return trouble
 
@@ -242,7 +242,7 @@ class Publisher:
             return
 
     def _expire(self) -> None:
-        too_old = time.monotonic() - self._patience
+        too_old = time.monotonic() - self._timeout
         expired: list[_Request] = []
         while self._waiting and self._waiting[0].joined < too_old:
             expired.append(self._waiting.popleft())
@@ -299,7 +299,7 @@ class Publisher:
         self._trouble, self._trouble_until = str(error), time.monotonic() + TROUBLE_SECONDS
 
     def _once_more(self, group: list[_Request], error: MillstreamError) -> None:
-        """Those who have had one turn only are the next again, if their patience lasts."""
+        """Those who have had one turn only are the next again, unless their time-out has passed."""
         self._finish([request for request in group if request.had_turn], error, "aborted")
         again = [request for request in group if not request.had_turn]
         for request in again:

@@ -294,8 +294,8 @@ class GroupConsumer:
 
     def _check_missing(self) -> None:
         now = time.monotonic()
-        for topic, patience in list(self._missing.items()):
-            if now < patience:
+        for topic, deadline in list(self._missing.items()):
+            if now < deadline:
                 continue
             found = self._native.list_topics(topic, timeout=5.0).topics[topic]
             if found.error is not None:

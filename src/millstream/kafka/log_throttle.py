@@ -1,4 +1,4 @@
-"""Saying the same thing less often: an outage is one piece of news, not ten a second."""
+"""A throttle of repeated log lines: an outage is one piece of news, not ten a second."""
 
 import logging
 import time
@@ -7,8 +7,8 @@ import time
 class LogThrottle:
     """Lets each key through once in `seconds`.
 
-    >>> seldom = Seldom(10)
-    >>> seldom("broker down"), seldom("broker down"), seldom("another")
+    >>> throttle = LogThrottle(10)
+    >>> throttle("broker down"), throttle("broker down"), throttle("another")
     (True, False, True)
     """
 

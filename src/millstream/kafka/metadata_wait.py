@@ -30,29 +30,29 @@ def wait_for_metadata(ask: Callable[[float], T], timeout: float) -> T:
         try:
             return ask(left)
         except (TopicMissing, Unavailable) as error:
-            patience = min(timeout, TOLD_WITHIN) if isinstance(error, TopicMissing) else timeout
+            limit = min(timeout, TOLD_WITHIN) if isinstance(error, TopicMissing) else timeout
             left = began + timeout - time.monotonic() - PAUSE
-            if left < SHORTEST or time.monotonic() - began > patience:
+            if left < SHORTEST or time.monotonic() - began > limit:
                 raise
             time.sleep(PAUSE)  # the cluster needs a moment to agree
 
 
-def wait_for_transactions(kafka: Kafka, partitions: Sequence[TopicPartition], patience: float) -> None:
+def wait_for_transactions(kafka: Kafka, partitions: Sequence[TopicPartition], timeout: float) -> None:
     """Wait until no transaction is open on these partitions that was open before.
 
     A committed transaction becomes readable when its marker arrives, which can be after its holder was told that it is
     committed, and after its offsets are: up to then read_committed ends short of it. Raises `Unavailable` after
-    `patience` seconds.
+    `timeout` seconds.
     """
     admin = kafka.admin()
     try:
         ends = admin.end_offsets(partitions, "read_uncommitted")
-        deadline = time.monotonic() + patience
+        deadline = time.monotonic() + timeout
         while any(end < ends[at] for at, end in admin.end_offsets(partitions, "read_committed").items()):
             if time.monotonic() > deadline:
                 topics = ", ".join(sorted({topic for topic, _ in partitions}))
                 raise Unavailable(
-                    f"A transaction on one of {topics} has been open for {patience:g} s. Its holder may hang; it ends "
+                    f"A transaction on one of {topics} has been open for {timeout:g} s. Its holder may hang; it ends "
                     "when transaction.timeout.ms has passed."
                 )
             time.sleep(LOOK_AGAIN)  # between two looks

@@ -19,7 +19,7 @@ from millstream.telemetry.logs import get_logger
 log = get_logger(__name__)
 _log_throttle = LogThrottle()
 
-FULL_QUEUE_PATIENCE = 30.0
+FULL_QUEUE_TIMEOUT = 30.0
 """Seconds that a full queue may stay full before `produce` gives up."""
 
 BATCH_BYTES = 1_000_000
@@ -105,11 +105,11 @@ class PlainProducer:
 def wait_for_room(native: Librdkafka, topic: str) -> None:
     """Wait until a full queue has delivered something. Raises `Unavailable` when it stays full."""
     full = len(native)
-    deadline = time.monotonic() + FULL_QUEUE_PATIENCE
+    deadline = time.monotonic() + FULL_QUEUE_TIMEOUT
     while len(native) >= full:
         if time.monotonic() > deadline:
             raise Unavailable(
-                f"The queue towards {topic!r} stayed full ({full} records) for {FULL_QUEUE_PATIENCE:g} s: "
+                f"The queue towards {topic!r} stayed full ({full} records) for {FULL_QUEUE_TIMEOUT:g} s: "
                 "brokers do not answer, or too slowly."
             )
         native.poll(0.05)

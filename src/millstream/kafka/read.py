@@ -72,15 +72,15 @@ def watermarks(native: Librdkafka, partition: TopicPartition, timeout: float) ->
 def _read(starts: Offsets, ends: Offsets, consumer: Librdkafka, timeout: float) -> Iterator[list[Message]]:
     consumer.assign([Native(*key, start) for key, start in starts.items()])
     open_partitions = set(starts)
-    patience = time.monotonic() + timeout
+    deadline = time.monotonic() + timeout
     while open_partitions:
         still_alive()
         batch = consumer.consume(1_000, 0) or [first for first in [consumer.poll(0.1)] if first is not None]
         if not batch:
-            if time.monotonic() > patience:
+            if time.monotonic() > deadline:
                 raise Unavailable(f"Nothing came for {timeout:g} s while reading {_names(open_partitions)}.")
             continue
-        patience = time.monotonic() + timeout
+        deadline = time.monotonic() + timeout
         records: list[Any] = [message for message in batch if message.error() is None]
         if records:
             yield with_safe_headers(records)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Engine
 
-PATIENCE = 30.0
+START_TIMEOUT = 30.0
 """Seconds that a starting process waits for the registry, and for the brokers."""
 
 
@@ -84,14 +84,14 @@ def prepare(service: Service, settings: Settings, kafka: Kafka) -> Contracts:
     """
     admin = kafka.admin()
     try:
-        admin.ensure_topics(topics_of(service), timeout=PATIENCE)
+        admin.ensure_topics(topics_of(service), timeout=START_TIMEOUT)
     except Unavailable as error:
         raise Unavailable(
             f"{error} MILLSTREAM_BOOTSTRAP_SERVERS is {settings.bootstrap_servers}: does the cluster run there?"
         ) from error
     finally:
         admin.close()
-    registry = Registry(settings.registry_url, patience=PATIENCE)
+    registry = Registry(settings.registry_url, patience=START_TIMEOUT)
     contracts = Contracts(registry)
     try:
         contracts.register(service.produced())
@@ -99,7 +99,7 @@ def prepare(service: Service, settings: Settings, kafka: Kafka) -> Contracts:
         url = without_credentials(settings.registry_url)
         raise RegistryUnavailable(f"{error}. MILLSTREAM_REGISTRY_URL is {url}: is that the registry?") from error
     # Workers ask between two polls.
-    registry.patience = min(PATIENCE, REQUEST_POLL_SHARE * settings.poll_interval_ms / 1000)
+    registry.patience = min(START_TIMEOUT, REQUEST_POLL_SHARE * settings.poll_interval_ms / 1000)
     return contracts
 
 

@@ -21,7 +21,7 @@ class Slot:
     for ever. A lock file keeps processes of one machine apart; it is free again the moment its holder dies. Across
     machines, the consumer groups of the service say who holds it (`Librdkafka.wait_for_memberships`).
 
-    - `patience`: seconds to wait for a holder that is on its way out.
+    - `timeout`: seconds to wait for a holder that is on its way out.
 
     Raises `SlotTaken` naming the holder.
 
@@ -29,10 +29,10 @@ class Slot:
             ...
     """
 
-    def __init__(self, service: str, settings: Settings, *, patience: float = 10.0) -> None:
+    def __init__(self, service: str, settings: Settings, *, timeout: float = 10.0) -> None:
         self.name = f"{service}-{settings.slot}"
         self._path = settings.data_dir / "slots" / f"{self.name}.json"
-        self._patience = patience
+        self._timeout = timeout
         self._file: IO[str] | None = None
 
     def __enter__(self) -> Self:
@@ -59,7 +59,7 @@ class Slot:
             self._file = None
 
     def _wait_for(self, file: IO[str]) -> None:
-        deadline = time.monotonic() + self._patience
+        deadline = time.monotonic() + self._timeout
         while True:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

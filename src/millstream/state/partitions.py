@@ -40,7 +40,7 @@ class StatePartitions:
     changelog.
 
     - `kept`: what the runtime keeps beside the stores of the service.
-    - `patience`: seconds that a restore waits for a transaction that somebody else left open.
+    - `transaction_timeout`: seconds that a restore waits for a transaction that another process left open.
     - `record_bytes`: how large a value may be.
     """
 
@@ -51,14 +51,14 @@ class StatePartitions:
         kafka: Kafka,
         kept: Sequence[InternalStore[Any]] = (),
         *,
-        patience: float = 60.0,
+        transaction_timeout: float = 60.0,
         record_bytes: int = 1_000_000,
         progress: Progress | None = None,
     ) -> None:
         self._service = service.name
         self._most_bytes = record_bytes
         self._kafka = kafka
-        self._patience = patience
+        self._transaction_timeout = transaction_timeout
         self._progress = progress
         self._changelogs: dict[AnyStore, str] = {store: store.changelog(service.name) for store in service.stores()}
         self._ways = {store: contracts.values(topic, store.value) for store, topic in self._changelogs.items()}
@@ -112,7 +112,7 @@ class StatePartitions:
         fresh = {partition: self._empty() for partition in new}
         if self._changelogs:
             changelogs = [(topic, partition) for topic in self._changelogs.values() for partition in new]
-            wait_for_transactions(self._kafka, changelogs, self._patience)
+            wait_for_transactions(self._kafka, changelogs, self._transaction_timeout)
         for store, topic in self._changelogs.items():
             self._read(store, topic, {partition: fresh[partition][store] for partition in new})
         self._held |= fresh

@@ -15,17 +15,17 @@ from millstream.patterns.aggregate.aggregate import Aggregate, rules_of
 from millstream.patterns.aggregate.history import partitions_of
 from millstream.patterns.aggregate.runner import Runner
 
-PATIENCE = 60.0
+LEAVE_TIMEOUT = 60.0
 
 
 def rebuild(
-    aggregate: type[Aggregate], service: Service, *, kafka: Kafka, contracts: Contracts, patience: float = PATIENCE
+    aggregate: type[Aggregate], service: Service, *, kafka: Kafka, contracts: Contracts, timeout: float = LEAVE_TIMEOUT
 ) -> int:
     """Replays every key's events and writes the snapshots that differ; answers how many. Nothing is decided or said.
 
     The service must be stopped: this takes its place in its consumer group meanwhile, and one that starts waits.
 
-    - `patience`: seconds to wait for the service's instances to have left: at least their session timeout.
+    - `timeout`: seconds to wait for the service's instances to have left: at least their session timeout.
 
     Raises `DeclarationError` where `service` does not run the aggregate, `Unavailable` where it is running, or where a
     broker does not answer, and another `KafkaFault` where the group went on without this: nothing is written then.
@@ -33,8 +33,8 @@ def rebuild(
     store = _store_of(aggregate, service)
     topic = store.changelog(service.name)
     values = contracts.values(topic, store.value)
-    with _alone(service, kafka, patience) as consumer:
-        _settle(kafka, (topic, rules_of(aggregate).topic.name), patience)
+    with _alone(service, kafka, timeout) as consumer:
+        _settle(kafka, (topic, rules_of(aggregate).topic.name), timeout)
         found = _replayed(aggregate, store, kafka, contracts)
         wanted = {key: values.encode(snapshot) for key, snapshot in found.items()}
         kept = _kept(kafka, topic)
@@ -63,10 +63,10 @@ def _store_of(aggregate: type[Aggregate], service: Service) -> Store[Any]:
     )
 
 
-def _settle(kafka: Kafka, topics: tuple[str, ...], patience: float) -> None:
+def _settle(kafka: Kafka, topics: tuple[str, ...], timeout: float) -> None:
     """Make sure that what instances that are gone have committed can be read from now on."""
-    places = [(topic, number) for topic in topics for number in range(partitions_of(kafka, topic, patience))]
-    wait_for_transactions(kafka, places, patience)
+    places = [(topic, number) for topic in topics for number in range(partitions_of(kafka, topic, timeout))]
+    wait_for_transactions(kafka, places, timeout)
 
 
 def _replayed(aggregate: type[Aggregate], store: Store[Any], kafka: Kafka, contracts: Contracts) -> dict[str, Any]:
@@ -92,17 +92,17 @@ def _kept(kafka: Kafka, topic: str) -> dict[str, bytes | None]:
 
 
 @contextmanager
-def _alone(service: Service, kafka: Kafka, patience: float) -> Generator[Consumer]:
+def _alone(service: Service, kafka: Kafka, timeout: float) -> Generator[Consumer]:
     """While all partitions of the service's commands are ours, nobody else decides on any."""
     group = service.group(Kind.KAFKA)
     consumer = kafka.consumer(group, instance=f"{group}-rebuild", co_partitioned=True)
     try:
         consumer.subscribe([topic.name for topic in service.consumed(Kind.KAFKA)], on_assigned=_at_end)
-        deadline = time.monotonic() + patience
+        deadline = time.monotonic() + timeout
         while len(consumer.assignment()) < sum(topic.partitions for topic in service.consumed(Kind.KAFKA)):
             if time.monotonic() > deadline:
                 raise Unavailable(
-                    f"{service.name} is running, or was until less than its session timeout ago: after {patience:g} s "
+                    f"{service.name} is running, or was until less than its session timeout ago: after {timeout:g} s "
                     f"the group {group} still has other members. Stop all its instances, and rebuild then"
                 )
             consumer.poll_batch(1, 0.1)

@@ -83,8 +83,8 @@ class Calls:
             else:
                 self._enqueue(item)
 
-    async def close(self, partitions: list[Partition], patience: float) -> None:
-        """Begin nothing new here; wait for calls under way, and cancel those that take `patience` seconds."""
+    async def close(self, partitions: list[Partition], timeout: float) -> None:
+        """Begin nothing new here; wait for calls under way, and cancel those that take `timeout` seconds."""
         for partition in partitions:
             partition.closing = True
         queues = [queue for partition in partitions for queue in partition.queues]
@@ -95,7 +95,7 @@ class Calls:
         tasks = [queue.task for queue in queues if queue.task is not None]
         if not tasks:
             return
-        _, late = await asyncio.wait(tasks, timeout=patience)
+        _, late = await asyncio.wait(tasks, timeout=timeout)
         if late:
             for task in tasks:
                 task.cancel()

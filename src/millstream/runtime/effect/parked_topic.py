@@ -11,7 +11,7 @@ from millstream.telemetry import get_logger
 
 log = get_logger(__name__)
 
-PATIENCE = 60.0
+RESTORE_TIMEOUT = 60.0
 """Seconds that a restore waits for a transaction that somebody else left open."""
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -32,7 +32,7 @@ class ParkedTopic:
         `Unavailable` if brokers do not answer, or a transaction of a dead holder stays open for too long.
         """
         numbers = sorted({number for _, number in partitions})
-        wait_for_transactions(self._kafka, [(self.topic, number) for number in numbers], PATIENCE)
+        wait_for_transactions(self._kafka, [(self.topic, number) for number in numbers], RESTORE_TIMEOUT)
         found: dict[bytes, bytes] = {}
         for batch in self._kafka.read_to_end(self.topic, numbers):
             for message in batch:

@@ -20,7 +20,7 @@ from millstream.testing.simulation.tasks import Signal, Steps
 
 LINGER = 0.005
 MOST_BATCH_BYTES = 500_000
-FULL_QUEUE_PATIENCE = 30.0
+FULL_QUEUE_TIMEOUT = 30.0
 """Seconds that a full queue may stay full before `produce` gives up."""
 DELIVERED_BEFORE = 46
 """The broker's word for a batch that it has already: the answer to the first try was lost."""
@@ -86,7 +86,7 @@ class Sender:
         record = Record(topic, partition, key, value, list(headers or ()), timestamp or now)
         if record.size > MOST_BYTES:
             raise failure_of(10, f"writing to {topic!r}")
-        if self.pending >= self._most and not world.wait(lambda: self.pending < self._most, FULL_QUEUE_PATIENCE):
+        if self.pending >= self._most and not world.wait(lambda: self.pending < self._most, FULL_QUEUE_TIMEOUT):
             raise Unavailable(f"The queue towards {topic!r} stayed full ({self.pending} records).")
         self._queue.append(record)
         self._added.give()
