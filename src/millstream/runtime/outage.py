@@ -1,8 +1,8 @@
-"""What a worker does while a schema registry, or brokers, do not answer: the same in every worker.
+"""Outages of the schema registry or of brokers, which all workers wait out in the same way.
 
-It tries again within `OUTAGE_SECONDS`; meanwhile its health says what is silent, and its lag and its signs of life go
-on. When the bound is reached it raises, and its process ends with exit code 1: whoever watches it starts it again, and
-a start waits for the same answer.
+A worker tries again within `OUTAGE_SECONDS`; meanwhile its health says what is silent, and its lag and its signs of
+life go on. When the bound is reached it raises, and its process ends with exit code 1: its supervisor starts it again,
+and a start waits for the same answer.
 
 It does not poll while it waits: what it waits with is in the midst of being handled. So that its group does not put it
 out meanwhile, the bound is reached earlier where `max.poll.interval.ms` is short.
@@ -28,7 +28,10 @@ REGISTRY, BROKERS = "registry", "brokers"
 
 
 class OutageReporter:
-    """Health, metric and log lines of what does not answer to one worker. Used by its thread alone."""
+    """Reports to health, metric and log that the registry or brokers do not answer.
+
+    Used by its worker's thread alone.
+    """
 
     def __init__(self, worker: str, health: Health | None) -> None:
         self._worker = worker
@@ -36,7 +39,7 @@ class OutageReporter:
         self._shown: set[str] = set()
 
     def show(self, of: str, error: Exception, seconds: float) -> None:
-        """Say that there has been no answer for so long."""
+        """Report that there has been no answer for `seconds`."""
         log.warning(
             "registry_unavailable" if of == REGISTRY else "brokers_unavailable",
             worker=self._worker,
@@ -49,7 +52,7 @@ class OutageReporter:
             self._health.report(f"{self._worker}.{of}", f"no answer for {seconds:.0f} s: {error}")
 
     def over(self) -> None:
-        """Say that all that was silent answers again."""
+        """Report that all answer again."""
         for of in self._shown:
             log.info("answers_again", worker=self._worker, of=of)
             metrics.OUTAGE.labels(self._worker, of).set(0)
@@ -61,7 +64,7 @@ class OutageReporter:
 class Outage:
     """The outages of one worker. Used by its thread alone.
 
-    - `health`: where they show; None where nobody asks.
+    - `health`: where they show, if anywhere.
     - `meanwhile`: called between two tries, such as to show the lag.
     """
 
@@ -78,12 +81,12 @@ class Outage:
         self._probe_at = 0.0
 
     def wait_out(self, step: Callable[[], T], stop: Event, before_wait: Callable[[], object] = lambda: None) -> T:
-        """What `step` answers, once it does.
+        """Return what `step` returns, once it does.
 
         - `before_wait`: called before each wait, such as to commit what earlier events did.
 
         Raises the last `RegistryUnavailable` or `Unavailable` when `OUTAGE_SECONDS` have passed, earlier with a short
-        `max.poll.interval.ms`, and `Stopping` when the worker is told to stop.
+        `max.poll.interval.ms`, and `Stopping` when the worker is stopped.
         """
         began: float | None = None
         until = 0.0
@@ -111,7 +114,7 @@ class Outage:
             pause = min(longest, 2 * pause)
 
     def _bound(self, now: float) -> float:
-        """Until when a wait that begins now may go on."""
+        """Return until when a wait that begins now may go on."""
         if self._polled_at is None:
             return now + OUTAGE_SECONDS
         polls = max(self._polled_at + POLL_SHARE * self._poll_interval, now + LEAST_POLL_SHARE * self._poll_interval)
@@ -131,7 +134,10 @@ class Outage:
         )
 
     def heard(self, fault: KafkaFault) -> None:
-        """For `Kafka.consumer(on_error=...)`: a connection broke. Whether brokers answer, `probe` finds out."""
+        """Note that a connection broke; `probe` finds out whether brokers answer.
+
+        For `Kafka.consumer(on_error=...)`.
+        """
         if isinstance(fault, Unavailable) and self._lost_at is None:
             self._lost_at = time.monotonic()
             self._probe_at = self._lost_at + PROBE_SECONDS
@@ -140,7 +146,7 @@ class Outage:
         """Called in each turn of the loop, before it polls: after a broken connection, asks now and then whether
         brokers answer.
 
-        A consumer that has nothing to read does not notice that nobody could bring it anything.
+        A consumer that has nothing to read does not notice that no broker answers.
         """
         self._polled_at = now = time.monotonic()
         if self._lost_at is None or now < self._probe_at:

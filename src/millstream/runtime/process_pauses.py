@@ -37,7 +37,7 @@ class ProcessPauses:
         self._lock = threading.Lock()
 
     def beat(self) -> None:
-        """The calling thread runs. Any thread may say so."""
+        """Note that the calling thread runs. For any thread."""
         with self._lock:
             monotonic, wall = time.monotonic(), time.time()
             stopped, away = monotonic - self._monotonic, wall - self._wall

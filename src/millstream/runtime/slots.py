@@ -18,7 +18,7 @@ class Slot:
     """The slot `settings.slot` of a service, held while the context is open.
 
     A slot gives a process its name in consumer groups and its transactional id, so two holders would fence each other
-    for ever. A lock file keeps processes of one machine apart; it is free again the moment its holder dies. Across
+    without end. A lock file keeps processes of one machine apart; it is free again the moment its holder dies. Across
     machines, the consumer groups of the service say who holds it (`Librdkafka.wait_for_memberships`).
 
     - `timeout`: seconds to wait for a holder that is on its way out.

@@ -1,4 +1,4 @@
-"""What a service's process consists of: workers, one thread each."""
+"""The parts of a service's process: workers, one thread each."""
 
 import threading
 from typing import TYPE_CHECKING, Protocol
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class ProcessEnds(BaseException):
-    """This process ends here, at once: nobody's failure, and the only error that a worker passes on as it is.
+    """This process ends at once: no event's failure, and the only error that a worker passes on as it is.
 
     Whatever else a handler raises is its event's failure, also what is no `Exception`: a library's `sys.exit()`, or a
     panic of its native code. Otherwise that event would end the process again at every start.
@@ -19,14 +19,14 @@ class ProcessEnds(BaseException):
 
 
 class Stopping(Exception):
-    """The process was told to stop while a handler waited for its next attempt; the event is not done."""
+    """The worker was stopped while it waited, such as for the next attempt of a handler; the event is not done."""
 
 
 class Worker(Protocol):
     """One thread's work.
 
-    `run` blocks until `stop` is set, then finishes what it has in hand and returns within a few seconds. It raises
-    where it cannot go on, which ends the process; whoever watches the process starts it again. Each look at `stop` is
+    `run` blocks until `stop` is set, then finishes its work in hand and returns within a few seconds. It raises
+    where it cannot go on, which ends the process; its supervisor starts it again. Each look at `stop` is
     a sign of life: a worker that does not look for minutes, in a loop or in a wait, is taken for one that hangs.
     """
 
@@ -36,7 +36,7 @@ class Worker(Protocol):
 
 
 class Background(Protocol):
-    """What a service needs to run beside its handlers, such as a view's sink. `Service.background` lists them.
+    """A worker that a service runs beside its handlers, such as a view's sink. `Service.background` lists them.
 
     It reads `topic`, as the consumer group `group`.
     """
@@ -47,5 +47,5 @@ class Background(Protocol):
     def worker(
         self, settings: "Settings", contracts: "Contracts", kafka: "Kafka", *, health: "Health | None" = None
     ) -> Worker:
-        """Makes the worker. Called once in each process of the service."""
+        """Make the worker. Called once in each process of the service."""
         ...

@@ -22,7 +22,7 @@ OBEY_SECONDS = 5.0
 
 
 class AttemptFailed(Exception):
-    """An attempt came to nothing.
+    """An attempt has failed.
 
     - `error`: what the handler raised. It may be no `Exception`: a `SystemExit`, or an `asyncio.CancelledError` that is
       the handler's own and not the worker's.
@@ -59,7 +59,10 @@ class Attempts:
         self._seconds = {handler.name: metrics.HANDLER_SECONDS.labels(service, handler.name) for handler in handlers}
 
     async def make(self, handler: Handler, item: InFlight, meta: EventMetadata) -> list[Record]:
-        """The records that come of it. Raises `AttemptFailed`, and `asyncio.CancelledError` at the worker's own end."""
+        """Return the records of its outputs.
+
+        Raises `AttemptFailed`, and `asyncio.CancelledError` at the worker's own end.
+        """
         identify = self._identities.get(type(item.event))
         if identify is not None:
             meta.declared = meta.identity = identify(item.event)
@@ -106,7 +109,7 @@ class Attempts:
     async def _contained(
         self, handler: Handler, event: Any, meta: EventMetadata, context: HandlerContext
     ) -> tuple[list[Record], BaseException | None]:
-        """What comes of a call. A `SystemExit` would end the event loop if it left its task."""
+        """Return the records of a call, or its error. A `SystemExit` would end the event loop if it left its task."""
         try:
             outputs = await self._invokers[handler.name](event, meta, context)
             return self._outbound.records(handler.name, meta, outputs), None

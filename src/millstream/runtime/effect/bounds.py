@@ -1,4 +1,4 @@
-"""Bounds on what is in hand and on what is parked: a partition that reaches one is paused."""
+"""Limits of the events in hand and of the parked ones: a partition that reaches one is paused."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -16,8 +16,8 @@ MAX_IN_HAND = 500
 class Bounds:
     """Pauses partitions, and resumes them. Used by the thread that polls.
 
-    - `redrives`: the topic that comes whatever is parked.
-    - `most_parked`: events that may be parked of partitions with one number.
+    - `redrives`: the redrive topic, which is never paused for parked events.
+    - `most_parked`: the limit of parked events of all partitions with one number.
     """
 
     def __init__(self, consumer: Consumer, redrives: str, most_parked: int) -> None:
@@ -29,17 +29,17 @@ class Bounds:
 
     @property
     def busy(self) -> bool:
-        """Whether a pause may end any moment."""
+        """Return whether a partition is paused for events in hand, which may end at any moment."""
         return bool(self._busy)
 
     @property
     def full(self) -> int:
-        """How many partitions wait because too much is parked, those of all topics with one number as one."""
+        """Return how many partitions are paused for parked events; those of all topics with one number count as one."""
         return len({number for _, number in self._full})
 
     @property
     def paused(self) -> set[TopicPartition]:
-        """The partitions that wait, for either reason."""
+        """The paused partitions, for either reason."""
         return self._busy | self._full
 
     def hold_back(self, partitions: Mapping[TopicPartition, Partition]) -> None:
@@ -57,7 +57,7 @@ class Bounds:
             self._consumer.resume(sorted(resume))
 
     def forget(self, partitions: Iterable[TopicPartition]) -> None:
-        """These are not ours any more."""
+        """Forget partitions that this worker has lost."""
         self._busy.difference_update(partitions)
         self._full.difference_update(partitions)
 

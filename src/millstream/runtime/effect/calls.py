@@ -26,8 +26,8 @@ log = get_logger(__name__)
 class Calls:
     """Carries out effects.
 
-    - `finished`: told of each step that an event has come, in order for each event.
-    - `failed`: told of an error after which the worker must stop.
+    - `finished`: called with each completion, in order for each event.
+    - `failed`: called with an error after which the worker must stop.
     """
 
     def __init__(
@@ -58,10 +58,10 @@ class Calls:
         self._queues: dict[QueueKey, KeyQueue] = {}
 
     def restore(self, items: list[InFlight]) -> None:
-        """Go on with what is parked already, given in the order of each key."""
+        """Go on with events that are parked already; `items` has them in the order of each key."""
         for item in items:
             if item.due_at:
-                # Nobody was there to try it when it was due.
+                # No instance was there to try it when it was due.
                 item.slept += max(0.0, time.time() - item.due_at)
             item.slept_until = self._pauses.seconds
             queue = self._queue_for(item)
@@ -69,7 +69,7 @@ class Calls:
             queue.waiting.append(item)
 
     def take(self, batch: list[InFlight]) -> None:
-        """Begin with these, each as soon as those of its key before it are done."""
+        """Begin with these, each as soon as the earlier ones of its key are done."""
         for item in batch:
             partition = item.partition
             if partition.closing or not partition.watermark.take(item.offset):
@@ -83,8 +83,8 @@ class Calls:
             else:
                 self._enqueue(item)
 
-    async def close(self, partitions: list[Partition], timeout: float) -> None:
-        """Begin nothing new here; wait for calls under way, and cancel those that take `timeout` seconds."""
+    async def close(self, partitions: list[Partition], grace: float) -> None:
+        """Begin no call in these partitions; wait `grace` seconds for calls under way, then cancel them."""
         for partition in partitions:
             partition.closing = True
         queues = [queue for partition in partitions for queue in partition.queues]
@@ -95,7 +95,7 @@ class Calls:
         tasks = [queue.task for queue in queues if queue.task is not None]
         if not tasks:
             return
-        _, late = await asyncio.wait(tasks, timeout=timeout)
+        _, late = await asyncio.wait(tasks, timeout=grace)
         if late:
             for task in tasks:
                 task.cancel()
@@ -107,15 +107,15 @@ class Calls:
         self._leaving = True
 
     def parked(self) -> tuple[int, int, int]:
-        """How many events are parked, how many keys wait for their next attempt, and how many for a person."""
+        """Return how many events are parked, how many keys wait to be retried, and how many for an operator."""
         queues = [queue for queue in self._queues.values() if queue.parked]
         held = sum(queue.held for queue in queues)
         return sum(len(queue.waiting) for queue in queues), len(queues) - held, held
 
-    # Lanes
+    # Key queues
 
     def _queue_for(self, item: InFlight) -> KeyQueue:
-        """The lane of its key, or a new one."""
+        """Return the queue of its key, made where there is none."""
         name = None if item.message.key() is None else queue_of(item.message)
         queue = self._queues.get(name) if name is not None else None
         if queue is None or queue.partition is not item.home:
@@ -140,7 +140,7 @@ class Calls:
         elif item.action is not None:
             queue.add_redrive(item)
         elif queue.same_as(item) is not None:
-            # It was parked, and the fact that it was passed did not last.
+            # It was parked, and the commit that passed it was lost.
             self._finished(Completion(item, passes=True))
         else:
             queue.waiting.append(item)
@@ -172,13 +172,13 @@ class Calls:
                 raise
             self._failed(RuntimeError(f"The task of the key {queue.name} was cancelled, and not by its worker."))
         except Exception as error:
-            # The lane stays where it is: what comes for its key must not overtake the event that stops the worker.
+            # The queue stays: later events of its key must not overtake the event that stops the worker.
             self._failed(error)
         else:
             self._forget(queue)
 
     def _redrive(self, queue: KeyQueue, item: InFlight) -> None:
-        """Do with a parked lane what a person wants."""
+        """Apply a redrive to a parked queue."""
         at = queue.same_as(item)
         if at is not None:
             queue.partition.parked -= 1
@@ -202,8 +202,8 @@ class Calls:
         queue.waiting.popleft()
 
     async def _call(self, queue: KeyQueue, handler: Handler, item: InFlight, meta: EventMetadata) -> bool:
-        """Whether the event is done with; if not, it stays the first of its lane."""
-        # Who waits for room has begun nothing, so that its partition may go at once.
+        """Return whether the event is done; if not, it stays the head of its queue."""
+        # A queue that waits for the semaphore has begun nothing: its partition may be revoked at once.
         queue.resting = True
         async with self._room[handler.name]:
             queue.resting = False
@@ -220,15 +220,15 @@ class Calls:
                 return True
 
     def _must_wait(self, queue: KeyQueue, handler: Handler, item: InFlight, failure: AttemptFailed) -> bool:
-        """Whether a failed event stays the first of its lane; if not, it is set aside."""
+        """Return whether a failed event stays the head of its queue; if not, it has become a dead letter."""
         error = failure.error
         if failure.paused and item.pauses < PAUSES_FORGIVEN and not isinstance(error, Rejected):
-            # It is made again at once: what the process slept through says nothing of the other side.
+            # The call is made again at once: a pause of this process says nothing about the other side.
             item.pauses += 1
             item.attempts -= 1
             return True
         if item.park_error is not None:
-            return True  # its lane sets it aside
+            return True  # its queue dead-letters it
         item.pauses = 0
         now, slept = time.time(), self._pauses.seconds
         if item.first_failed_at:
@@ -247,7 +247,8 @@ class Calls:
                 return False
             case Decision.RETRY:
                 item.due_at = now + wait
-                # One that is too large to be kept is tried on as one without a key: its partition remembers it.
+                # One that is too large for the parked topic is retried as one without a key: its partition remembers
+                # it.
                 if keyed and self._fits(item):
                     self._park_all(queue)
             case Decision.PARK_KEY if not self._fits(item):
@@ -260,7 +261,7 @@ class Calls:
 
     def _stop_at(self, handler: Handler, item: InFlight, error: BaseException) -> Exception:
         topic, partition, offset = item.at
-        # A SystemExit is the event's failure, and the worker that stops for it says so as any other.
+        # A SystemExit is the event's failure, and is reported as any other error.
         reason = (
             error if isinstance(error, Exception) else RuntimeError(f"{handler.name}: {type(error).__name__}: {error}")
         )
@@ -271,7 +272,7 @@ class Calls:
         return reason
 
     def _park_all(self, queue: KeyQueue, error: BaseException | None = None) -> None:
-        """Keep the first of the lane as it is now, and all that wait behind it."""
+        """Park the head of the queue as it is now, and all that wait behind it."""
         queue.park()
         self._park(queue.waiting[0], error)
         for item in queue.waiting:
@@ -279,14 +280,17 @@ class Calls:
                 self._park(item)
 
     def _fits(self, item: InFlight) -> bool:
-        """Whether the topic of what is parked takes it. One that it does not take waits in memory, its position too."""
+        """Return whether the parked topic takes it.
+
+        One that it does not take waits in memory, and holds its position.
+        """
         size = record_bytes(key_of(item.at, item.message.timestamp()[1]), value_of(item.to_park()), None)
         return item.parked or size <= self._limits.record(self._parked)
 
     def _park(self, item: InFlight, error: BaseException | None = None) -> None:
-        """Keep it as it is now; with an `error`, tell of it."""
-        letters = [self._dead_letter_record(item, error, parked=True)] if error is not None else []
-        self._finished(Completion(item, not item.parked, letters, parked=item.to_park(), error=error))
+        """Park it as it is now, with a dead letter where there is an `error`."""
+        records = [self._dead_letter_record(item, error, parked=True)] if error is not None else []
+        self._finished(Completion(item, not item.parked, records, parked=item.to_park(), error=error))
         if not item.parked:
             item.parked = True
             item.home.parked += 1
@@ -295,15 +299,17 @@ class Calls:
         self._done(item, [self._dead_letter_record(item, error)], error)
 
     def _done(self, item: InFlight, records: list[Record] | None = None, error: BaseException | None = None) -> None:
-        """These come of it, and nothing more."""
+        """Complete an event with these records."""
         if item.parked:
             item.home.parked -= 1
         unparked = item.at if item.parked else None
         self._finished(Completion(item, not item.parked, records or [], unparked=unparked, error=error))
 
     def refused(self, completion: Completion, error: EncodeError) -> None:
-        """Kafka does not take what came of it: let that be a dead letter instead, and one without a value in the place
-        of a dead letter. Raises what stops the worker where that is refused, too."""
+        """Turn a completion that Kafka refuses into a dead letter, and a refused dead letter into one without a value.
+
+        Raises what stops the worker where that is refused, too.
+        """
         item = completion.item
         if completion.minimal:
             topic, partition, offset = item.at
@@ -320,8 +326,10 @@ class Calls:
         ]
 
     def not_parked(self, completion: Completion, error: EncodeError) -> None:
-        """Kafka does not take what is parked, and the step that was to keep it is off: set it aside, once no call of it
-        is under way. Where that step `passes`, its position has not moved past it."""
+        """Dead-letter an event that Kafka does not let be parked, once no call of it is under way.
+
+        Where the refused completion `passes`, the position has not moved past the event.
+        """
         item = completion.item
         queue = self._queues.get(queue_of(item.message))
         if queue is None or item not in queue.waiting:

@@ -1,4 +1,4 @@
-"""What came of effects commits with the fact that they are done: while one group commits, the next gathers."""
+"""Commits of finished effects: outputs and positions together. While one group commits, the next gathers."""
 
 import asyncio
 import time
@@ -25,14 +25,14 @@ log = get_logger(__name__)
 QUIET_SECONDS = 0.5
 """Events of no concern move the offset, and nothing else: that may wait for company this long."""
 MAX_COMPLETIONS = 2_000
-"""Steps of events in one transaction."""
+"""Completions in one transaction."""
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.02, 1.0
 """Seconds between tries of a transaction."""
 
 
 @dataclass(slots=True)
 class Group:
-    """Steps that commit together, and the positions that this makes.
+    """Completions that commit together, and the positions that they make.
 
     - `group_metadata`: the consumer's group metadata from before it was planned; a rebalance since then fences it.
     """
@@ -43,12 +43,12 @@ class Group:
     metadata: dict[TopicPartition, str] = field(default_factory=dict)
 
     def gone(self) -> bool:
-        """Whether some of it is somebody else's by now."""
+        """Return whether another instance has one of its partitions by now."""
         return any(completion.gone for completion in self.completions)
 
 
 class Refusal(NamedTuple):
-    """A step with a record that Kafka does not take, and the topic of that."""
+    """A completion with a record that Kafka refuses, and the topic of that record."""
 
     completion: Completion
     error: EncodeError
@@ -58,12 +58,12 @@ class Refusal(NamedTuple):
 class Commits:
     """Commits finished events in groups. On the worker's event loop, but for what it hands to its own one thread.
 
-    - `member`: the consumer's membership, for the offsets.
-    - `parked`: the topic of what is parked.
-    - `committed`: asks what the group has committed.
+    - `member`: the consumer's place in its group, for the offsets.
+    - `parked`: the parked topic.
+    - `committed`: asks for the committed offsets of the group.
     - `ids`: of the topics that offsets are of.
-    - `refused`: turns an event whose outcome Kafka cannot take into one that is set aside.
-    - `park_error`: sets an event aside that cannot be parked.
+    - `refused`: dead-letters an event whose outputs Kafka refuses.
+    - `not_parked`: dead-letters an event that Kafka does not let be parked.
     - `limits_changed`: called on the thread that commits, outside transactions, after a topic refused a record.
     """
 
@@ -88,12 +88,12 @@ class Commits:
         self._not_parked = not_parked
         self._limits_changed = limits_changed
         self._refusal: Refusal | None = None
-        """The refusal for which the last transaction was given up, where that was of one step's records."""
+        """The refusal for which the last transaction was aborted, where a single completion caused it."""
         self._ids = ids
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="effect-commit")
         self._done: list[Completion] = []
         self._together = MAX_COMPLETIONS
-        """Steps in one transaction; fewer while a refused record is searched for."""
+        """Completions in one transaction; fewer while a refused record is searched for."""
         self._incarnation = f"{int(time.time() * 1_000):x}"
         self._marks = 0
         self._wanted = asyncio.Event()
@@ -102,7 +102,7 @@ class Commits:
         self._later: asyncio.TimerHandle | None = None
 
     def add(self, completion: Completion) -> None:
-        """It is done: commit it with the next group."""
+        """Commit it with the next group."""
         self._done.append(completion)
         if not completion.quiet:
             self._wanted.set()
@@ -110,7 +110,7 @@ class Commits:
             self._later = asyncio.get_running_loop().call_later(QUIET_SECONDS, self._wanted.set)
 
     async def run(self) -> None:
-        """Commits group after group until `leave`. Raises `Fenced`, or what does not pass within a minute."""
+        """Commit group after group until `leave`. Raises `Fenced`, or what does not pass within a minute."""
         while not self._leaving:
             await self._wanted.wait()
             await self.commit_all()
@@ -121,7 +121,7 @@ class Commits:
         self._wanted.set()
 
     async def commit_all(self) -> None:
-        """Commits everything that is done by now, as far as positions allow. Must not be cancelled."""
+        """Commit everything that is done by now, as far as positions allow. Must not be cancelled."""
         async with self._turn:
             self._wanted.clear()
             if self._later is not None:
@@ -154,7 +154,7 @@ class Commits:
         self._thread.shutdown(wait=False)
 
     def _next_group(self) -> Group | None:
-        """Planned anew each time: partitions may have gone, and more may be done."""
+        """Plan a transaction. Done for each attempt: partitions may have gone, and more may be finished."""
         # Taken before looking at what is gone, so that it is never newer than the partitions that are planned with.
         group = Group(self._member.group_metadata())
         self._done = [completion for completion in self._done if not completion.gone]
@@ -179,7 +179,8 @@ class Commits:
         return group if group.completions else None
 
     def _narrow_down(self, group: Group, refused: RecordsRefused) -> None:
-        """A broker refuses a batch and does not say for which record: half as many steps are tried next. One alone is
+        """A broker refuses a batch and does not say for which record: half as many completions are tried next. One
+        alone is
         the one."""
         log.warning("records_refused", topic=refused.topic, completions=len(group.completions), error=str(refused))
         self._together = max(1, len(group.completions) // 2)
@@ -188,8 +189,10 @@ class Commits:
         self._limits_changed(refused.topic)
 
     def _change(self, completion: Completion, error: EncodeError, topic: str) -> None:
-        """Kafka does not take a record of this step for `topic`: its outcome becomes a dead letter, and so does an
-        event that was to be parked. Nothing is called again."""
+        """Replace a completion of which Kafka refuses a record for `topic` by a dead letter.
+
+        No handler is called again.
+        """
         if completion.gone:
             return
         if completion.parked is None or topic != self._parked:
@@ -198,7 +201,7 @@ class Commits:
         self._done.remove(completion)
         later = next((other for other in self._done if other.item is completion.item), None)
         if later is not None:
-            # It has come further meanwhile: with that, the position moves past it.
+            # A later completion of the same event is there: the position moves past the event with that one.
             later.passes |= completion.passes
             later.records = [*completion.records, *later.records]
             completion.passes, completion.records = False, []
@@ -232,7 +235,7 @@ class Commits:
     # On the thread that commits
 
     def _write(self, group: Group) -> bool:
-        """Whether it is committed; if not, nothing of it is, and it can be planned again."""
+        """Return whether the group is committed; if not, nothing of it is, and it can be planned again."""
         try:
             self._transaction.begin()
             if not self._produce(group) or group.gone():
@@ -268,7 +271,7 @@ class Commits:
         return True
 
     def _write_parked(self, completion: Completion) -> None:
-        """Let the topic of what is parked say what is parked now."""
+        """Write to the parked topic what a completion parks, or a tombstone for what it releases."""
         if completion.parked is not None:
             at, value = completion.parked.at, value_of(completion.parked)
         elif completion.unparked is not None:
@@ -279,7 +282,10 @@ class Commits:
         self._transaction.produce(self._parked, value, key_of(at, milliseconds), partition=at[1])
 
     def _was_committed(self, group: Group) -> bool:
-        """Asks, once the transaction is settled. Whatever is done adds to a position, so equal ones tell."""
+        """Ask the group, once the transaction is settled.
+
+        Each completion changes a position, so equal ones are proof.
+        """
         deadline = time.monotonic() + OUTAGE_SECONDS
         while True:
             try:

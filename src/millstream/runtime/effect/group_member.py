@@ -1,7 +1,7 @@
-"""A consumer's membership, lent to another thread.
+"""A consumer's place in its group, for the thread that commits.
 
 confluent-kafka lets one call at a time into a consumer, and a thread that polls all the time leaves the others no gap:
-they would wait for ever. So the thread that polls asks for them, between two polls.
+they would starve. So the thread that polls commits for them, between two polls.
 """
 
 from collections import deque
@@ -18,7 +18,7 @@ SERVED_WITHIN = 10.0
 
 
 class GroupMemberProxy:
-    """What commits need of a consumer, for any thread, while `serve` is called again and again."""
+    """A proxy of a consumer for commits from any thread, while the polling thread calls `serve`."""
 
     def __init__(self, consumer: Consumer) -> None:
         self._consumer = consumer
@@ -27,7 +27,7 @@ class GroupMemberProxy:
         self._asked = deque()
 
     def serve(self) -> None:
-        """Called by the thread that polls, after each poll and before events of it are handed on."""
+        """Refresh the group metadata and make the requested commits. For the polling thread, after each poll."""
         self._metadata = self._consumer.group_metadata()
         while self._asked:
             offsets, metadata, gone, answer = self._asked.popleft()
@@ -41,11 +41,14 @@ class GroupMemberProxy:
                 answer.set_result(None)
 
     def group_metadata(self) -> Any:
-        """As of the last poll."""
+        """Return the group metadata of the last poll."""
         return self._metadata
 
     def commit(self, offsets: Offsets, metadata: Mapping[TopicPartition, str] | None, gone: Callable[[], bool]) -> None:
-        """As `Consumer.commit`; raises `TransactionAborted` if the partitions are `gone` when its turn comes."""
+        """Commit on the polling thread.
+
+        Raises `TransactionAborted` if the partitions are `gone` when its turn comes.
+        """
         answer: Future[None] = Future()
         self._asked.append((offsets, metadata, gone, answer))
         try:
@@ -56,13 +59,14 @@ class GroupMemberProxy:
 
 @dataclass(frozen=True, slots=True)
 class GroupMetadataSnapshot:
-    """What `Transaction.commit` needs, as it was when the commit was planned.
+    """The group metadata from when a commit was planned, for `Transaction.commit`.
 
-    A later membership would be of a generation that may have given the partitions to somebody else, and brokers could
-    not tell that the commit is from before.
+    Later metadata would be of a generation that may have given the partitions to another instance, and brokers could
+    not see that the commit is from before.
 
     - `metadata`: the group metadata of that time.
-    - `gone`: whether the partitions are not ours any more, for a commit without a transaction, which carries none.
+    - `gone`: whether this worker has lost the partitions, for a commit without a transaction, which carries no
+      metadata.
     """
 
     member: GroupMemberProxy

@@ -1,4 +1,4 @@
-"""Effects of which nothing succeeds: what tells of them, and what makes their resources again."""
+"""Effects of which nothing succeeds: reports of them, and renewal of their resources."""
 
 import asyncio
 import time
@@ -46,7 +46,7 @@ class EffectHealth:
     """Knows which effects succeed. On the worker's event loop; `report` is to be called about twice a second.
 
     An effect fails as a whole where nothing has succeeded for `FAILING_SECONDS`: that shows in health, metric and log,
-    and the resources of its handler are made again, for a client may not recover although the other side is well.
+    and the resources of its handler are renewed, for a client may not recover although the other side is well.
     A `Rejected` is no failure, it is the handler's own judgement.
     """
 
@@ -62,7 +62,7 @@ class EffectHealth:
             handler.name: metrics.EFFECT_FAILING_SECONDS.labels(service, handler.name) for handler in handlers
         }
         self._renewals: dict[type, tuple[float, float]] = {}
-        """Of each resource that was made again: when it may be next, and seconds between the last two times."""
+        """By resource that was renewed: when it may be next, and the seconds between the last two times."""
         self._renewing: set[asyncio.Task[None]] = set()
 
     def succeeded(self, handler: str) -> None:
@@ -85,7 +85,7 @@ class EffectHealth:
         failures.error = type(failure.error).__name__
 
     def report(self) -> None:
-        """Let health, metrics and the log say how it is now."""
+        """Report the present state to health, metrics and the log."""
         now = time.monotonic()
         for handler, failures in self._failures.items():
             seconds = failures.seconds(now)
@@ -97,7 +97,7 @@ class EffectHealth:
                 self._forget(handler, "effect_quiet")
 
     async def close(self) -> None:
-        """Leave off what is being made again."""
+        """Cancel renewals under way."""
         for task in self._renewing:
             task.cancel()
         if self._renewing:

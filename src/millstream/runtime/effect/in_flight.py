@@ -1,4 +1,4 @@
-"""Events of effects on their way: the partition, the lane of a key, and what of an event commits together."""
+"""Events of effects in flight: the partition, the queue of a key, and the parts of an event that commit together."""
 
 import asyncio
 from bisect import bisect_left
@@ -17,12 +17,12 @@ from millstream.runtime.task.key_queues import QueueKey
 from millstream.runtime.task.parked import ParkedEvent, park
 
 LONGEST_REST = 60.0
-"""Seconds after which a lane looks at the clock again, which may have been set."""
+"""Seconds after which a queue looks at the clock again, which may have been set."""
 
 
 @dataclass(eq=False, slots=True)
 class Partition:
-    """A partition while it is ours. `received` belongs to the thread that polls, all else to the loop."""
+    """A partition while this worker has it. `received` belongs to the thread that polls, all else to the event loop."""
 
     at: TopicPartition
     watermark: Watermark
@@ -35,9 +35,9 @@ class Partition:
     closing: bool = False
     """No call begins any more."""
     gone: bool = False
-    """Somebody else's: nothing of it is committed any more."""
+    """Lost to another instance: nothing of it is committed any more."""
     queues: dict["KeyQueue", None] = field(default_factory=dict)
-    """Those with events, in the order that they came in."""
+    """The queues with events, in the order in which they were made."""
 
     @property
     def in_hand(self) -> int:
@@ -47,12 +47,12 @@ class Partition:
 
 @dataclass(eq=False, slots=True)
 class InFlight:
-    """One event on its way.
+    """One event in flight.
 
     - `partition`, `offset`: where the record lies that brought it here.
     - `home`: the partition that the event was first read from. Only a redrive's is another than `partition`.
     - `message`: the event as it was first read.
-    - `action`: what a person wants, for a redrive.
+    - `action`: of a redrive.
     """
 
     partition: Partition
@@ -74,11 +74,11 @@ class InFlight:
     pauses: int = 0
     """Attempts in a row that a pause of the process was in the midst of."""
     due_at: float | None = 0.0
-    """When it is to be tried, in seconds since 1970; `None` while it waits for a person."""
+    """When it is to be tried, in seconds since 1970; `None` while it waits for an operator."""
     parked: bool = False
     """Its position has moved past it, and it waits in durable state."""
     park_error: Exception | None = None
-    """Why it cannot wait in durable state, where Kafka has refused that."""
+    """Why it cannot be parked, where Kafka has refused that."""
 
     @property
     def at(self) -> tuple[str, int, int]:
@@ -90,7 +90,7 @@ class InFlight:
         return LONGEST_REST if self.due_at is None else min(LONGEST_REST, max(0.0, self.due_at - now))
 
     def to_park(self) -> ParkedEvent:
-        """What to keep of it."""
+        """Return it as a parked event."""
         tried = self.attempts > 0
         return park(
             self.message,
@@ -104,7 +104,7 @@ class InFlight:
 
 @dataclass(eq=False, slots=True)
 class Completion:
-    """What commits together, of one event.
+    """The parts of one event that commit together.
 
     - `passes`: the position moves past it.
     - `parked`, `unparked`: what is parked with this, and of which event (topic, partition, offset) nothing is any more.
@@ -127,17 +127,17 @@ class Completion:
 
     @property
     def gone(self) -> bool:
-        """Whether it is somebody else's."""
+        """Return whether another instance has its partition."""
         return self.item.partition.gone or self.item.home.gone
 
     @property
     def handled(self) -> bool:
-        """Whether its handler has succeeded."""
+        """Return whether its handler has succeeded."""
         return self.item.handler is not None and self.parked is None and self.error is None
 
     @property
     def quiet(self) -> bool:
-        """Whether nothing comes of it but that it is passed."""
+        """Return whether it only moves the position."""
         return self.item.handler is None and not self.records and self.unparked is None
 
 
@@ -158,17 +158,17 @@ class KeyQueue:
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
 
     def park(self) -> None:
-        """From now on its events wait in durable state, until none is left."""
+        """Mark it as parked: from now on its events wait in durable state, until none is left."""
         self.partition.parked_keys += not self.parked
         self.parked = True
 
     @property
     def held(self) -> bool:
-        """Whether it waits for a person."""
+        """Return whether it waits for an operator."""
         return bool(self.waiting) and self.waiting[0].due_at is None
 
     async def rest(self, seconds: float) -> None:
-        """Wait so long, or until a redrive comes."""
+        """Wait `seconds`, or until a redrive comes."""
         self.resting = True
         self._wake.clear()
         with suppress(TimeoutError):  # the rest is over
@@ -186,9 +186,9 @@ class KeyQueue:
         self._wake.set()
 
     def same_as(self, item: InFlight) -> int | None:
-        """At which place of the lane an event waits that was read from where this one was."""
+        """Return the index in the queue of the event that was read from the same offset."""
         return next((index for index, other in enumerate(self.waiting) if other.at == item.at), None)
 
     def enqueue(self, item: InFlight) -> None:
-        """Into its place, as the events were first read."""
+        """Insert it in the order in which the events were first read."""
         self.waiting.insert(bisect_left(self.waiting, item.at, key=lambda other: other.at), item)

@@ -1,4 +1,4 @@
-"""Where effects keep what is parked: a compacted topic, one record for each event that waits."""
+"""The compacted topic of the parked events of effects, one record for each."""
 
 from collections.abc import Collection
 
@@ -12,23 +12,23 @@ from millstream.telemetry import get_logger
 log = get_logger(__name__)
 
 RESTORE_TIMEOUT = 60.0
-"""Seconds that a restore waits for a transaction that somebody else left open."""
+"""Seconds that a restore waits for a transaction that another process left open."""
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(ParkedEvent).decode
 
 
 class ParkedTopic:
-    """Partition n of the topic keeps what is parked of partition n of every topic that the service's effects read."""
+    """The parked events of a service's effects: partition n has those of partition n of every topic that they read."""
 
     def __init__(self, kafka: Kafka, topic: str) -> None:
         self._kafka = kafka
         self.topic = topic
 
     def restore(self, partitions: Collection[TopicPartition]) -> list[ParkedEvent]:
-        """What is parked of these partitions, in the order of their events.
+        """Return the parked events of these partitions, in their order.
 
-        Everybody who wrote to them must have stopped: a former holder has committed, died or been fenced. Raises
+        Every other writer must have stopped: a former holder has committed, died or been fenced. Raises
         `Unavailable` if brokers do not answer, or a transaction of a dead holder stays open for too long.
         """
         numbers = sorted({number for _, number in partitions})
@@ -49,15 +49,15 @@ class ParkedTopic:
         try:
             return _decode(value)
         except msgspec.MsgspecError as error:
-            # Bytes that somebody else wrote here must not keep the rest from coming back.
+            # Foreign bytes must not keep the rest from being restored.
             log.warning("passing over what is no parked event", topic=self.topic, error=str(error))
             return None
 
 
 def key_of(at: tuple[str, int, int], milliseconds: int) -> bytes:
-    """The key of what is parked of the event with this topic, partition and offset.
+    """Return the key of the parked event with this topic, partition and offset.
 
-    - `milliseconds`: its timestamp. Where the topic was made again, another event lies at the same place.
+    - `milliseconds`: its timestamp. Where the topic was deleted and created again, another event has the same offset.
 
     >>> key_of(("orders.events", 3, 42), 1_700_000_000_123)
     b'orders.events/3/42/1700000000123'
@@ -66,5 +66,5 @@ def key_of(at: tuple[str, int, int], milliseconds: int) -> bytes:
 
 
 def value_of(event: ParkedEvent) -> bytes:
-    """The record's value while the event is parked."""
+    """Return the record's value while the event is parked."""
     return _encode(event)

@@ -1,4 +1,4 @@
-"""From a record to an event on its way: one that came, one that was parked, one that a person hands in again."""
+"""From a record to an event in flight: a new one, a parked one, or a redrive."""
 
 import threading
 from collections.abc import Mapping
@@ -16,8 +16,8 @@ from millstream.runtime.task.parked import ParkedEvent
 class Reader:
     """Decodes events. Used by the thread that polls.
 
-    - `redrives`: the topic of redrives.
-    - `partitions`: those that are ours.
+    - `redrives`: the redrive topic.
+    - `partitions`: those of this worker.
     - `outage`: how it waits for the registry.
     """
 
@@ -36,7 +36,10 @@ class Reader:
         self._outage = outage
 
     def read(self, message: Message, stop: threading.Event) -> InFlight:
-        """What came. Raises `RegistryUnavailable` where the registry stays silent, and `Stopping`."""
+        """Read a record that was polled.
+
+        Raises `RegistryUnavailable` where the registry stays silent, and `Stopping`.
+        """
         partition = self._partitions[message.topic(), message.partition()]
         partition.received += 1
         if message.topic() == self._redrives:
@@ -46,7 +49,7 @@ class Reader:
         return item
 
     def parked(self, event: ParkedEvent, stop: threading.Event) -> InFlight:
-        """What was parked by a predecessor. Raises as `read` does."""
+        """Read an event that a predecessor has parked. Raises as `read` does."""
         partition = self._partitions[event.at[:2]]
         item = InFlight(partition, partition, event.offset(), event, redrives=event.redrives, parked=True)
         item.attempts, item.first_failed_at, item.slept = event.attempts, event.first_failed_at, event.slept

@@ -1,4 +1,4 @@
-"""What effects ask for, such as a client: opened before the first event, made again where it does not recover."""
+"""Resources of effects, such as clients: opened before the first event, renewed where they do not recover."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -20,7 +20,7 @@ Factory = Callable[[Settings], AsyncIterator[Any]]
 class Resources:
     """The resources of a service's effects. On the worker's event loop.
 
-    - `failed`: told of a resource that ended by itself, after which the worker must stop.
+    - `failed`: called with the error of a resource that ended by itself, after which the worker must stop.
     """
 
     def __init__(
@@ -41,24 +41,24 @@ class Resources:
         self._former: set[_Opened] = set()
 
     async def open(self) -> None:
-        """Opens all that the handlers name, in their order. Raises what a factory raises."""
+        """Open all resources that the handlers name, in their order. Raises what a factory raises."""
         for wanted in dict.fromkeys(of for all_of in self._wanted.values() for of in all_of):
             opened = self._open[wanted] = self._begin(wanted)
             await opened.ready
 
     async def close(self) -> None:
-        """Closes them all, the last one first. Raises what the first of them raises that does not close."""
+        """Close all resources, the last one first. Raises the first error of one that does not close."""
         outcomes = [await opened.close() for opened in (*self._former, *reversed(self._open.values()))]
         for error in filter(None, outcomes):
             raise error
 
     def needed_by(self, handler: str) -> tuple[type, ...]:
-        """The classes that the signature of this handler names."""
+        """Return the resources that the signature of this handler names."""
         return self._wanted[handler]
 
     @contextmanager
     def lent(self, handler: Handler) -> Iterator[Mapping[type, Any]]:
-        """What an attempt of `handler` works with; none of it is closed before the attempt has ended."""
+        """Lend the resources of `handler` to an attempt; none is closed before the attempt has ended."""
         lent = {wanted: self._open[wanted] for wanted in self._wanted[handler.name]}
         for opened in lent.values():
             opened.users += 1
@@ -69,9 +69,9 @@ class Resources:
                 opened.give_back()
 
     async def renew(self, wanted: type) -> None:
-        """Opens it once more for the attempts to come; the former one closes when the last attempt with it has ended.
+        """Replace a resource for later attempts; the previous one closes when the last attempt with it has ended.
 
-        Where it does not open, the former one stays.
+        Where the new one does not open, the previous one stays.
         """
         service, name = self._service.name, wanted.__name__
         opened = self._begin(wanted)
@@ -103,7 +103,7 @@ class _Opened:
         self.value: Any = None
         self.users = 0
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        # An opening that nobody waits for any more may fail, too.
+        # An opening that is no longer awaited may fail, too.
         self.ready.add_done_callback(lambda ready: ready.cancelled() or ready.exception())
         self._failed = failed
         self._name = name

@@ -1,4 +1,4 @@
-"""How far a partition has come when its events end in any order.
+"""The position of a partition whose events end in any order.
 
 Kafka keeps one offset for a partition: here the lowest unfinished event. What is finished beyond it travels with the
 offset, in the metadata that Kafka stores beside it, so that a successor repeats none of it.
@@ -8,7 +8,7 @@ from collections.abc import Set
 from itertools import pairwise
 
 MAX_DONE = 3_900
-"""Characters for what is done beyond an offset: a note has more to say, and a broker keeps no more than 4,095."""
+"""Characters for the done ranges beyond an offset: a note has further parts, and a broker stores 4,095 in all."""
 
 
 class Watermark:
@@ -33,7 +33,7 @@ class Watermark:
         self._unfinished: dict[int, int] = {}
 
     def take(self, offset: int) -> bool:
-        """Whether this event is still to be done; False where a predecessor has finished it."""
+        """Take an event. Return False where a predecessor has finished it."""
         before, self._end = self._end - 1, offset + 1
         while self._known and self._known[0][1] <= offset:
             self._known.pop(0)
@@ -44,11 +44,11 @@ class Watermark:
 
     @property
     def unfinished(self) -> int:
-        """How many events are taken and not finished."""
+        """Return how many events are taken and not finished."""
         return len(self._unfinished)
 
     def finish(self, offsets: Set[int]) -> None:
-        """These are done, and that is committed."""
+        """Mark these as done; that is committed."""
         for offset in offsets:
             del self._unfinished[offset]
 
@@ -60,7 +60,7 @@ class Watermark:
     def progress(self, finished: Set[int]) -> tuple[int, str]:
         """The offset to commit as if `finished` were done too, and what is done beyond it.
 
-        The latter may be longer than a broker keeps; `fitting` says how many may be finished at a time.
+        The latter may be longer than a broker stores; `fitting` says how many may be finished at a time.
         """
         unfinished = [offset for offset in self._unfinished if offset not in finished]
         first = unfinished[0] if unfinished else self._end
@@ -76,7 +76,7 @@ class Watermark:
         return first, _write(first, done)
 
     def fitting(self, finished: Set[int]) -> Set[int]:
-        """Those of `finished`, from the lowest on, whose metadata a broker keeps now: nearly always all."""
+        """Return those of `finished`, from the lowest on, whose metadata a broker keeps now: nearly always all."""
         rising = sorted(finished)
         while rising and len(self.progress(set(rising))[1]) > MAX_DONE:
             rising = rising[: len(rising) // 2]

@@ -55,16 +55,16 @@ SETTLE_SECONDS = 5.0
 SERVE_SECONDS = 0.005
 """How often this thread helps those it waits for."""
 REPORT_SECONDS = 0.5
-"""Seconds between two looks at what is parked and what fails, for metrics and health, and to notice pauses."""
+"""Seconds between two reports of parked and failing events, which also notice pauses of the process."""
 
 
 class EffectWorker:
     """Runs the effects of a service.
 
     Events of one key are carried out in order, and up to a handler's `concurrency` keys at once. Outcomes, dead
-    letters, what is parked and positions commit in one Kafka transaction; positions say which events beyond them are
-    finished, so that a crash repeats only calls whose outcome nobody has seen, and those with the same `Call.key`. With
-    `delivery="at_least_once"` outcomes are flushed before positions are committed.
+    letters, parked events and positions commit in one Kafka transaction; positions say which events beyond them are
+    finished, so that a crash repeats only calls whose outcome is not committed, and those with the same `Call.key`.
+    With `delivery="at_least_once"` outcomes are flushed before positions are committed.
 
     An event that is to be tried again is parked, with all that comes for its key; so it takes nothing from the others,
     and is tried on after a restart, wherever its partition is then.
@@ -72,7 +72,7 @@ class EffectWorker:
     - `contracts`: with the schemas of all that is consumed and produced registered.
 
     `run` raises `Fenced` when a newer holder of the slot took over, the handler's own error where its policy is `stop`,
-    what a resource raises when it is opened, and `KafkaFault` for what nobody but a person can mend.
+    what a resource raises when it is opened, and `KafkaFault` for what only an operator can mend.
     """
 
     def __init__(
@@ -136,7 +136,7 @@ class EffectWorker:
         self._commits: Commits
 
     def run(self, stop: threading.Event) -> None:
-        """Carries out effects until `stop` is set; then lets calls under way finish for some seconds."""
+        """Carry out effects until `stop` is set; then lets calls under way finish for some seconds."""
         self._stop = stop
         self._looping.start()
         try:
@@ -149,7 +149,7 @@ class EffectWorker:
             while not stop.is_set():
                 self._turn()
             self._release(list(self._partitions.values()))
-        except Stopping:  # told to stop while it waited
+        except Stopping:  # stopped while it waited
             pass
         finally:
             self._consumer.close()
@@ -186,7 +186,7 @@ class EffectWorker:
         batch = self._consumer.poll_batch(CHUNK, PAUSED_WAIT if self._bounds.busy else IDLE_WAIT)
         self._member.serve()
         if self._restored:
-            # Not before: what comes of them commits with a membership that knows of this assignment.
+            # Not before: their completions commit with group metadata that knows of this assignment.
             self._tell_loop(self._calls.restore, self._restored)
             self._restored = []
         if batch:
@@ -194,14 +194,14 @@ class EffectWorker:
                 message.offset() < self._partitions[message.topic(), message.partition()].watermark.end
                 for message in batch
             ):
-                # Offsets that are past: of a topic that was made again, they are new.
+                # Past offsets are new ones where a topic was deleted and created again.
                 self._retry_until_answered(self._ids.check)
             items = [self._reader.read(message, self._stop) for message in batch]
             self._tell_loop(self._calls.take, items)
         self._metrics.lag(self._consumer)
 
     def _meanwhile(self) -> None:
-        # Calls under way go on, and commit with the membership of this thread.
+        # Calls under way go on, and commit through this thread.
         self._member.serve()
         self._metrics.lag(self._consumer)
 
@@ -211,7 +211,7 @@ class EffectWorker:
         committed = self._ids.valid(self._consumer.committed(mine))
         for at, (offset, done) in committed.items():
             self._partitions[at] = Partition(at, Watermark(offset, done))
-        # Read after the positions: what they have moved past is parked by then.
+        # Read after the positions: an event that they have moved past is parked by then.
         self._restore(mine)
         self._liveness.assigned()
         starts = {at: BEGINNING if found.offset is None else found.offset for at, found in committed.items()}
@@ -237,7 +237,7 @@ class EffectWorker:
         self._forget(partitions)
 
     def _release(self, partitions: list[Partition]) -> None:
-        """Finish what is under way, commit it, and be done with these partitions."""
+        """Finish the calls under way in these partitions, commit them, and let the partitions go."""
         if partitions and self._looping.is_alive():
             self._in_loop(self._finish(partitions), FINISH_SECONDS + SETTLE_SECONDS)
         for partition in partitions:
@@ -260,7 +260,7 @@ class EffectWorker:
             future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
             deadline = time.monotonic() + seconds
             while not wait([future], timeout=SERVE_SECONDS).done:
-                # What is to be committed meanwhile needs this thread.
+                # Commits meanwhile need this thread.
                 self._member.serve()
                 self._pauses.beat()
                 if time.monotonic() > deadline:

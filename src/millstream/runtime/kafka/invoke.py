@@ -1,4 +1,4 @@
-"""How a Kafka worker calls its handlers: within a span, once for each id where that is asked for, with timers."""
+"""Calls of Kafka handlers: within a span, once for each id where the handler has an inbox, with timers."""
 
 import time
 from collections.abc import Container, Mapping
@@ -16,7 +16,7 @@ from millstream.telemetry import Tracer
 
 
 def kafka_invoker(handler: Handler, service: str, group: str, tracer: Tracer, metrics: WorkerMetrics) -> Invoker:
-    """The way to call `handler`, worked out once."""
+    """Return what calls `handler`, worked out once."""
     call = invoker(handler)
     if handler.sets_timers:
         call = with_timers(call, f"{service}.{handler.name}")
@@ -29,8 +29,8 @@ def kafka_invoker(handler: Handler, service: str, group: str, tracer: Tracer, me
 def routes(
     reader: InboundReader, invokers: Mapping[str, Invoker], stores: Container[Store[Any]]
 ) -> dict[type, tuple[str, Invoker, tuple[str, str]]]:
-    """The way of an event by its class: the handler's name, how to call it, and what to count it as (a class has one
-    topic). Timers come another way.
+    """Return the route of an event by its class: the handler's name, its invoker, and its labels in metrics (a class
+    has one topic). Timers have none.
 
     - `stores`: those that check the keys that they are given.
     """

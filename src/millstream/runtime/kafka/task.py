@@ -1,4 +1,4 @@
-"""One partition of a Kafka worker: what its handlers are given."""
+"""The task of a Kafka worker: one partition, its stores, and the context of its handlers."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
@@ -15,7 +15,7 @@ from millstream.state.ownership import Ownership
 
 
 class KafkaTask(PartitionTask):
-    """A partition whose handlers keep their state in stores beside it.
+    """A task whose handlers have their state in stores of the same partition.
 
     - `checked`: the stores that take only keys of the partition.
     """
@@ -40,7 +40,7 @@ class KafkaTask(PartitionTask):
             stores[store].ownership = Ownership(str(store), self.context.present, partition, partitions)
 
     def forget_old_ids(self, now: float, limit: int) -> None:
-        """Forget ids that were handled, and count no more; so many at once."""
+        """Delete ids whose window has passed, up to `limit` of them."""
         if self._inbox is not None:
             for _ in range(limit):
                 if (old := self._inbox.due(now)) is None:

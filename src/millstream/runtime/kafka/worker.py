@@ -53,13 +53,13 @@ _MAX_DUE = 100
 """Parked events and timers of one partition that are dealt with between two chunks."""
 
 _MAX_FORGOTTEN = 20_000
-"""Ids of one partition's inbox that are forgotten with one transaction: more than come with one."""
+"""Ids of one partition's inbox that are deleted in one transaction: more than one adds."""
 
 
 class KafkaWorker:
     """Runs the Kafka handlers of a service, in one thread.
 
-    An event is handled exactly once: whatever comes of it becomes visible together with the fact that it was handled.
+    An event is handled exactly once: its outputs and state become visible together with the fact that it was handled.
     A transaction is committed at once when nothing more is waiting, and under load after `commit_interval_ms` or
     `commit_max_events`. With `delivery="at_least_once"` the same without transactions: records first, offsets after.
 
@@ -67,7 +67,7 @@ class KafkaWorker:
     parked events are tried, in transactions like any other, also when no event comes.
 
     - `contracts`: encodes what is produced and stored, decodes what is consumed.
-    - `progress`: told how restores go.
+    - `progress`: called with the progress of restores.
 
     `run` raises `Fenced` when a newer holder of the slot took over, the handler's own error where its policy is `stop`,
     and `KafkaFault` for trouble that does not pass.
@@ -129,13 +129,13 @@ class KafkaWorker:
         self._tasks: dict[int, KafkaTask] = {}
         self._positions: dict[TopicPartition, int] = {}
         self._committed: dict[TopicPartition, int] = {}
-        """What was committed last, of partitions that anything was."""
+        """The last committed offset of each partition that has one."""
         self._incarnation = time.time_ns()
         self._transaction_number = 0
         self._open = False
         self._pending_error: BaseException | None = None
         self._unready: BaseException | None = None
-        """Why partitions that were assigned could not be taken: records come for them, and nobody is there."""
+        """Why assigned partitions could not be taken: records come for them, and there is no task."""
         self._began = 0.0
         self._events = 0
         self._together = settings.commit_max_events
@@ -161,7 +161,7 @@ class KafkaWorker:
         )
         self._partition_pauses = PartitionPauses(Kind.KAFKA, self._consumer, self._topics, self._service.most_parked)
         try:
-            # First of all: whatever a former life left open ends here, and what it had committed can be read.
+            # First of all: a transaction that a former incarnation left open ends here; what it committed can be read.
             self._keep_to_limits(written_topics(self._service, Kind.KAFKA))
             self._retry_until_answered(self._transaction.start)
             self._consumer.subscribe(
@@ -173,7 +173,7 @@ class KafkaWorker:
             with self._pauses.beating(self.name):
                 while not stop.is_set():
                     self._turn()
-        except Stopping:  # told to stop while it waited
+        except Stopping:  # stopped while it waited
             pass
         except Stop as stopped:
             # What was finished is committed; what the event that stops us has done so far must not be.
@@ -188,7 +188,7 @@ class KafkaWorker:
             self._transaction.close()
 
     def _turn(self) -> None:
-        """Handles what is there, and commits when nothing more is."""
+        """Handle what is there, and commit when nothing more is."""
         self._metrics.lag(self._consumer)
         self._outage.probe(self._consumer, self._topics[0])
         try:
@@ -215,7 +215,7 @@ class KafkaWorker:
         self._partition_pauses.report(self._metrics, self._tasks)
 
     def _check_order(self, batch: list[Message]) -> None:
-        """Offsets that are past are those of a topic that was made again: then raises `TopicReplaced`."""
+        """Raise `TopicReplaced` where past offsets show that a topic was deleted and created again."""
         committed = self._committed
         if any(message.offset() < committed.get((message.topic(), message.partition()), 0) for message in batch):
             self._retry_until_answered(self._ids.check)
@@ -279,7 +279,7 @@ class KafkaWorker:
         return self._deal_with(message, task, error)
 
     def _deal_with(self, message: Message, task: KafkaTask, failed: BaseException | None = None) -> list[Record]:
-        """What comes of an event that is not simply handled."""
+        """Return the records of an event that takes more than one simple call."""
         if message.topic() == self._redrives:
             return self._failures.redrive(message, task, lambda redrive: redrive.partition() == task.partition)
         return self._failures.first(message, task, failed=failed)
@@ -316,13 +316,13 @@ class KafkaWorker:
             self._commit()
 
     def _fence(self, partition: int) -> None:
-        """Commit a position of the partition with what was done for it, as it is: that fences those who lost it."""
+        """Commit an unchanged position of the partition with what was done for it: that fences a previous holder."""
         mine = [at for at in self._committed if at[1] == partition]
         at = mine[0] if mine else (self._topics[0], partition)
         self._positions.setdefault(at, self._committed.get(at, 0))
 
     def _do_again_without(self, message: Message, error: EncodeError) -> None:
-        """Kafka cannot take an output, maybe after others of its event: do it all again, and set the event aside."""
+        """Abort as Kafka refuses an output, maybe after others of its event: done again, the event is dead-lettered."""
         self._failures.reject_output(message, error)
         raise TransactionAborted(f"An output is refused: {error}") from error
 
@@ -333,7 +333,7 @@ class KafkaWorker:
 
     def _narrow_down(self, refused: RecordsRefused) -> None:
         """A broker refuses a batch and does not say for which record: do half as many events again in one transaction,
-        until the refused one is alone; others of them are committed meanwhile. It is then set aside."""
+        until the refused one is alone, and becomes a dead letter; others of them are committed meanwhile."""
         events = self._events + self._chunk
         log.warning("records_refused", worker=self.name, topic=refused.topic, events=events, error=str(refused))
         if self._together == 1 and self._last is not None:
@@ -350,7 +350,7 @@ class KafkaWorker:
         self._transaction.keep_to(self._limits.smallest)
 
     def _limits_changed(self) -> bool:
-        """Whether topics take other records than before; asked in the middle of a transaction."""
+        """Return whether topics take other records than before; asked in the middle of a transaction."""
         changed = self._limits.changed()
         if changed:
             self._outbound.keep_to(self._limits)
@@ -360,7 +360,7 @@ class KafkaWorker:
     # Transactions
 
     def _begin_if_need_be(self) -> float:
-        """Answers when the transaction has to be committed."""
+        """Return when the transaction has to be committed."""
         if not self._open:
             self._transaction.begin()
             self._open = True
@@ -368,7 +368,7 @@ class KafkaWorker:
         return self._began + self._settings.commit_interval_ms / 1000
 
     def _commit(self) -> None:
-        """Everything up to the last finished event."""
+        """Commit everything up to the last finished event."""
         if not self._open:
             return
         if self._positions:
@@ -389,7 +389,7 @@ class KafkaWorker:
         self._finish()
 
     def _give_up(self) -> None:
-        """Drop the transaction and everything that came of it in memory."""
+        """Abort the transaction and roll back what it changed in memory."""
         self._transaction.abort()
         self._roll_back()
         self._metrics.transaction("aborted", time.monotonic() - self._began)
@@ -401,7 +401,7 @@ class KafkaWorker:
         self._events = 0
 
     def _recover(self, error: KafkaFault | EncodeError) -> None:
-        """Go back to what is committed: nothing after it is visible to anybody."""
+        """Go back to what is committed: nothing after it is visible to any reader."""
         if isinstance(error, CommitUnknown):
             self._retry_until_answered(self._transaction.start)
             self._retry_until_answered(self._settle)
@@ -414,9 +414,9 @@ class KafkaWorker:
         self._consumer.seek(self._ids.starts(self._consumer.committed(self._consumer.assignment()), BEGINNING))
 
     def _settle(self) -> None:
-        """Whether a transaction of unknown outcome was committed: then its mark is beside all of its offsets.
+        """Find out whether a transaction of unknown outcome was committed: then its mark is beside all of its offsets.
 
-        Offsets alone do not tell: a transaction of timers moves none.
+        Offsets alone are no proof: a transaction of timers moves none.
         """
         committed, notes = self._consumer.committed(list(self._positions)), self._notes()
         if all(committed[at] == (position, notes[at]) for at, position in self._positions.items()):
@@ -428,7 +428,7 @@ class KafkaWorker:
         self._finish()
 
     def _notes(self) -> dict[TopicPartition, str]:
-        """What is committed beside the positions; the mark tells this transaction from all others."""
+        """Return the metadata of the committed offsets; the mark tells this transaction from all others."""
         mark = f"{self._transactional_id}/{self._incarnation}/{self._transaction_number}"
         return {at: self._ids.note(at[0], offset, mark=mark) for at, offset in self._positions.items()}
 
@@ -438,7 +438,7 @@ class KafkaWorker:
             task.rebuild_queues()
 
     def _retry_until_answered(self, step: Callable[[], object]) -> None:
-        """Try again while brokers do not answer, within bounds. Raises `Stopping` if told to stop."""
+        """Try again while brokers do not answer, within bounds. Raises `Stopping` when the worker is stopped."""
         self._outage.wait_out(step, self._stop)
 
     # Partitions that come and go; called within poll_batch and close
@@ -456,8 +456,8 @@ class KafkaWorker:
 
     def _take(self, partitions: list[TopicPartition]) -> None:
         numbers = {partition for _, partition in partitions}
-        # First of all: offsets are told only once no transaction is about to change them, and those who had these
-        # partitions can send no more. Before that, a changelog may lack what a frozen predecessor is yet to commit.
+        # First of all: a broker answers with offsets only once no transaction is about to change them, and previous
+        # holders can send no more. Before that, a changelog may lack what a frozen predecessor is yet to commit.
         self._retry_until_answered(lambda: self._remember_committed(partitions))
         self._retry_until_answered(lambda: self._states.restore(numbers))
         for number in numbers - self._tasks.keys():

@@ -1,1 +1,1 @@
-"""What every consumer loop needs of its group and its cluster: offsets, topic ids, transactions, liveness."""
+"""The parts of every consumer loop that concern its group and its cluster: offsets, topic ids, transactions."""

@@ -1,7 +1,7 @@
-"""Which of the partitions that a group assigns are worked on: those that the declaration knows.
+"""The assigned partitions that a worker works on: those that the declaration knows.
 
-A topic may have got partitions meanwhile. Their keys had their state, what is parked of them and their order elsewhere,
-so they wait until the declaration has as many, and everything that is kept by partition does.
+A topic may have got partitions meanwhile. Their keys had their state, their parked events and their order elsewhere,
+so they wait until the declaration has as many partitions, and so has everything that is stored by partition.
 """
 
 from collections.abc import Sequence
@@ -18,11 +18,11 @@ class AssignedPartitions:
         self._partitions = service.partitions(kind)
 
     def mine(self, assigned: Sequence[TopicPartition]) -> list[TopicPartition]:
-        """Those of `assigned` to work on, in the same order.
+        """Return the partitions of `assigned` to work on, in the same order.
 
         - Numbers beyond the declared count wait.
-        - A number is worked on where partitions of all topics with it are: topics of unlike counts are shared out
-          unlike, and two members would each keep half of its state. Redrives come to wherever that is, or wait.
+        - A number is worked on where partitions of all topics with it are: topics of unlike counts are assigned
+          unlike, and two members would each have half of its state. Redrives are read where that is, or wait.
         """
         given = set(assigned)
         whole = {

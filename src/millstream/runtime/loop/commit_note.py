@@ -1,9 +1,9 @@
 """The metadata beside a committed offset: which topic of which cluster it is an offset of, and what is done beyond it.
 
-Kafka keeps at most 4,095 UTF-16 units beside an offset, and gives them back as they came. So do tools that copy offsets
+Kafka stores up to 4,095 UTF-16 units beside an offset, and returns them unchanged. So do tools that copy offsets
 between clusters, MirrorMaker 2 among them: they translate the offset and copy what is beside it word for word. And a
-group's offsets may outlive their topic: a member that goes on committing while the topic is deleted and made again
-commits offsets of the old one for the new one. So a note says what it belongs to, and counts for nothing else.
+group's offsets may outlive their topic: a member that goes on committing while the topic is deleted and created again
+commits offsets of the old one for the new one. So a note names what it belongs to, and is ignored for anything else.
 
 The form is `ms1` and named parts, separated by spaces: `c` cluster, `t` topic id, `o` the offset itself, `s` the topics
 that hold state, `d` what is done beyond the offset, `m` a mark of the transaction.
@@ -13,13 +13,13 @@ import hashlib
 from typing import NamedTuple
 
 MOST = 4_095
-"""UTF-16 units that a broker keeps beside an offset. A note has ASCII only."""
+"""UTF-16 units that a broker stores beside an offset. A note has ASCII only."""
 
 _FORM = "ms1"
 
 
 class CommitNote(NamedTuple):
-    """What is said beside an offset.
+    """The metadata of one committed offset.
 
     - `cluster`, `state`: from `cluster_token` and `topic_token`.
     - `done`: what is finished beyond the offset, as `watermark` writes it.
@@ -34,7 +34,7 @@ class CommitNote(NamedTuple):
     mark: str = ""
 
     def text(self) -> str:
-        """As it is committed.
+        """Return it in the form that is committed.
 
         >>> CommitNote("c1", "t1", 75, done="1,3").text()
         'ms1 c=c1 t=t1 o=75 d=1,3'

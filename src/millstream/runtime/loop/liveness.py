@@ -1,4 +1,4 @@
-"""What a worker lets others know of itself: that it has its partitions. That it lives, the watchdog knows."""
+"""The health of a worker that waits for its partitions. Whether its loop turns is the watchdog's concern."""
 
 from millstream.telemetry import Health
 
@@ -6,7 +6,7 @@ from millstream.telemetry import Health
 class Liveness:
     """A worker's part in its process's health: unhealthy until its group gave it partitions.
 
-    - `health`: where it is told; None where nobody asks.
+    - `health`: where it is reported, if anywhere.
     """
 
     def __init__(self, health: Health | None, name: str) -> None:
@@ -16,6 +16,6 @@ class Liveness:
             health.report(self._assigned, "waiting for the group to give it partitions")
 
     def assigned(self) -> None:
-        """The group has decided, and what the partitions need is restored. To be given none is well, too."""
+        """Report that the group has assigned partitions, even none, and that their state is restored."""
         if self._health is not None:
             self._health.report(self._assigned, None)

@@ -1,4 +1,4 @@
-"""Positions that are kept elsewhere, told to the consumer group as offsets."""
+"""Positions that are stored outside Kafka, committed to the consumer group as offsets."""
 
 import time
 
@@ -10,18 +10,19 @@ from millstream.telemetry import get_logger
 log = get_logger(__name__)
 
 EVERY = 1.0
-"""Seconds between two times under load."""
+"""Seconds between two reports under load."""
 AGAIN = 10.0
-"""Seconds after which the group is told what it knows: a commit that arrived late may have set it back meanwhile."""
+"""Seconds after which all offsets are committed again: a commit that arrived late may have set one back."""
 TIMEOUT = 2.0
 
 
 class OffsetReporter:
-    """What a group has heard of a worker's positions.
+    """Commits a worker's positions to its group.
 
     - `ids`: of the topics that the positions are of.
 
-    Where positions live in a database, this is for tools that show lag; at least once, what is not told is done again.
+    Where positions are in a database, this is for tools that show lag; with delivery at least once, events after the
+    reported offset are handled again.
     """
 
     def __init__(self, worker: str, ids: TopicIds) -> None:
@@ -33,11 +34,14 @@ class OffsetReporter:
 
     @property
     def due(self) -> bool:
-        """Whether it is time again, although there is work to do."""
+        """Return whether the next report is due, although there is work to do."""
         return time.monotonic() > self._due_at
 
     def report(self, consumer: Consumer, positions: Offsets) -> None:
-        """Commits what the group has not heard. Trouble is logged, and it is told again; raises `Fenced` alone."""
+        """Commit the positions that the group does not know.
+
+        Failures are logged and tried again; raises only `Fenced`.
+        """
         if (now := time.monotonic()) > self._again_at:
             self._reported.clear()
             self._again_at = now + AGAIN
@@ -54,5 +58,5 @@ class OffsetReporter:
         self._due_at = time.monotonic() + EVERY
 
     def forget(self, partition: TopicPartition) -> None:
-        """It is somebody else's now."""
+        """Forget a partition that this worker has lost."""
         self._reported.pop(partition, None)

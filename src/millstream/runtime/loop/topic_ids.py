@@ -1,4 +1,4 @@
-"""Which topics a worker's positions belong to: a topic that was deleted and made again is another one of that name."""
+"""The ids of the topics that positions belong to: a topic that was deleted and created again has another one."""
 
 from collections.abc import Iterable, Mapping
 
@@ -25,7 +25,7 @@ class TopicIds:
         self._state = tuple(dict.fromkeys(state))
         self._cluster = ""
         self.ids: dict[str, str] = {}
-        """By topic. The same dictionary for the life of this object."""
+        """By topic. It is the same dictionary as long as this object exists."""
 
     def refresh(self) -> Mapping[str, str]:
         """Ask the cluster. Called when partitions are assigned. Raises `Unavailable`."""
@@ -35,14 +35,14 @@ class TopicIds:
         return self.ids
 
     def check(self) -> None:
-        """Raises `TopicReplaced` where a topic is not the one that it was when partitions were assigned."""
+        """Raise `TopicReplaced` where a topic has another id than when partitions were assigned."""
         found, _ = self._ask()
         for topic, id in found.items():
             if (before := self.ids.get(topic)) and id and before != id:
                 raise TopicReplaced(replaced(topic, f"group {self._group!r} worked with it"))
 
     def note(self, topic: str, offset: int, *, done: str = "", mark: str = "") -> str:
-        """What to commit beside `offset`, so that it is not taken for a position of another topic or cluster."""
+        """Return the metadata to commit with `offset`, so that it is not taken for one of another topic or cluster."""
         return CommitNote(
             cluster=self._cluster,
             topic=self.ids.get(topic, ""),
@@ -53,17 +53,18 @@ class TopicIds:
         ).text()
 
     def valid(self, committed: Mapping[TopicPartition, Committed]) -> dict[TopicPartition, Committed]:
-        """Where each partition stands in the topics and the cluster as they are; `metadata` is what is done beyond it.
+        """Return the committed offsets that are valid for the present topics and cluster; `metadata` has the done
+        ranges.
 
-        - Committed for a topic of before: nothing of the present one has been read, so there is no offset.
+        - Committed for a deleted topic: nothing of the present one has been read, so there is no offset.
         - A copy from another cluster, or an offset that a tool has set: the offset counts, and nothing beside it.
 
-        Raises `ConfigurationError` where a topic with state was made again after the position was committed.
+        Raises `ConfigurationError` where a topic with state was created again after the position was committed.
         """
         return {at: self._valid(at, found) for at, found in committed.items()}
 
     def starts(self, committed: Mapping[TopicPartition, Committed], otherwise: int) -> Offsets:
-        """Where to read on: `otherwise` where nothing is committed."""
+        """Return where to read on: `otherwise` where nothing is committed."""
         found = self.valid(committed)
         return {at: otherwise if here.offset is None else here.offset for at, here in found.items()}
 

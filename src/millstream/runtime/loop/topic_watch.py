@@ -1,8 +1,8 @@
-"""Looks now and then whether brokers answer, and whether a service's topics are still those that it started with.
+"""A regular check that brokers answer, and that a service's topics are those that it started with.
 
 Clients of Kafka go on through a topic's deletion without a word: a producer writes to the new one of that name, a
-consumer reads it, from its start or from where it was in the old one. And a group is given partitions that were added,
-whatever keeps its state by partition. Somebody has to ask.
+consumer reads it, from its start or from where it was in the old one. And a group assigns partitions that were added,
+although state is stored by partition. This check notices both.
 """
 
 import threading
@@ -25,11 +25,11 @@ EVERY = 5.0
 class TopicWatch:
     """The worker that watches the topics of one service.
 
-    - `specs`: the topics, as the service declares them. Dead letters are not looked at: nobody has a position there.
+    - `specs`: the topics, as the service declares them. Dead letters are not checked: no group has a position there.
 
     Brokers that do not answer make the process unhealthy, also one that reads nothing, such as a web process without
     requests. So does a topic with more partitions than are declared: their events wait. `run` raises
-    `TopicReplaced` for a topic that was deleted and made again: its process must start again.
+    `TopicReplaced` for a topic that was deleted and created again: its process must start again.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class TopicWatch:
         return frozenset(self._ids)
 
     def run(self, stop: threading.Event) -> None:
-        """Looks until `stop` is set."""
+        """Check until `stop` is set."""
         while not stop.is_set():
             try:
                 self._look()

@@ -1,4 +1,4 @@
-"""What commits together: outputs, changelog, dead letters, and the offsets of what they came from."""
+"""Transactions: outputs, changelogs and dead letters commit with the offsets of the events that they came from."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -8,7 +8,7 @@ from millstream.kafka.port import Headers, Kafka, Offsets, TopicPartition
 
 
 class Member(Protocol):
-    """What a transaction needs of a consumer."""
+    """The part of a consumer that a transaction needs."""
 
     def group_metadata(self) -> Any: ...
     def commit(self, offsets: Offsets, metadata: Mapping[TopicPartition, str] | None = None) -> None: ...
@@ -18,7 +18,7 @@ class Transaction(Protocol):
     """One after the other, from one thread. Whatever is raised, `begin` may be called again, except after `Fenced`."""
 
     def start(self) -> None:
-        """Settle what a predecessor left behind. Raises `Unavailable` if nobody answers."""
+        """Settle the transaction that a predecessor left open. Raises `Unavailable` if no broker answers."""
         ...
 
     def begin(self) -> None: ...
@@ -37,10 +37,10 @@ class Transaction(Protocol):
     ) -> None: ...
 
     def commit(self, consumer: Member, offsets: Offsets, metadata: Mapping[TopicPartition, str] | None = None) -> None:
-        """Everything since `begin`, and the offsets, with what is to be kept beside them.
+        """Commit everything since `begin`, and the offsets with their metadata.
 
         Raises `TransactionAborted` where it has to be done again, `CommitUnknown` where that is not known; then
-        `start`, and look at what is committed.
+        `start`, and read the committed offsets.
         """
         ...
 
@@ -49,7 +49,10 @@ class Transaction(Protocol):
 
 
 class ExactlyOnce:
-    """A Kafka transaction. `transactional_id` is the same in every life of a slot: a new life ends the former's."""
+    """A Kafka transaction.
+
+    `transactional_id` is the same in every incarnation of a slot: a new one fences the previous.
+    """
 
     def __init__(self, kafka: Kafka, transactional_id: str) -> None:
         self._producer = kafka.transactional_producer(transactional_id)
@@ -74,16 +77,16 @@ class AtLeastOnce:
         self.close = self._producer.close
 
     def start(self) -> None:
-        """Nothing was left behind."""
+        """Do nothing: a predecessor leaves nothing open."""
 
     def begin(self) -> None:
-        """Nothing is held back."""
+        """Do nothing: no record is held back."""
 
     def keep_to(self, batch_bytes: int) -> None:
         self._producer.keep_to(batch_bytes)
 
     def abort(self) -> None:
-        """What is written is written."""
+        """Do nothing: records that are written stay."""
 
     def commit(self, consumer: Member, offsets: Offsets, metadata: Mapping[TopicPartition, str] | None = None) -> None:
         try:

@@ -35,7 +35,7 @@ def dead_letter(
     redrives: int = 0,
     limit: int = sys.maxsize,
 ) -> Record:
-    """The record for `<topic>.dlq`: the original key, value and headers, and beside them what happened.
+    """Return the record for `<topic>.dlq`: the original key, value and headers, and beside them what happened.
 
     Headers that cannot be read are left out, and `millstream-dlq-headers: unreadable` says so.
 
@@ -43,10 +43,10 @@ def dead_letter(
     - `attempts`: how often the handler was called for it.
     - `group`: the consumer group that failed, which a redrive goes to.
     - `first_failed_at`: seconds since 1970; by default now, as for one that failed once.
-    - `parked`: its key waits with it until a person redrives or discards it.
-    - `redrives`: how often it had been handed in again before it failed this time.
+    - `parked`: its key waits with it until an operator redrives or discards it.
+    - `redrives`: how often it had been redriven before it failed this time.
     - `limit`: bytes that the record may have. Above it the stack trace is left out, then the value, then the headers of
-      the event: a partition must not stand still because a dead letter has no room. Where it was read from stays.
+      the event: a partition must not stop because a dead letter is too large. Where it was read from stays.
 
     It is logged, each kind at once and repeats as a count.
 
@@ -77,7 +77,7 @@ def dead_letter(
         "headers": "unreadable" if has_unreadable_headers(message) else None,
         "stacktrace": _stack_of(error),
     }
-    # A dead letter that was handed back and failed again tells of its last failure only.
+    # A dead letter that was redriven and failed again describes its last failure only.
     original = [header for header in headers_of(message) if not header[0].startswith(PREFIX)]
     added: Headers = [(PREFIX + name, text.encode(errors="replace")) for name, text in facts.items() if text]
     key, value = message.key(), message.value()
@@ -92,7 +92,7 @@ def dead_letter(
 
 
 def reason_of(error: BaseException) -> str:
-    """The short, stable code to group dead letters by.
+    """Return the short, stable code to group dead letters by.
 
     >>> reason_of(Rejected("too_heavy", "90 kg")), reason_of(ZeroDivisionError())
     ('too_heavy', 'ZeroDivisionError')
@@ -111,6 +111,6 @@ def _text_of(error: BaseException) -> str:
 def _stack_of(error: BaseException) -> str:
     if isinstance(error, (DecodeError, Rejected)):
         return ""
-    # The end of a traceback is the part that says where.
+    # The end of a traceback is the part that names the line of code.
     text = "".join(traceback.format_exception(error, limit=-12))
     return text.encode(errors="replace")[-_STACK_BYTES:].decode(errors="ignore")

@@ -22,7 +22,7 @@ MAX_KINDS = 200
 
 
 class DeadLetterKind(NamedTuple):
-    """What is told once: handler, topic and reason of one service."""
+    """The handler, topic and reason of dead letters that are logged as one."""
 
     service: str
     handler: str | None
@@ -32,7 +32,7 @@ class DeadLetterKind(NamedTuple):
 
 @dataclass(slots=True)
 class _Repeats:
-    """What came of one kind since its last line."""
+    """The dead letters of one kind since its last line."""
 
     logged_at: float
     count: int = 0
@@ -49,7 +49,7 @@ class DeadLetterLog:
     def note(
         self, kind: DeadLetterKind, message: Message, error: BaseException, attempts: int, *, parked: bool
     ) -> None:
-        """An event is set aside. The first of its kind is logged at once, others when `REPEATS_EVERY` is over."""
+        """Log a dead letter. The first of its kind is logged at once, others when `REPEATS_EVERY` is over."""
         record = f"{message.topic()}[{message.partition()}]@{message.offset()}"
         with self._lock:
             if kind not in self._kinds and len(self._kinds) >= MAX_KINDS:
@@ -75,7 +75,7 @@ class DeadLetterLog:
         )
 
     def flush(self, *, now: bool = False) -> None:
-        """Log how often each kind has repeated, if its time has come. Workers call it as they turn."""
+        """Log how often each kind has repeated, if its time has come. Workers call it in each turn of their loop."""
         if not self._kinds:
             return
         at = time.monotonic()

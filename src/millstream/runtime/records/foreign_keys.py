@@ -19,7 +19,7 @@ log = get_logger(__name__)
 
 
 class KeyCheck(NamedTuple):
-    """What to do about the keys of the records of one class.
+    """The check of the keys of one class's records.
 
     - `key`: from an event to what its record's key should be.
     - `foreign`: called with a message whose key is another one, or none; counts it, or raises `DecodeError`.
@@ -86,7 +86,7 @@ class KeyChecks:
 
 
 def keeps_by_key(handler: Handler) -> bool:
-    """Return whether a handler keeps something in the partition of its event: in stores, timers or an inbox."""
+    """Return whether a handler has state in the partition of its event: stores, timers or an inbox."""
     return handler.kind is Kind.KAFKA and bool(handler.stores or handler.sets_timers or handler.inbox is not None)
 
 
@@ -101,8 +101,11 @@ def checked_stores(service: Service) -> frozenset[Store[Any]]:
 
 
 def timer_ownership(service: Service, kind: Kind, partition: int) -> Ownership | None:
-    """Which keys the timers of one partition may have, if it can be told: as with stores, a topic whose partitions
-    follow another key takes every key. So do topics of different sizes, of which one number means different keys."""
+    """Return which keys the timers of one partition may have, if that can be known.
+
+    As with stores, a topic whose partitions follow another key takes every key. So do topics with different numbers of
+    partitions, where one number means different keys.
+    """
     if len({topic.partitions for topic in service.consumed(kind)}) > 1:
         return None
     if any(handler.sets_timers and _reads_any_key(handler) for handler in service.of_kind(kind)):

@@ -11,12 +11,12 @@ from millstream.runtime.records.foreign_keys import KeyChecks
 
 
 class EventMetadata:
-    """Who an event is and what story it belongs to.
+    """The identity of an event and the story that it belongs to.
 
     - `id`: a foreign record, which has none, gets one made of where it lies.
     - `correlation_id`: the id of the first event of the story.
     - `identity`: what tells it from every other event: what its topic declares; else its id, and the source with it
-      where another system gave the id. Ids of what comes of the event are made of it.
+      where another system gave the id. Ids of its outputs are derived from it.
     - `traceparent`: may be replaced, by that of the span in which the event is handled.
     """
 
@@ -31,13 +31,13 @@ class EventMetadata:
         self.id, self.correlation_id, self.traceparent, self.identity = identity(metadata(message, contract), message)
 
     def envelope(self) -> Envelope:
-        """All of the metadata, as handlers see it."""
+        """Return all of the metadata, as handlers see it."""
         if self._envelope is None:
             self._envelope = envelope_from(self.message, self._contract)
         return self._envelope
 
     def inbox_key(self) -> str:
-        """What two events have in common that are the same: the declared identity, or source and id."""
+        """Return the key under which an inbox knows the event: the declared identity, or source and id."""
         if self.declared is not None:
             return self.declared
         envelope = self.envelope()
@@ -59,7 +59,7 @@ class InboundReader:
         self.decode = {topic.name: contracts.decoder([topic]).decode for topic in service.consumed(kind)}
 
     def read(self, message: Message) -> tuple[Handler, Any, EventMetadata] | None:
-        """The handler of a record, its event, and its metadata. None: it is of no concern here; go on.
+        """Return the handler of a record, its event and its metadata; `None` for a record that no handler takes.
 
         Raises `DecodeError` for bytes that are no event of their topic, headers that cannot be read, or a key that its
         topic or its handler refuses (`foreign_key`), and `RegistryUnavailable` where only the registry knows.
@@ -68,7 +68,7 @@ class InboundReader:
         contract = type(event)
         handler = self.handlers.get(contract)
         if handler is None:
-            # Its headers are of no concern either.
+            # Its headers are not read either.
             return None
         if contract.__deletes__ is not None:
             event = with_key(event, message.key())

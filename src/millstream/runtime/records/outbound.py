@@ -13,14 +13,14 @@ from millstream.runtime.records.inbound import EventMetadata
 from millstream.runtime.records.route import ProducerRoute
 
 Outputs: TypeAlias = Contract | Iterable[Contract] | None
-"""What a synchronous handler may return; a generator too."""
+"""The outputs that a synchronous handler may return; a generator too."""
 
 
 class Outbound:
     """Encodes the outputs of a service's handlers, with the headers that tie them to what they came from.
 
-    Ids are made of the input's id, the handler (`service.handler`) and the output's ordinal: doing an event again makes
-    the same events again.
+    Ids are made of the input's id, the handler (`service.handler`) and the output's ordinal: an event that is handled
+    again makes the same events again.
 
     - `max_bytes`: how large a record may be.
     """
@@ -45,7 +45,7 @@ class Outbound:
                 route.keep_to(limits)
 
     def records(self, handler: str, meta: EventMetadata, outputs: Outputs) -> list[Record]:
-        """The records for what `handler` returned for the event that `meta` describes.
+        """Return the records of what `handler` returned for the event that `meta` describes.
 
         Raises whatever a generator raises, `EncodeError` for an event that does not fit its schema, and
         `DeclarationError` for one that the handler does not declare.

@@ -4,7 +4,7 @@ from millstream.declare import Kind, Service, home_of
 
 
 def written_topics(service: Service, kind: Kind) -> list[str]:
-    """The topics that the worker of one kind writes: outputs, dead letters, and what it keeps.
+    """Return the topics that the worker of one kind writes: outputs, dead letters, changelogs and internal stores.
 
     >>> from millstream.declare import Event, Topic
     >>> class Sown(Event, key="field"):

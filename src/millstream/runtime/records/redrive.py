@@ -1,8 +1,8 @@
-"""Redrive: a dead letter, or a parked key, handed again to the service that failed, and to it alone.
+"""Redrive: a dead letter, or the head of a parked key, sent once more to the service that failed, and to it alone.
 
 A redrive is a record on the group's own topic, `<group>.redrive`, in the partition with the number that the event was
-first read from. It carries the original bytes (or what a person made of them), the original headers, and in headers of
-its own where the event came from.
+first read from. It carries the original bytes (or an operator's edit of them), the original headers, and in further
+headers where the event came from.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ PREFIX = "millstream-redrive-"
 
 
 class Action(Enum):
-    """What a person wants."""
+    """What the operator has chosen."""
 
     HANDLE = "handle"
     """Handle it now; where its key is parked behind it, the key goes on from there."""
@@ -26,9 +26,9 @@ class Action(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Redrive:
-    """An event handed in again. It reads like the message that it was: topic, partition and offset are the first ones.
+    """A redriven event. It reads like the message that it was: topic, partition and offset are the first ones.
 
-    `count`: how often it has been handed in again, this time included.
+    `count`: how often it has been redriven, this time included.
     """
 
     message: Message
@@ -63,10 +63,10 @@ class Redrive:
 def redrive_headers(
     original: Headers, *, at: tuple[str, int, int], milliseconds: int, action: Action, count: int
 ) -> Headers:
-    """The headers of a redrive record.
+    """Return the headers of a redrive record.
 
     - `at`: topic, partition and offset that the event was first read from; `milliseconds`: its timestamp there.
-    - `count`: how often it has been handed in again, this time included.
+    - `count`: how often it has been redriven, this time included.
 
     >>> headers = redrive_headers([], at=("orders.events", 3, 42), milliseconds=0, action=Action.HANDLE, count=1)
     >>> dict(headers)["millstream-redrive-offset"]
@@ -85,7 +85,10 @@ def redrive_headers(
 
 
 def read_redrive(message: Message) -> Redrive:
-    """The event within a record of a redrive topic. Raises `DecodeError` (`not_a_redrive`) where there is none."""
+    """Return the event within a record of a redrive topic.
+
+    Raises `DecodeError` (`not_a_redrive`) where there is none.
+    """
     headers = message.headers() or []
     facts = {name.removeprefix(PREFIX): value or b"" for name, value in headers if name.startswith(PREFIX)}
     try:

@@ -1,4 +1,4 @@
-"""How the events of one class leave a service: worked out once, used for each."""
+"""The route of the events of one class out of a service: worked out once, used for each."""
 
 from collections.abc import Callable
 from operator import attrgetter
@@ -33,7 +33,7 @@ class ProducerRoute:
         self._max_bytes = min(self._record_bytes, limits.value(self.topic))
 
     def value(self, data: bytes | None, headers: Headers) -> bytes | None:
-        """The record's value: what `encode` made, or the whole CloudEvent where the topic carries those.
+        """Return the record's value: what `encode` made, or the whole CloudEvent where the topic carries those.
 
         A deletion has none.
 
@@ -52,4 +52,4 @@ class ProducerRoute:
 
 
 def _no_value(deleted: Any) -> None:
-    """A tombstone is a key and no more."""
+    """Return nothing: a tombstone has a key only."""

@@ -18,9 +18,9 @@ NO_ROLLBACK = (
 
 
 class HandlerConnection(Connection):
-    """Part of a transaction that is not the handler's to end.
+    """A connection in a transaction that the handler must not end.
 
-    Whose it is ends it with `Connection.commit(connection)`.
+    The worker ends it with `Connection.commit(connection)`.
     """
 
     _waits = False
@@ -28,9 +28,9 @@ class HandlerConnection(Connection):
 
     @contextmanager
     def undone_if_it_fails(self) -> Iterator[None]:
-        """Left by an exception, all that was done within is undone, and no more.
+        """Undo what was done within, and only that, when the block is left by an exception.
 
-        `begin_nested` does the same at a price: SQLAlchemy compiles each savepoint anew, and makes one for a handler
+        `begin_nested` does the same at a price: SQLAlchemy compiles each savepoint, and makes one for a handler
         that refuses its event before it asks the database anything.
         """
         self._waits = True

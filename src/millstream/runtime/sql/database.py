@@ -21,12 +21,15 @@ from millstream.runtime.sql.tables import outbox_table, own_tables
 from millstream.settings import Settings, without_credentials
 
 BUSY_SECONDS = 10
-"""How long a SQLite writer waits for another one before its statement fails."""
+"""Seconds that a SQLite writer waits for another one before its statement fails."""
 
 STATEMENTS = 32
-"""How many prepared statements a SQLite connection keeps. Python's 128 take megabytes: lists of every length differ."""
+"""Prepared statements that a SQLite connection caches. Python's 128 take megabytes: lists of every length differ."""
 PAGES_KB = 256
-"""What a SQLite connection caches of its file, which the operating system caches too. SQLite's own default is 2 MB."""
+"""Kilobytes that a SQLite connection caches of its file, which the operating system caches too.
+
+SQLite's own default is 2 MB.
+"""
 
 READ_ONLY = {"millstream_read_only": True}
 """Execution options for those that never write: `engine.execution_options(**READ_ONLY)` waits for no writer. Each
@@ -37,7 +40,7 @@ SETUP_LOCK = 0x6D696C6C_00000001
 
 
 def open_database(service: Service, settings: Settings) -> Engine:
-    """The engine of a service's database, with its own tables and Millstream's created where they are missing.
+    """Return the engine of a service's database, with its own tables and Millstream's created where they are missing.
 
     Several processes may do so at once. Raises `ConfigurationError` for a URL that cannot work, and for a database in
     which another release of Millstream made other tables.
@@ -51,7 +54,7 @@ def open_database(service: Service, settings: Settings) -> Engine:
 
 
 def open_engine(url: str) -> Engine:
-    """An engine whose transactions and savepoints are real ones, on both databases.
+    """Return an engine whose transactions and savepoints are real ones, on both databases.
 
     On SQLite: WAL, every commit on disk (`synchronous=FULL`), foreign keys, and transactions that take the write lock
     when they begin, so that none fails half-way because another wrote first; see `READ_ONLY` for those that only read.
@@ -75,7 +78,7 @@ def open_engine(url: str) -> Engine:
 
 
 def create_missing(engine: Engine, *tables: MetaData) -> None:
-    """Creates the tables that are missing; several processes may do so at once."""
+    """Create the tables that are missing; several processes may do so at once."""
     with _setup_alone(engine) as connection:
         for metadata in tables:
             metadata.create_all(connection)
@@ -94,12 +97,12 @@ def _check_layout(engine: Engine) -> None:
 
 def _remedy(table: str) -> str:
     if table == outbox_table.name:
-        return f"Let that release run until all is published, then DROP TABLE {table}: this release makes it anew"
+        return f"Let that release run until all is published, then DROP TABLE {table}: this release creates it again"
     return "Go on with that release, or give the service a new database: this table says what has been done"
 
 
 def passing(error: BaseException) -> bool:
-    """Whether the trouble is not the statement's own, so that the same transaction can succeed when done again.
+    """Return whether an error is transient, so that the same transaction can succeed when done again.
 
     Busy databases, deadlocks, serialization failures and lost connections are; a violated constraint is not.
     """
@@ -107,12 +110,12 @@ def passing(error: BaseException) -> bool:
 
 
 def is_sqlite(engine: Engine | Connection) -> bool:
-    """Whether it speaks to SQLite rather than PostgreSQL."""
+    """Return whether it speaks to SQLite rather than PostgreSQL."""
     return engine.dialect.name == "sqlite"
 
 
 def beside(engine: Engine, suffix: str) -> Path:
-    """The path of a file that lies beside a SQLite database, such as a lock."""
+    """Return the path of a file beside a SQLite database, such as a lock."""
     return Path(f"{engine.url.database}{suffix}")
 
 
@@ -163,7 +166,10 @@ def _setup_alone(engine: Engine) -> Iterator[Connection]:
 
 
 def _go_over_to_wal(cursor: Any) -> None:
-    """Fails at once, whatever the timeout, while somebody reads; so try until that one is done."""
+    """Switch to WAL.
+
+    SQLite refuses at once, whatever the timeout, while another connection reads; so try until that one is done.
+    """
     deadline = time.monotonic() + BUSY_SECONDS
     while True:
         try:

@@ -29,7 +29,7 @@ Entries = MutableMapping[Any, ConnectionPoolEntry]
 def close_hung_up(engine: Engine) -> None:
     """From now on close idle psycopg connections of the engine soon after their server has hung up.
 
-    Looks every `LOOK_SECONDS`, on a thread of its own that ends with the engine. It takes the operating system's word:
+    Looks every `LOOK_SECONDS`, on a thread of its own that ends with the engine. It asks the operating system:
     nothing is sent, and connections in use are left alone. The pool makes new ones when it is asked for them.
     """
     entries: Entries = WeakKeyDictionary()
@@ -60,7 +60,7 @@ def _closed(connection: Any, entry: ConnectionPoolEntry) -> bool:
     """Close it if it is idle and its server has hung up; return True when that was so."""
     if entry.in_use or connection.closed or not _hung_up(connection):
         return False
-    # Whoever takes it now finds out by its first statement, which needs the same lock.
+    # A thread that takes it now finds out by its first statement, which needs the same lock.
     lock = cast("threading.Lock", connection.lock)
     if not lock.acquire(blocking=False):
         return False

@@ -11,7 +11,7 @@ from millstream.runtime.task.invoke import HandlerContext, Invoker, digest_of, d
 from millstream.runtime.task.metrics import WorkerMetrics
 
 TIDY_ROWS = 1_000
-"""How many ids are forgotten at once."""
+"""Ids that are deleted at once."""
 
 _DIGEST = select(inbox_table.c.digest).where(
     inbox_table.c.group_id == bindparam("of_group"),
@@ -21,7 +21,7 @@ _DIGEST = select(inbox_table.c.digest).where(
 
 
 def once(call: Invoker, group: str, handler: str, window: float, metrics: WorkerMetrics) -> Invoker:
-    """`call` for the first event of each id within `window` seconds; of two at once one waits for the other."""
+    """Return an invoker that calls once for each id within `window` seconds; of two at once one waits for the other."""
 
     def first(event: Any, meta: EventMetadata, context: HandlerContext) -> Any:
         now, identity, digest = time.time(), meta.inbox_key(), digest_of(meta.message.value())
@@ -46,7 +46,7 @@ def once(call: Invoker, group: str, handler: str, window: float, metrics: Worker
 
 
 def forget_old_ids(connection: Connection, group: str) -> bool:
-    """Delete some of the ids whose window has passed. Answers whether there may be more."""
+    """Delete some of the ids whose window has passed. Return whether there may be more."""
     row = inbox_table.c
     keys = (row.group_id, row.handler, row.identity)
     old = select(*keys).where(and_(row.group_id == group, row.until <= time.time())).limit(TIDY_ROWS)

@@ -50,7 +50,7 @@ _NEWEST = {
 
 
 class OutboxRow(NamedTuple):
-    """A record that waits to be published. `headers` is None where the row holds something else in their place."""
+    """A record that waits to be published. `headers` is None where the row's cannot be decoded."""
 
     seq: int
     topic: str
@@ -71,11 +71,11 @@ class Outbox:
         self._mine = outbox_table.c.service == service
 
     def append(self, connection: Connection, records: Sequence[Record]) -> None:
-        """Adds records; call it last, right before the commit.
+        """Add records; call it last, right before the commit.
 
         On PostgreSQL numbers are drawn before the commit, so a transaction with lower ones could become visible after
-        one with higher ones was published, and would be passed over. Writers therefore hold one lock from here to their
-        commit. It is taken after every other lock: held briefly, and never part of a circle of waiting transactions.
+        one with higher ones was published, and would be skipped. Writers therefore hold one lock from here to their
+        commit. It is taken after every other lock: held briefly, and never part of a deadlock.
         """
         if not records:
             return
@@ -97,7 +97,7 @@ class Outbox:
         )
 
     def rows_from(self, connection: Connection, first: int, limit: int) -> list[OutboxRow]:
-        """Up to `limit` rows from number `first` on, in the order of commits."""
+        """Return up to `limit` rows from number `first` on, in the order of commits."""
         found = connection.execute(_ROWS, {"first": first, "of_service": self._service, "most": limit})
         rows: list[tuple[Any, ...]] = [tuple(row) for row in found]
         return [
@@ -106,32 +106,32 @@ class Outbox:
         ]
 
     def waiting(self, connection: Connection, first: int) -> tuple[int, float]:
-        """How many rows there are from number `first` on, and for how many seconds the oldest of them has waited."""
+        """Return the number of rows from number `first` on, and the seconds that the oldest of them has waited."""
         count, oldest = connection.execute(
             select(func.count(), func.min(outbox_table.c.created_at)).where(outbox_table.c.seq >= first, self._mine)
         ).one()
         return count, max(0.0, time.time() - oldest) if oldest is not None else 0.0
 
     def newest(self, connection: Connection) -> int:
-        """The highest number that was ever given to a row of this table, whoever's; 0 for none."""
+        """Return the highest number that any row of this table ever had, of whichever service; 0 for none."""
         return connection.execute(_NEWEST[connection.dialect.name]).scalar() or 0
 
     def refuse(self, connection: Connection, seq: int, reason: str) -> None:
-        """Keep a row that cannot be published, with all that it holds, where it holds up no other."""
+        """Copy a row that cannot be published, with all of its columns, to the table of refused rows."""
         self._forget_refused(connection, outbox_refused_table.c.seq == seq)
         columns = [column.name for column in outbox_table.c]
         row = select(*outbox_table.c, literal(reason)).where(outbox_table.c.seq == seq, self._mine)
         connection.execute(outbox_refused_table.insert().from_select([*columns, "reason"], row))
 
     def refused(self, connection: Connection) -> int:
-        """How many rows are set aside."""
+        """Return how many rows are refused."""
         mine = outbox_refused_table.c.service == self._service
         return connection.execute(select(func.count()).select_from(outbox_refused_table).where(mine)).scalar_one()
 
     def put_back(self, connection: Connection, before: int) -> int:
-        """Append the rows that were set aside to the outbox again, and say how many; call it right before the commit.
+        """Append the refused rows to the outbox again, and return how many; call it right before the commit.
 
-        - `before`: the first number that is not published; rows set aside from there on are still in the outbox.
+        - `before`: the first number that is not published; refused rows from there on are still in the outbox.
         """
         self._forget_refused(connection, outbox_refused_table.c.seq >= before)
         mine = outbox_refused_table.c.service == self._service
@@ -155,7 +155,7 @@ class Outbox:
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": OUTBOX_LOCK})
 
     def delete_before(self, connection: Connection, first: int) -> int:
-        """Deletes the rows with numbers below `first`, which are published, and says how many."""
+        """Delete the rows with numbers below `first`, which are published, and return how many."""
         return connection.execute(outbox_table.delete().where(outbox_table.c.seq < first, self._mine)).rowcount
 
 
@@ -181,7 +181,7 @@ def _headers(blob: bytes | None, named: Sequence[str | None]) -> Headers | None:
     if blob is not None:
         try:
             return _decode_headers(blob)
-        except (msgspec.MsgspecError, UnicodeDecodeError):  # the relay sets the row aside, and logs it
+        except (msgspec.MsgspecError, UnicodeDecodeError):  # the relay refuses the row, and logs it
             return None
     return [(name, value.encode()) for name, value in zip(_HEADERS, named, strict=True) if value is not None]
 
@@ -191,7 +191,7 @@ def _text(value: bytes | None) -> str:
 
 
 def identity(engine: Engine) -> str:
-    """What tells this database from one made anew in its place, whose outbox counts from 1 again."""
+    """Return what tells this database from a new one in its place, whose outbox counts from 1 again."""
     first = insert_into(identity_table, engine.dialect.name).values(id=1, identity=uuid4().hex)
     with engine.begin() as connection:
         connection.execute(first.on_conflict_do_nothing())

@@ -1,9 +1,10 @@
-"""How far a group has come, kept in the service's own database so that it commits with what was done.
+"""The positions of a group, in the service's own database so that they commit with what was done.
 
-Each position is moved by compare-and-set: whoever worked from an older one finds no row to change. That is what
+Each position is moved by compare-and-set: a worker with an older one finds no row to change. That
 fences a zombie, and what makes a transaction of handlers happen once.
 
-A position belongs to a topic's id, not to its name: of a topic that was deleted and made again nothing has been read.
+A position belongs to a topic's id, not to its name: of a topic that was deleted and created again nothing has been
+read.
 """
 
 from collections.abc import Iterable, Mapping
@@ -27,7 +28,7 @@ _MOVE = (
 def read_positions(
     connection: Connection, group: str, partitions: Iterable[TopicPartition], ids: Mapping[str, str]
 ) -> dict[TopicPartition, int]:
-    """The next offset of each of `partitions` that the group has ever moved past.
+    """Return the next offset of each of `partitions` of which the group has a position.
 
     - `ids`: the topics' ids.
     """
@@ -43,12 +44,12 @@ def read_positions(
 
 
 def known_positions(connection: Connection, group: str) -> bool:
-    """Whether the group has any position, of whatever topic."""
+    """Return whether the group has any position, of whatever topic."""
     return connection.execute(select(_at.topic).where(_at.group_id == group).limit(1)).first() is not None
 
 
 def replaced_topics(connection: Connection, group: str, ids: Mapping[str, str]) -> list[str]:
-    """Those of the topics in `ids` of which the group has positions under another id only."""
+    """Return the topics in `ids` of which the group has positions under another id only."""
     rows = connection.execute(select(_at.topic, _at.topic_id).where(_at.group_id == group).distinct())
     known: dict[str, set[str]] = {}
     for topic, id in rows:
@@ -59,11 +60,11 @@ def replaced_topics(connection: Connection, group: str, ids: Mapping[str, str]) 
 def move_position(
     connection: Connection, group: str, partition: TopicPartition, *, expected: int | None, to: int, id: str = ""
 ) -> bool:
-    """Moves one position from `expected` (`None`: never moved) to `to`; False where it stands elsewhere.
+    """Move one position from `expected` (`None`: never moved) to `to`; return False where it is another one.
 
     - `id`: the topic's.
 
-    After False nothing of this transaction may be committed: somebody else has done, or is doing, the same work.
+    After False nothing of this transaction may be committed: another worker has done, or is doing, the same.
     """
     topic, number = partition
     if expected is None:
@@ -88,7 +89,7 @@ def move_positions(
     to: Mapping[TopicPartition, int],
     ids: Mapping[str, str],
 ) -> bool:
-    """Moves all of `to`, always in the same order, so that two holders never wait for each other in a circle."""
+    """Move all of `to`, always in the same order, so that two holders never deadlock."""
     return all(
         move_position(connection, group, at, expected=expected.get(at), to=to[at], id=ids.get(at[0], ""))
         for at in sorted(to)
@@ -96,5 +97,5 @@ def move_positions(
 
 
 def forget_positions(connection: Connection, group: str) -> None:
-    """The group begins anew in every partition."""
+    """Delete all positions of the group: it begins at the start of every partition."""
     connection.execute(positions_table.delete().where(positions_table.c.group_id == group))

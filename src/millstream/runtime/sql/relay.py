@@ -1,9 +1,9 @@
 """The relay: publishes a service's outbox, in the order of commits, each row once.
 
 Its position, the number of the next row, is committed in the same Kafka transaction as the records. So whether a
-transaction happened is always known afterwards, and published rows can be deleted later, many at a time. It is kept in
-the metadata beside an offset that means nothing: a tool that copies a group to another cluster translates offsets, and
-a row number that was translated is another row.
+transaction happened is always known afterwards, and published rows can be deleted later, many at a time. It is stored
+in the metadata beside an offset that means nothing: a tool that copies a group to another cluster translates offsets,
+and a row number that was translated is another row.
 """
 
 import fcntl
@@ -32,9 +32,9 @@ log = get_logger(__name__)
 
 ROWS_PER_TRANSACTION = 500
 POLL_SECONDS = 0.05
-"""How long rows of another instance, which cannot wake this one, may lie unseen."""
+"""Seconds between two polls of the outbox, for rows of other instances, which cannot wake this one."""
 STANDBY_SECONDS = 1.0
-"""How often an instance that does not relay looks whether it should."""
+"""Seconds after which an instance that does not relay tries to become the one that does."""
 TIDY_SECONDS, TIDY_ROWS = 1.0, 1_000
 """Published rows are deleted this often, or when there are this many."""
 FORM = "ms-relay1"
@@ -51,7 +51,7 @@ class Relay:
     """The worker that publishes the outbox of `service`.
 
     - `engine`: the service's database, from `open_database`.
-    - `wake`: set by whoever committed outbox rows in this process.
+    - `wake`: set by the worker that committed outbox rows in this process.
     - `poll_seconds`: how often to look without being woken.
     - `client_bytes`: how large a record may be that this process writes.
 
@@ -79,11 +79,11 @@ class Relay:
         self._pause = SHORTEST_PAUSE
 
     def run(self, stop: threading.Event) -> None:
-        """Relays until `stop` is set, and publishes once more what has been committed by then.
+        """Relay until `stop` is set, and publish once more what has been committed by then.
 
-        Troubles that pass are waited out; a row that cannot be read, or is refused for what is in it, is set aside.
-        Raises `MillstreamError` for a topic that is not there or not ours to write, and `ConfigurationError` for a
-        database of which more was published than it knows of.
+        Transient errors are waited out; a row that cannot be decoded or published goes to the table of refused rows.
+        Raises `MillstreamError` for a topic that does not exist or that the service may not write, and
+        `ConfigurationError` for a database of which more was published than it knows of.
         """
         while not stop.is_set():
             try:
@@ -115,8 +115,8 @@ class Relay:
                 last = stop.is_set()
                 turn.publish_all()
                 self._pause = SHORTEST_PAUSE
-                # At the end too: rows that stay behind are told from new ones by nothing but the position, which Kafka
-                # forgets some day.
+                # At the end too: only the position tells rows that stay behind from new ones, and Kafka expires
+                # it some day.
                 turn.tidy(now=last)
                 if not last:
                     self._wake.wait(self._poll_seconds)
@@ -125,7 +125,7 @@ class Relay:
 
 
 class Turn:
-    """One holder's time as the relay: from reading its position until it stops or meets trouble."""
+    """One period as the relay: from reading the position until it stops or fails."""
 
     def __init__(self, service: Service, kafka: Kafka, engine: Engine, client_bytes: int = MOST_BYTES) -> None:
         self._group = f"{service.name}.relay"
@@ -150,9 +150,9 @@ class Turn:
         self._member = kafka.consumer(self._group)
 
     def begin(self) -> None:
-        """Settles what a predecessor left open, and only then reads how far it came.
+        """Settle the transaction that a predecessor left open, and only then read its position.
 
-        Raises `ConfigurationError` for a database that was put back to an earlier state.
+        Raises `ConfigurationError` for a database that was restored to an earlier state.
         """
         self._producer.init()
         admin = self._kafka.admin()
@@ -162,8 +162,8 @@ class Turn:
         finally:
             admin.close()
         # An earlier declaration may have put it on another partition; the highest is the last, since ids only grow.
-        # Positions in a database that is no more say nothing about this one.
-        # Nor does one in another cluster: which of its records were copied, nobody knows. What it has published there
+        # Positions in a database that was replaced say nothing about this one.
+        # Nor does one in another cluster: which of its records were copied is not known. What it has published there
         # and not deleted yet is published again here, with the ids that it had.
         positions = [read_position(found.metadata) for found in committed.values()]
         self._next = max((row for of, row in filter(None, positions) if of == self._identity), default=0)
@@ -179,7 +179,7 @@ class Turn:
             )
 
     def try_refused_again(self) -> None:
-        """Rows that were set aside go to the end of the outbox: what they were refused for may have been mended."""
+        """Append refused rows to the outbox: the cause of the refusal may be gone."""
         with self._reading.connect() as connection:
             if not self._outbox.refused(connection):
                 return
@@ -188,7 +188,7 @@ class Turn:
         log.info("outbox_rows_tried_again", relay=self._group, rows=again)
 
     def publish_all(self) -> None:
-        """Publishes what waits, in transactions of bounded size. Rows that cannot be published are set aside.
+        """Publish what waits, in transactions of bounded size. Rows that cannot be published are refused.
 
         Raises a `KafkaFault`, after which the position must be read again.
         """
@@ -202,7 +202,7 @@ class Turn:
                 self._together = min(ROWS_PER_TRANSACTION, 2 * self._together)
 
     def tidy(self, *, now: bool = False) -> None:
-        """Deletes rows that are published, every so often or `now`."""
+        """Delete published rows, every `TIDY_SECONDS` or `now`."""
         published, moment = self._next - self._deleted_before, time.monotonic()
         if published < TIDY_ROWS and moment < self._tidy_at and not now:
             return
@@ -229,7 +229,7 @@ class Turn:
         log.warning("records_refused", relay=self._group, topic=refused.topic, rows=len(rows), error=str(refused))
         self._limits.ask([refused.topic])
         self._keep_to_limits()
-        # The producer is a new one after this, as one that was fenced meanwhile would be: read how far it came.
+        # The producer is a new one after this, as one that was fenced meanwhile would be: read its position.
         self.begin()
         if rows[0].seq != self._next:
             return
@@ -239,7 +239,7 @@ class Turn:
         self._together = max(1, len(rows) // 2)
 
     def _keep_to_limits(self) -> bool:
-        """Whether that made the producer a new one."""
+        """Apply the limits of topics; return whether that made a new producer."""
         if self._limits.smallest >= self._batch_bytes:
             return False
         self._batch_bytes = self._limits.smallest
@@ -266,7 +266,7 @@ class Turn:
         self._next = after
 
     def _is_refused(self, row: OutboxRow) -> bool:
-        """Whether a row cannot be published; then it is set aside."""
+        """Return whether a row cannot be published; then it is refused."""
         if row.headers is None:
             self._refuse(row, "its headers cannot be read")
             return True
@@ -283,7 +283,7 @@ class Turn:
         return True
 
     def _refuse(self, row: OutboxRow, reason: str) -> None:
-        """Before the position moves past it: a crash in between finds it again, and sets it aside again."""
+        """Refuse a row before the position moves past it: after a crash in between it is found and refused again."""
         with self._engine.begin() as connection:
             self._outbox.refuse(connection, row.seq, reason)
         log.error(
@@ -297,7 +297,7 @@ class Turn:
 
 
 def write_position(identity: str, row: int) -> str:
-    """What is committed: the database and cluster that it counts for, and the number of the next row.
+    """Return the metadata to commit: the database and cluster that it counts for, and the number of the next row.
 
     >>> read_position(write_position("0f3c@c1", 7))
     ('0f3c@c1', 7)
@@ -306,7 +306,7 @@ def write_position(identity: str, row: int) -> str:
 
 
 def read_position(metadata: str) -> tuple[str, int] | None:
-    """The other way; None for what a relay did not write."""
+    """Return database and row of a position; None for metadata that no relay wrote."""
     match metadata.split(" "):
         case [form, identity, row] if form == FORM and row.isdecimal():
             return identity, int(row)
@@ -322,10 +322,10 @@ def _will_pass(error: MillstreamError | DBAPIError) -> bool:
 
 @contextmanager
 def relay_lock(engine: Engine, service: str) -> Iterator[bool]:
-    """Whether this process has become the one that relays; it stays so inside the `with`.
+    """Try to become the one relay of a service and database: yield whether this process is it within the block.
 
-    The lock goes when its holder dies. A holder that lost its connection without noticing is fenced by its successor,
-    which uses the same transactional id.
+    The lock is released when its holder dies. A holder that lost its connection without noticing is fenced by its
+    successor, which uses the same transactional id.
     """
     holding = _file_lock(engine, service) if is_sqlite(engine) else _advisory_lock(engine, service)
     with holding as mine:

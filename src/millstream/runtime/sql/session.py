@@ -1,4 +1,4 @@
-"""A handler's session. Apart from the rest: SQLAlchemy's ORM takes 6 MB, and many a service does without."""
+"""A handler's session. A file by itself: SQLAlchemy's ORM takes 6 MB, and many services do without."""
 
 from typing import NoReturn
 
@@ -10,7 +10,7 @@ from millstream.runtime.sql.connection import NO_COMMIT, NO_ROLLBACK
 
 
 class HandlerSession(Session):
-    """Part of a transaction that is not the handler's to end.
+    """A session in a transaction that the handler must not end.
 
     - `connection`: in that transaction already.
     """

@@ -1,4 +1,4 @@
-"""What a worker keeps in the service's database by partition: parked events and timers."""
+"""The internal stores of an SQL worker, in the service's database: parked events and timers."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -13,7 +13,7 @@ from millstream.state.memory import MemoryStore
 
 
 class SqlInternalStores:
-    """The partitions that this instance holds, in memory; changes are rows of the transaction that made them."""
+    """The internal stores of this instance, in memory; changes are rows of the transaction that made them."""
 
     def __init__(self, service: Service) -> None:
         self.declared = InternalStores.of(service, Kind.SQL)
@@ -22,15 +22,15 @@ class SqlInternalStores:
 
     @property
     def held(self) -> set[int]:
-        """The partitions that are here."""
+        """The partitions whose stores are in memory."""
         return set(self._held)
 
     def stores(self, partition: int) -> dict[InternalStore[Any], MemoryStore[Any]]:
-        """What is kept of one partition. Raises `KeyError` for one that is not here."""
+        """Return the stores of one partition. Raises `KeyError` for one that is not in memory."""
         return self._held[partition]
 
     def restore(self, connection: Connection, partitions: Iterable[int]) -> None:
-        """Read what is committed of these partitions, whatever was here."""
+        """Read the committed stores of these partitions, in place of those in memory."""
         row = internal_stores_table.c
         for partition in partitions:
             stores = self._held[partition] = {declared: declared.partition() for declared in self.declared.all}
@@ -42,16 +42,16 @@ class SqlInternalStores:
                 by_name[store].restore(key, value)
 
     def drop(self, partitions: Iterable[int]) -> None:
-        """Forget partitions that somebody else holds from now on."""
+        """Forget partitions that another instance has from now on."""
         for partition in partitions:
             self._held.pop(partition, None)
 
     def changed(self) -> list[int]:
-        """The partitions that the present transaction changed."""
+        """Return the partitions that the present transaction changed."""
         return [number for number, stores in self._held.items() if any(store.changes() for store in stores.values())]
 
     def write(self, connection: Connection) -> None:
-        """Put the changes into the transaction."""
+        """Write the changes within the transaction."""
         rows: list[dict[str, Any]] = []
         gone: list[dict[str, Any]] = []
         for partition, stores in self._held.items():
@@ -74,12 +74,12 @@ class SqlInternalStores:
             )
 
     def commit(self) -> None:
-        """The transaction with the changes has been committed."""
+        """Note that the transaction with the changes is committed."""
         for store in self._all():
             store.commit()
 
     def rollback(self) -> None:
-        """The transaction was rolled back."""
+        """Undo the changes of a transaction that was rolled back."""
         for store in self._all():
             store.rollback()
 

@@ -12,7 +12,7 @@ positions_table = Table(
     own_tables,
     Column("group_id", Text, primary_key=True),
     Column("topic", Text, primary_key=True),
-    # Kafka's: a topic that was deleted and made again is another one. Empty for what is no topic of Kafka's.
+    # Kafka's: a topic that was deleted and created again has another. Empty for what is no topic of Kafka's.
     Column("topic_id", Text, primary_key=True),
     Column("partition", Integer, primary_key=True),
     Column("next_offset", BigInteger, nullable=False),

@@ -1,4 +1,4 @@
-"""One partition of an SQL worker: what its handlers are given."""
+"""The task of an SQL worker, and the calls of its handlers."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -19,7 +19,7 @@ from millstream.telemetry import Tracer
 
 
 class SqlInvoker:
-    """The ways to call a service's SQL handlers, worked out once.
+    """Calls a service's SQL handlers, with invokers worked out once.
 
     - `unit`: the transaction that is open now.
     """
@@ -62,7 +62,7 @@ class SqlInvoker:
 
 
 class SqlTask(PartitionTask):
-    """A partition whose handlers keep their state in the service's database."""
+    """A task whose handlers have their state in the service's database."""
 
     def __init__(
         self,

@@ -21,17 +21,17 @@ if TYPE_CHECKING:
 
 
 class PositionConflict(Exception):
-    """The positions stand elsewhere than this worker left them: somebody else has done the same events."""
+    """The positions are not those that this worker left: another worker has handled the same events."""
 
 
 class SqlUnit:
     """A transaction that begins when a handler is first called, and may commit several times.
 
-    - `positions`: how far the group has come in each partition; updated at each commit.
-    - `group`, `outbox`: where positions and records go; both `None` for delivery at least once, which keeps neither.
+    - `positions`: of the group in each partition; updated at each commit.
+    - `group`, `outbox`: where positions and records go; both `None` for delivery at least once, which has neither.
     - `ids`: those of the topics that the positions are of.
-    - `stores`: what is kept by partition. A transaction that changes it moves a position that stands for the partition,
-      which fences whoever held it before.
+    - `stores`: the internal stores. A transaction that changes them moves a position that stands for the partition,
+      which fences its previous holder.
 
     Left by an exception, it rolls back what was not committed.
     """
@@ -58,7 +58,10 @@ class SqlUnit:
 
     @contextmanager
     def call(self, handler: Handler) -> Iterator[HandlerContext]:
-        """What a call of `handler` is given. Left by an exception, all that the call did is undone, and no more."""
+        """Return the context of a call of `handler`.
+
+        Left by an exception, all that the call did is undone, and no more.
+        """
         connection = self._connection()
         if any(parameter.need is Need.SESSION for parameter in handler.parameters):
             session = self._session_on(connection)
@@ -69,22 +72,22 @@ class SqlUnit:
                 yield HandlerContext(connection=connection)
 
     def done(self, message: Message, records: Sequence[Record]) -> None:
-        """The event is dealt with, and this came of it."""
+        """Add the records of an event that is dealt with, and move its position."""
         self._records += records
         self._moved[message.topic(), message.partition()] = message.offset() + 1
 
     def came(self, records: Sequence[Record]) -> None:
-        """This came of what was due, which moves no position."""
+        """Add the records of what was due, which moves no position."""
         self._records += records
 
     @property
     def records(self) -> list[Record]:
-        """What came of events since the last commit."""
+        """The records of events since the last commit."""
         return self._records
 
     @property
     def changes_stores(self) -> bool:
-        """Whether what is kept changes with it."""
+        """Return whether the internal stores change with it."""
         return bool(self._stores.changed())
 
     def commit(self) -> list[Record]:
@@ -146,7 +149,7 @@ class SqlUnit:
 
 
 def not_done(messages: Sequence[Message], positions: Mapping[TopicPartition, int]) -> list[Message]:
-    """Those of `messages` that the positions have not passed."""
+    """Return the `messages` that the positions have not passed."""
     return [
         message for message in messages if message.offset() >= positions.get((message.topic(), message.partition()), 0)
     ]

@@ -1,4 +1,4 @@
-"""The worker of handlers with a database: what an event did and how far the group has come commit together."""
+"""The worker of handlers with a database: what an event did and the position of the group commit together."""
 
 import threading
 import time
@@ -48,9 +48,9 @@ MAX_TROUBLES = 8
 MAX_DUE = 100
 """Parked events and timers of one partition that are dealt with in one transaction."""
 TIDY_SECONDS = 10.0
-"""How often ids that were handled long ago are forgotten."""
+"""Seconds between two deletions of ids whose window has passed."""
 MAX_CONFLICTS = 5
-"""Times in a row that somebody else may have been quicker, before this process takes itself for the zombie."""
+"""Position conflicts in a row, after which this process takes itself for the zombie."""
 
 
 class SqlWorker:
@@ -128,7 +128,7 @@ class SqlWorker:
         self._conflicts = 0
 
     def run(self, stop: threading.Event) -> None:
-        """Handles events until `stop` is set.
+        """Handle events until `stop` is set.
 
         Raises `Fenced` when a newer holder of this slot took over, what the database raises when it does not come to
         itself within some ten seconds, and a handler's own error where it is declared `on_failure=stop`.
@@ -154,7 +154,7 @@ class SqlWorker:
                 self._producer.close()
 
     def _turn(self, stop: threading.Event) -> None:
-        """Handles what is there and what is due."""
+        """Handle the events that are there and what is due."""
         self._outage.probe(self._consumer, self._topics[0])
         idle = seconds_until_due(self._tasks.values(), POLL_SECONDS)
         messages = self._consumer.poll_batch(min(POLL_RECORDS, self._most), idle)
@@ -171,7 +171,7 @@ class SqlWorker:
 
     def _work_through(self, messages: Sequence[Message], stop: threading.Event) -> None:
         if len(not_done(messages, self._positions)) < len(messages):
-            # Offsets that are past: of a topic that was made again, they are new.
+            # Past offsets are new ones where a topic was deleted and created again.
             self._retry_until_committed(lambda: self._outage.wait_out(self._ids.check, stop), stop)
         going_on = True
         while going_on and not stop.is_set() and (left := not_done(messages, self._positions)):
@@ -181,15 +181,15 @@ class SqlWorker:
             messages = left
 
     def _retry_until_committed(self, transaction: Callable[[], None], stop: threading.Event) -> bool:
-        """Do it again while the trouble is nobody's fault; False where there is nothing to go on with.
+        """Do a transaction, and again after transient errors; return False where there is nothing to go on with.
 
-        Raises what does not pass within some ten seconds.
+        Raises an error that lasts longer than some ten seconds.
         """
         troubles = 0
         while not stop.is_set():
             try:
                 transaction()
-            except Stopping:  # told to stop while it waited
+            except Stopping:  # stopped while it waited
                 return False
             except PositionConflict:
                 self._catch_up()
@@ -207,7 +207,7 @@ class SqlWorker:
         return False
 
     def _transaction(self, messages: Sequence[Message], stop: threading.Event) -> None:
-        """Handles as many of `messages` as fit into one transaction's time."""
+        """Handle as many of `messages` as fit into one transaction's time."""
         began = time.monotonic()
         with self._open_unit() as unit:
             for done, message in enumerate(messages, 1):
@@ -220,7 +220,7 @@ class SqlWorker:
             self._commit(unit)
 
     def _do_what_is_due(self, stop: threading.Event) -> None:
-        """Parked events whose turn it is, and timers, as many as fit into one transaction's time."""
+        """Handle parked events and timers that are due, as many as fit into one transaction's time."""
         began, now = time.monotonic(), time.time()
         with self._open_unit() as unit:
             for task in self._tasks.values():
@@ -247,20 +247,20 @@ class SqlWorker:
                 raise
 
     def _handle(self, message: Message, task: SqlTask) -> list[Record]:
-        """What comes of one event: outputs, a dead letter, or nothing yet."""
+        """Return the records of one event: outputs, a dead letter, or nothing yet."""
         if message.topic() == self._redrives:
             return self._failures.redrive(message, task, lambda redrive: redrive.partition() == task.partition)
         return self._failures.first(message, task)
 
     def _limits_changed(self) -> bool:
-        """Whether topics take other records than before."""
+        """Return whether topics take other records than before."""
         changed = self._limits.changed()
         if changed:
             self._outbound.keep_to(self._limits)
         return changed
 
     def _tidy(self) -> None:
-        """Forget ids whose window has passed, in small transactions: others wait for each of them."""
+        """Delete ids whose window has passed, in small transactions: others wait for each of them."""
         if not self._has_inbox or (now := time.monotonic()) < self._tidy_at:
             return
         self._tidy_at, more = now + TIDY_SECONDS, True
@@ -278,7 +278,7 @@ class SqlWorker:
     def _commit(self, unit: SqlUnit) -> None:
         began = time.monotonic()
         if self._producer is not None and unit.changes_stores:
-            # What was parked is forgotten with the commit: by then its outputs must be out.
+            # The commit deletes parked events: by then their outputs must be published.
             self._publish(unit.records)
             unit.records.clear()
         records = unit.commit()
@@ -309,11 +309,11 @@ class SqlWorker:
         held = dict.fromkeys(set(partitions) - set(mine), HOLD)
         if not self._exactly_once:
             return {**self._ids.starts(self._consumer.committed(mine), BEGINNING), **held}
-        # Where the database knows nothing, nothing was done, whatever the group has committed.
+        # Without a position in the database nothing was done, whatever the group has committed.
         return {**{partition: found.get(partition, BEGINNING) for partition in mine}, **held}
 
     def _read_state(self, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
-        """The positions of these partitions, and what is kept of them, as they are in the database."""
+        """Read the positions and the internal stores of these partitions from the database."""
         numbers = sorted({number for _, number in partitions})
         wanted = [*partitions, *((self._internal_stores.declared.parked.topic, number) for number in numbers)]
         with self._engine.execution_options(**READ_ONLY).connect() as connection:
@@ -346,7 +346,7 @@ class SqlWorker:
             self._positions.pop((self._internal_stores.declared.parked.topic, number), None)
 
     def _catch_up(self) -> None:
-        """Somebody else was quicker: go on from where the database says, unless that happens over and over."""
+        """Go on from the positions in the database after a conflict, unless conflicts repeat."""
         self._conflicts += 1
         self._metrics.transaction("aborted", 0)
         if self._conflicts > MAX_CONFLICTS:

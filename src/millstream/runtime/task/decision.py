@@ -1,4 +1,4 @@
-"""What the declared policy says about a failure."""
+"""The decision that a handler's declared policy makes about a failure."""
 
 from enum import Enum
 
@@ -6,20 +6,20 @@ from millstream.declare import Handler, OnFailure
 
 
 class Decision(Enum):
-    """What becomes of an event whose handler raised."""
+    """The next step for an event whose handler raised."""
 
     RETRY = "retry"
     """Try again; its key waits meanwhile."""
     DEAD_LETTER = "dead_letter"
     PARK_KEY = "park_key"
-    """Its key waits for a person, and a dead letter tells of it."""
+    """Its key waits for an operator, and a dead letter reports it."""
     STOP = "stop"
 
 
 def decide(handler: Handler, error: BaseException, *, attempts: int, seconds: float, keyed: bool) -> Decision:
-    """What to do after `attempts` failures within `seconds`, the last with `error`.
+    """Return what to do after `attempts` failures within `seconds`, the last with `error`.
 
-    Without a key nothing waits for a person: it becomes a dead letter.
+    An event without a key never waits for an operator: it becomes a dead letter.
     """
     if handler.retry.allows(error, attempts, seconds):
         return Decision.RETRY

@@ -1,4 +1,4 @@
-"""What becomes of an event that was not simply handled: another try, a parked key, a dead letter, the end."""
+"""Failures of events: another attempt, a parked key, a dead letter, or the end of the worker."""
 
 import threading
 import time
@@ -26,7 +26,7 @@ log = get_logger(__name__)
 
 
 _MINIMAL_BYTES = 0
-"""Of a dead letter everything is left out that can be."""
+"""The size limit that leaves out of a dead letter everything that can be."""
 
 
 class Stop(Exception):
@@ -38,7 +38,7 @@ class Stop(Exception):
 
 
 class Tried(NamedTuple):
-    """How often an event has failed before, and since when; how often a person had handed it in again.
+    """How often an event has failed before, and since when; how often it had been redriven.
 
     - `slept`: seconds since the first failure in which it could not be tried.
     """
@@ -50,31 +50,32 @@ class Tried(NamedTuple):
 
     @classmethod
     def before(cls, head: ParkedEvent) -> "Tried":
-        """Of a parked event whose turn it is. What it is late by is no part of its retries: its process did not run,
+        """Return the attempts of a parked event that is due. What it is late by is no part of its retries: its process
+        did not run,
         or had other things to do."""
         late = max(0.0, time.time() - head.due_at) if head.due_at and head.attempts else 0.0
         return cls(head.attempts, head.first_failed_at, head.redrives, head.slept + late)
 
 
 class Outcome(NamedTuple):
-    """What came of an event: records, and what is parked of it, if it waits."""
+    """The outcome of an event: records, and the parked event, if it waits."""
 
     records: list[Record]
     parked: ParkedEvent | None = None
 
 
 class HandlerTask(Protocol):
-    """Where an event is dealt with: what is parked beside it, and the way to call its handler."""
+    """The part of a partition task that failures need: its key queues, and the call of a handler."""
 
     queues: KeyQueues
 
     def attempt(self, handler: Handler, event: Any, meta: EventMetadata, /) -> list[Record]:
-        """One whole call. Whatever it raises, nothing of it is left."""
+        """Make one whole call. Whatever it raises, nothing of it is left."""
         ...
 
 
 class FailureHandler:
-    """Deals with the events of a worker that are not done at the first call. Used by its thread alone.
+    """Handles the events of a worker that are not done at the first call. Used by its thread alone.
 
     - `commit`: commits what earlier events did; called before every wait.
     - `outage`: how it waits for the registry.
@@ -101,7 +102,7 @@ class FailureHandler:
     ) -> None:
         self.stop = threading.Event()
         self.rejected: dict[tuple[str, int, int], EncodeError] = {}
-        """Events whose outputs Kafka cannot take, by topic, partition and offset."""
+        """Events whose outputs Kafka refuses, by topic, partition and offset."""
         self._service = service.name
         self._group = service.group(kind)
         self._redrives = service.redrive_topic(kind)
@@ -117,16 +118,16 @@ class FailureHandler:
         self._pauses_before = 0
         """The count of pauses when the calls began that may have failed since."""
         self._minimal: set[tuple[str, int, int]] = set()
-        """Events whose whole dead letter Kafka cannot take either."""
+        """Events whose whole dead letter Kafka refuses, too."""
 
     def calls_begin(self) -> None:
-        """The worker calls handlers itself from now on: pauses until now have nothing to do with their failures."""
+        """Note that the worker calls handlers itself from now on: earlier pauses do not explain their failures."""
         self._pauses_before = self._pauses.count
 
     def first(
         self, message: Message, task: HandlerTask, *, failed: BaseException | None = None, redrives: int = 0
     ) -> list[Record]:
-        """What comes of an event; behind its key, if that is parked. Raises `Stop` and `Stopping`.
+        """Handle an event, or park it behind its parked key; return its records. Raises `Stop` and `Stopping`.
 
         - `failed`: what its first call raised, where that was made already.
         """
@@ -144,16 +145,16 @@ class FailureHandler:
         try:
             task.queues.add(outcome.parked)
         except EncodeError as error:
-            # What cannot be kept cannot wait. Its key goes on without it.
+            # An event that cannot be stored cannot wait. Its key goes on without it.
             return self._dead_letter(message, self._handler(message), error, tried).records
         return outcome.records
 
     def do(self, message: ParkedEvent | Message, task: HandlerTask) -> list[Record]:
-        """What comes of what was due. Raises as `first` does."""
+        """Handle what was due; return its records. Raises as `first` does."""
         return self.retry(message, task) if isinstance(message, ParkedEvent) else self.first(message, task)
 
     def retry(self, head: ParkedEvent, task: HandlerTask) -> list[Record]:
-        """What comes of a parked event whose turn it is. Raises as `first` does."""
+        """Handle a parked event that is due; return its records. Raises as `first` does."""
         tried = Tried.before(head)
         outcome = self._process(head, task, tried, None)
         if outcome.parked is not None:
@@ -167,7 +168,7 @@ class FailureHandler:
         return outcome.records
 
     def redrive(self, message: Message, task: HandlerTask, ours: Callable[[Redrive], bool]) -> list[Record]:
-        """What comes of a record of the redrive topic. Raises as `first` does.
+        """Handle a record of the redrive topic; return its records. Raises as `first` does.
 
         - `ours`: whether this worker has the partition that the event was first read from.
         """
@@ -187,7 +188,10 @@ class FailureHandler:
         return [] if redrive.action is Action.DISCARD else self.first(redrive, task, redrives=redrive.count)
 
     def reject_output(self, message: Message, error: EncodeError) -> None:
-        """Kafka cannot take an output: done again, the event will be set aside. Raises `Stop` where it was already."""
+        """Note that Kafka refuses an output: handled again, the event becomes a dead letter.
+
+        Raises `Stop` where its dead letter is refused, too.
+        """
         at = _at(message)
         if at in self._minimal:
             error.add_note(
@@ -200,7 +204,7 @@ class FailureHandler:
         self.rejected[at] = error
 
     def committed(self, passed: Mapping[tuple[str, int], int]) -> None:
-        """What was condemned below these offsets of topics and partitions is dealt with."""
+        """Forget refused outputs of events below these offsets of topics and partitions."""
         if self.rejected:
             for at in [at for at in self.rejected if at[2] < passed.get(at[:2], 0)]:
                 del self.rejected[at]
@@ -238,11 +242,11 @@ class FailureHandler:
         failed: BaseException,
         tried: Tried,
     ) -> Outcome:
-        """What becomes of an event after one more failure."""
+        """Decide about an event after one more failure, and carry that out."""
         if self._spare(failed):
             raise failed
         if isinstance(failed, EncodeError) and self._limits_changed():
-            # It may be the topic's former limit that it is too large for.
+            # It may have been too large for the topic's previous limit only.
             return self._attempt(handler, message, attempt, tried)
         now = time.time()
         tried = tried._replace(attempts=tried.attempts + 1, first_failed_at=tried.first_failed_at or now)
@@ -260,8 +264,8 @@ class FailureHandler:
         if decided is Decision.STOP:
             self._stop_at(message, handler, failed)
         if decided is Decision.PARK_KEY:
-            letter = self._dead_letter(message, handler, failed, tried, parked=True)
-            return Outcome(letter.records, park(message, **tried._asdict()))
+            dead = self._dead_letter(message, handler, failed, tried, parked=True)
+            return Outcome(dead.records, park(message, **tried._asdict()))
         return self._dead_letter(message, handler, failed, tried)
 
     def _attempt(
@@ -281,7 +285,7 @@ class FailureHandler:
         return self._handled(handler, message, records)
 
     def _call(self, attempt: Callable[[], list[Record]]) -> list[Record]:
-        """Makes an attempt: the same once more at once where it fails with a pause of the process in its midst."""
+        """Make an attempt, and once more at once where the process paused in its midst."""
         for _ in range(PAUSES_FORGIVEN):
             self.calls_begin()
             try:
@@ -306,7 +310,7 @@ class FailureHandler:
         failed: BaseException,
         tried: Tried,
     ) -> Outcome:
-        """Without a key there is no order to keep, and nothing to wait behind: the partition waits."""
+        """Retry an event without a key while its partition waits: no other event has to wait for its key."""
         try:
             # No transaction stays open while waiting: what was finished before is committed first.
             records = retry_handler(
@@ -336,7 +340,7 @@ class FailureHandler:
         raise Stop(error) from None
 
     def _read(self, message: Message) -> tuple[Handler, object, EventMetadata] | None:
-        """An event whose schema only the registry knows waits for it, and those behind it too: they may be like it."""
+        """Read a record. One whose schema only the registry knows waits for it, as do those behind it."""
         return self._outage.wait_out(lambda: self._reader.read(message), self.stop, before_wait=self._commit)
 
     def _handler(self, message: Message) -> Handler | None:
@@ -351,7 +355,7 @@ class FailureHandler:
     ) -> Outcome:
         name = handler.name if handler else None
         self._metrics.dead_letter(name, message.topic(), reason_of(error))
-        letter = dead_letter(
+        record = dead_letter(
             message,
             service=self._service,
             group=self._group,
@@ -363,7 +367,7 @@ class FailureHandler:
             redrives=tried.redrives,
             limit=_MINIMAL_BYTES if _at(message) in self._minimal else self._limits.record(f"{message.topic()}.dlq"),
         )
-        return Outcome([letter])
+        return Outcome([record])
 
 
 def _at(message: Message) -> tuple[str, int, int]:

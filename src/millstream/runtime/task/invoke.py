@@ -1,4 +1,4 @@
-"""Calling handlers: filling their parameters, and trying again."""
+"""Calls of handlers: their parameters, and their retries."""
 
 import hashlib
 import threading
@@ -21,7 +21,7 @@ Invoker = Callable[[Any, EventMetadata, "HandlerContext"], Any]
 
 @dataclass(slots=True)
 class HandlerContext:
-    """What a worker has for its handlers: each is asked for only where a signature names it."""
+    """The values that a worker has for handlers: each is used only where a signature names it."""
 
     states: Mapping[Store[Any], State[Any]] = field(default_factory=dict)
     session: Any = None
@@ -45,7 +45,7 @@ class GaveUp(Exception):
 
 
 def invoker(handler: Handler) -> Invoker:
-    """The way to call `handler`, worked out once: `invoker(handler)(event, meta, context)` answers what it returns.
+    """Return what calls `handler`, worked out once: `invoker(handler)(event, meta, context)` returns its outputs.
 
     For an effect that is a coroutine.
     """
@@ -60,18 +60,18 @@ def invoker(handler: Handler) -> Invoker:
 
 
 def digest_of(value: bytes | None) -> bytes:
-    """What an inbox keeps of a record beside its identity: whether one that comes under the same one is the same."""
+    """Return the digest that an inbox stores of a record: it tells a duplicate from a different record."""
     return hashlib.blake2b(value or b"", digest_size=8).digest()
 
 
 def declared_identities(handler: Handler) -> dict[type[Contract], Callable[[Any], str]]:
-    """What the topics of `handler` declare, by class. A deletion has no fields: it is known by its record."""
+    """Return the identities that the topics of `handler` declare, by class. A deletion has no fields, and so none."""
     homes = {contract: contract.__home__ for contract in handler.consumes if deleted_class(contract) is None}
     return {contract: home.identity for contract, home in homes.items() if home is not None and home.identity}
 
 
 def identified(call: Invoker, handler: Handler) -> Invoker:
-    """`call`, with the identity that the topics of `handler` declare for their events; as it is where none does."""
+    """Return `call` with the identity that the topics of `handler` declare for their events, if they do."""
     identities = declared_identities(handler)
     if not identities:
         return call
@@ -104,14 +104,14 @@ def _filler(parameter: Parameter) -> Callable[[EventMetadata, HandlerContext], A
 
 
 def keyed(contract: type[Contract], call: Invoker) -> Invoker:
-    """`call`, for events of `contract` as they are decoded: those of a tombstone are still without their key."""
+    """Return `call` for events of `contract` as they are decoded: those of a tombstone are still without their key."""
     if contract.__deletes__ is None:
         return call
     return lambda event, meta, context: call(with_key(event, meta.message.key()), meta, context)
 
 
 def done_within(outputs: Any) -> Any:
-    """What a handler returned; a generator's work is done now, and not when its outputs are wanted."""
+    """Return the outputs of a handler; a generator is run to its end now, and not when its outputs are read."""
     return outputs if outputs is None or isinstance(outputs, Contract) else list(outputs)
 
 
@@ -124,7 +124,7 @@ def retry_handler(
     before_wait: Callable[[], None] | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> T:
-    """Calls `attempt` until it succeeds or the handler's `Retry` says that it is enough.
+    """Call `attempt` until it succeeds or the handler's `Retry` allows no more.
 
     - `attempt`: one whole call of a synchronous handler; it must leave nothing behind when it raises.
     - `failed`: the error of a first attempt that was made already.

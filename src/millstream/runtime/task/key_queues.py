@@ -1,4 +1,4 @@
-"""The lanes of parked keys: in order within a key, by time between keys."""
+"""The queues of parked keys: in order within a key, by time between keys."""
 
 import heapq
 from bisect import bisect_left, insort
@@ -10,23 +10,23 @@ from millstream.kafka.port import Message
 from millstream.runtime.task.parked import ParkedEvent
 
 QueueKey: TypeAlias = tuple[str, int, bytes]
-"""Topic, partition and key: what has an order among itself."""
+"""Topic, partition and key, within which events have an order."""
 
 
 class ParkedStore(Protocol):
-    """Where parked events are kept, in the transaction that is open now."""
+    """A store of parked events; changes belong to the transaction that is open now."""
 
     def put(self, event: ParkedEvent, /) -> None:
-        """Keep it, in the place of what was kept of the same record."""
+        """Store it, in place of an earlier entry of the same record."""
         ...
 
     def drop(self, event: ParkedEvent, /) -> None: ...
 
 
 class KeyQueues:
-    """The parked keys of some partitions. In memory; whatever changes is told to `store`.
+    """The parked keys of some partitions. In memory; each change is written to `store`.
 
-    - `parked`: what the shelf holds to begin with. After a transaction that was aborted, make the lanes anew.
+    - `parked`: the events in the store to begin with. After an aborted transaction, make new queues.
     """
 
     def __init__(self, store: ParkedStore, parked: Iterable[ParkedEvent] = ()) -> None:
@@ -35,7 +35,7 @@ class KeyQueues:
         """The events of each parked key, in order; for a hot loop to look whether there is one."""
         self._due: list[tuple[float, QueueKey]] = []
         self._names: Counter[bytes] = Counter()
-        """How many lanes there are of a key, one for each topic."""
+        """The number of queues of a key, one for each topic."""
         self._count = 0
         for event in parked:
             self._enqueue(event)
@@ -49,30 +49,30 @@ class KeyQueues:
         return bool(self.by_key)
 
     def __len__(self) -> int:
-        """How many events are parked."""
+        """Return how many events are parked."""
         return self._count
 
     @property
     def keys(self) -> int:
-        """How many keys are parked."""
+        """Return how many keys are parked."""
         return len(self.by_key)
 
     @property
     def held(self) -> int:
-        """How many keys wait for a person."""
+        """Return how many keys wait for an operator."""
         return sum(events[0].held for events in self.by_key.values())
 
     def hold(self, name: bytes) -> bool:
-        """Whether anything waits that has this key, of whatever topic."""
+        """Return whether an event with this key waits, of whatever topic."""
         return name in self._names
 
     def head(self, key: QueueKey) -> ParkedEvent | None:
-        """The event that the others of its key wait for."""
+        """Return the event that the others of its key wait for."""
         events = self.by_key.get(key)
         return events[0] if events else None
 
     def find(self, message: Message) -> ParkedEvent | None:
-        """What is parked of the same record, at any place: an older one that was handed in may be the head by now."""
+        """Return the parked event of the same record, at any position: a redriven older one may be the head."""
         events = self.by_key.get(queue_of(message), [])
         index = _index(events, message)
         return events[index] if index < len(events) and events[index].offset() == message.offset() else None
@@ -80,7 +80,7 @@ class KeyQueues:
     def add(self, event: ParkedEvent) -> None:
         """Park an event: the first of its key, or behind those that came before it.
 
-        A record that is delivered once more changes nothing: what is parked of it keeps its attempts, and stays held.
+        A record that is delivered once more changes nothing: its parked event keeps its attempts, and stays held.
         """
         if self.find(event) is not None:
             return
@@ -89,7 +89,7 @@ class KeyQueues:
         self._remind(queue_of(event))
 
     def retry(self, event: ParkedEvent) -> None:
-        """Put an event back in its place, changed by another attempt or by a person."""
+        """Replace an event that another attempt or an operator has changed."""
         key = queue_of(event)
         events = self.by_key[key]
         index = _index(events, event)
@@ -99,7 +99,7 @@ class KeyQueues:
         self._remind(key)
 
     def leave(self, event: ParkedEvent) -> None:
-        """An event is done, or a person wants it no more: behind a head that leaves, the next one is due at once."""
+        """Remove an event that is done or discarded; behind a head that leaves, the next one is due at once."""
         key = queue_of(event)
         events = self.by_key[key]
         index = _index(events, event)
@@ -113,7 +113,7 @@ class KeyQueues:
             self._forget(key)
 
     def next_due(self) -> float | None:
-        """When the next head is to be tried, in seconds since 1970; 0.0 for at once, `None` for never."""
+        """Return when the next head is to be tried, in seconds since 1970; 0.0 for at once, `None` for never."""
         while self._due:
             moment, key = self._due[0]
             if self._moment(key) == moment:
@@ -122,14 +122,14 @@ class KeyQueues:
         return None
 
     def due(self, now: float) -> ParkedEvent | None:
-        """A head that is to be tried by now. Follow with `retry` or `leave`; or nothing, and it is due again."""
+        """Return a head that is to be tried by now. Follow with `retry` or `leave`; or nothing, and it is due again."""
         moment = self.next_due()
         if moment is None or moment > now:
             return None
         return self.head(self._due[0][1])
 
     def drop(self, topic: str, partition: int) -> None:
-        """Forget what is parked of a partition that somebody else has now; the shelf keeps it."""
+        """Forget the parked events of a partition that another instance has now; the store keeps them."""
         for key in [key for key in self.by_key if key[:2] == (topic, partition)]:
             self._count -= len(self.by_key[key])
             self._forget(key)
@@ -161,10 +161,10 @@ class KeyQueues:
 
 
 def queue_of(message: Message) -> QueueKey:
-    """The lane of a record that has a key."""
+    """Return the queue of a record that has a key."""
     return message.topic(), message.partition(), message.key() or b""
 
 
 def _index(events: list[ParkedEvent], message: Message) -> int:
-    """Where in a lane the event is that was read from the same offset, or would be."""
+    """Return the index in a queue of the event that was read from the same offset, or would be."""
     return bisect_left(events, message.offset(), key=ParkedEvent.offset)

@@ -1,4 +1,4 @@
-"""What a worker tells of its events: counted as they pass, handed to the metrics once a transaction."""
+"""The metrics of a worker: events are counted as they pass, and reported once a transaction."""
 
 import time
 from collections import Counter
@@ -17,7 +17,7 @@ _LAG_EVERY = 2.0
 class WorkerMetrics:
     """The metrics of one worker. Used by its thread alone.
 
-    - `timed`: whether it is told how long chunks took; where handlers run side by side, each call is timed itself.
+    - `timed`: whether the worker measures chunks; where handlers run side by side, each call is measured.
     """
 
     def __init__(self, service: str, group: str, *, timed: bool = True) -> None:
@@ -33,17 +33,17 @@ class WorkerMetrics:
         self._log_throttle = LogThrottle()
 
     def chunk(self, events: int, seconds: float) -> None:
-        """A chunk of events is done."""
+        """Count a chunk of events that is done."""
         self._batch_size.observe(events)
         self._seconds += seconds
 
     def dead_letter(self, handler: str | None, topic: str, reason: str) -> None:
-        """An event was set aside."""
+        """Count a dead letter."""
         metrics.EVENTS.labels(self._service, handler or "", topic, "dead_letter").inc()
         metrics.DEAD_LETTERS.labels(self._service, topic, reason).inc()
 
     def duplicate(self, handler: str, message: Message, *, same: bool) -> None:
-        """An event was passed over, for one with its identity was handled before. `same`: with the same bytes."""
+        """Count an event that was skipped, as one with its identity was handled before. `same`: with the same bytes."""
         topic = message.topic()
         metrics.EVENTS.labels(self._service, handler, topic, "duplicate" if same else "unlike_duplicate").inc()
         if not same and self._log_throttle(f"{handler}/{topic}"):
@@ -59,7 +59,7 @@ class WorkerMetrics:
             )
 
     def no_redrive(self, message: Message, reason: str) -> None:
-        """A record of the redrive topic was passed over: no event of ours, so no dead letter topic is its own."""
+        """Count and log a record of the redrive topic that was skipped: it is no event of this service."""
         metrics.EVENTS.labels(self._service, "", message.topic(), "skipped").inc()
         log.warning(
             "passing over a redrive of no event that is read here; hand it in with `millstream dlq redrive`",
@@ -71,7 +71,7 @@ class WorkerMetrics:
         )
 
     def transaction(self, outcome: str, seconds: float) -> None:
-        """A transaction has ended; `outcome` is `"committed"`, `"aborted"` or `"unknown"`."""
+        """Report a transaction that has ended; `outcome` is `"committed"`, `"aborted"` or `"unknown"`."""
         metrics.TRANSACTION_SECONDS.labels(self._service, outcome).observe(seconds)
         if outcome == "committed" and (events := self.handled.total()):
             for (handler, topic), count in self.handled.items():
@@ -82,14 +82,14 @@ class WorkerMetrics:
         self._seconds = 0.0
 
     def parked(self, kind: str, events: int, *, retrying: int, held: int, paused: int) -> None:
-        """What is parked now, and how many partitions wait because it is too much."""
+        """Report the parked events and keys, and how many partitions wait because of them."""
         metrics.PARKED_EVENTS.labels(self._service, kind).set(events)
         metrics.PARKED_KEYS.labels(self._service, kind, "retrying").set(retrying)
         metrics.PARKED_KEYS.labels(self._service, kind, "held").set(held)
         metrics.PARTITIONS_PAUSED.labels(self._service, kind).set(paused)
 
     def lag(self, consumer: Consumer) -> None:
-        """Tell how far the worker is behind, and which dead letters repeat, every so often."""
+        """Report the lag, and the dead letters that repeat, every `_LAG_EVERY` seconds."""
         now = time.monotonic()
         if now < self._lag_at:
             return

@@ -1,4 +1,4 @@
-"""One event that waits: the record as it came, and what has been tried."""
+"""A parked event: the record as it came, and the attempts so far."""
 
 import msgspec
 
@@ -11,10 +11,10 @@ class ParkedEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
     - `at`: topic, partition and offset that it came from.
     - `attempts`: how often its handler failed; 0 for one that only waits behind another.
-    - `first_failed_at`, `due_at`: seconds since 1970. A failed event that is not `due_at` any time waits for a person.
-    - `redrives`: how often it was handed in again by a person.
+    - `first_failed_at`, `due_at`: seconds since 1970. A failed event without `due_at` waits for an operator.
+    - `redrives`: how often an operator has redriven it.
     - `slept`: seconds since the first failure in which it could not be tried: its process did not run, or was busy.
-    - `headers_unreadable`: it had headers that could not be decoded; they are not kept.
+    - `headers_unreadable`: it had headers that could not be decoded; they are left out.
     """
 
     at: tuple[str, int, int]
@@ -31,7 +31,7 @@ class ParkedEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
     @property
     def held(self) -> bool:
-        """Whether it waits for a person."""
+        """Return whether it waits for an operator."""
         return self.attempts > 0 and self.due_at is None
 
     def topic(self) -> str:
@@ -67,7 +67,10 @@ def park(
     redrives: int = 0,
     slept: float = 0.0,
 ) -> ParkedEvent:
-    """What to keep of `message`, which has a key. One that was parked before keeps only its record."""
+    """Return the parked event of `message`, which has a key.
+
+    Of one that was parked before, only the record is taken.
+    """
     key = message.key()
     if key is None:
         raise ValueError("a record without a key has no order to keep; it is never parked")

@@ -1,4 +1,4 @@
-"""One partition of a worker: its timers, and what is parked of it."""
+"""The task of a worker for one partition: its timers and its key queues."""
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,7 +15,7 @@ from millstream.state.internal_store import DueStore, InternalStore
 from millstream.state.memory import MemoryStore
 
 LOOK_AGAIN_SECONDS = 1.0
-"""How often a timer that is due looks whether its key is still parked."""
+"""Seconds after which a due timer checks again whether its key is still parked."""
 
 
 class HandledId(msgspec.Struct, frozen=True):
@@ -26,7 +26,7 @@ class HandledId(msgspec.Struct, frozen=True):
 
 
 class InternalStores(NamedTuple):
-    """What the workers of a service keep in partition state, beside the stores that handlers declare."""
+    """The stores of the runtime in partition state, beside those that handlers declare."""
 
     parked: InternalStore[ParkedEvent]
     timers: InternalStore[SetTimer] | None
@@ -48,10 +48,10 @@ class InternalStores(NamedTuple):
 
 
 class PartitionTask:
-    """One partition of a worker: its timers, and what is parked of it.
+    """The part of a worker that owns one partition: its timers and its key queues.
 
-    - `stores`: what is kept of the partition, and whatever else handlers write to.
-    - `queues`: what is parked; `parked` is what they hold by key, for a quick look.
+    - `stores`: the internal stores of the partition, and those that handlers write to.
+    - `queues`: of parked keys; `parked` has their events by key, for a quick look.
     """
 
     def __init__(
@@ -71,13 +71,13 @@ class PartitionTask:
                 timer_ownership(service, kind, partition),
             )
             self.timers = PartitionTimers(store, service.timers(kind), ownership)
-        # What is parked is written once it is known what becomes of an event, so there is nothing to undo.
+        # Parked events are written once the outcome of an event is known, so there is nothing to undo.
         self.stores = tuple(store for declared, store in stores.items() if declared is not internal_stores.parked)
         self._parked_store = PartitionParkedStore(stores[internal_stores.parked])
         self.rebuild_queues()
 
     def rebuild_queues(self) -> None:
-        """Make the lanes of what is parked; anew after a transaction that was aborted."""
+        """Make the key queues from the store; also after a transaction that was aborted."""
         self.queues = KeyQueues(self._parked_store, self._parked_store.events())
         self.parked = self.queues.by_key
 
@@ -87,17 +87,17 @@ class PartitionTask:
             store.undo_event()
 
     def keep(self) -> None:
-        """The present event is done."""
+        """Keep what the present event, which is done, wrote."""
         for store in self.stores:
             store.keep_event()
 
     def next_due(self) -> float | None:
-        """When something has to be done without any event, in seconds since 1970."""
+        """Return when the next parked event or timer is due, in seconds since 1970."""
         moments = (self.queues.next_due() if self.parked else None, self.timers and self.timers.store.next_due())
         return min((moment for moment in moments if moment is not None), default=None)
 
     def take_due(self, now: float) -> ParkedEvent | FiredTimer | None:
-        """What is to be done by now; follow with `done`. A timer waits while anything of its key is parked."""
+        """Return what is due by now; follow with `done`. A timer waits while an event of its key is parked."""
         if self.parked and (head := self.queues.due(now)) is not None:
             return head
         if self.timers is None:
@@ -107,12 +107,12 @@ class PartitionTask:
             key, timer = due
             if not self.queues.hold(timer.key.encode()):
                 return FiredTimer(self._timers_topic, self.partition, timer)
-            # What is parked of its key may be what cancels it.
+            # A parked event of its key may cancel it.
             store.postpone(key, now + LOOK_AGAIN_SECONDS)
         return None
 
     def done(self, message: ParkedEvent | FiredTimer) -> None:
-        """It is known what becomes of what was due. Only now has a timer fired: until then it may be what stops us."""
+        """Note the outcome of what was due. Only now has a timer fired: until then it may be what stops the worker."""
         if self.timers is not None and isinstance(message, FiredTimer):
             self.timers.fired(message.timer)
         self.keep()
@@ -128,7 +128,7 @@ def seconds_until_due(tasks: Iterable[PartitionTask], limit: float) -> float:
 
 
 class PartitionParkedStore:
-    """Keeps parked events in a store of the partition."""
+    """The parked events in an internal store of the partition."""
 
     def __init__(self, store: MemoryStore[Any]) -> None:
         self._store = store
@@ -144,5 +144,5 @@ class PartitionParkedStore:
 
 
 def _key(event: ParkedEvent) -> str:
-    # With its timestamp: where the topic was made again, another event lies at the same place.
+    # With its timestamp: where the topic was deleted and created again, another event has the same offset.
     return "/".join(map(str, (*event.at, event.stamp[1])))

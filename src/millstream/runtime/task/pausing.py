@@ -1,4 +1,4 @@
-"""The bound on what is parked of one partition: with as much, its topics wait."""
+"""The limit of parked events of one partition: its topics pause when it is reached."""
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,11 +16,11 @@ _REPORT_EVERY = 1.0
 
 
 class PartitionPauses:
-    """Pauses partitions of which too much is parked, and resumes them. Redrives always come.
+    """Pauses partitions with too many parked events, and resumes them. The redrive topic is never paused.
 
     - `kind`: of the handlers.
-    - `topics`: what waits.
-    - `most_parked`: events of one partition.
+    - `topics`: those that pause.
+    - `most_parked`: the limit of events of one partition.
     """
 
     def __init__(self, kind: Kind, consumer: Consumer, topics: Sequence[str], most_parked: int) -> None:
@@ -33,7 +33,7 @@ class PartitionPauses:
         self._report_at = 0.0
 
     def hold_back(self, tasks: Mapping[int, PartitionTask]) -> None:
-        """Look at what is parked now."""
+        """Pause and resume partitions by what is parked now."""
         full = {number for number, task in tasks.items() if task.parked and len(task.queues) >= self._max_parked}
         if full == self._full:
             return
@@ -54,11 +54,11 @@ class PartitionPauses:
         self._full = full
 
     def forget(self, numbers: Iterable[int]) -> None:
-        """These partitions are not ours any more."""
+        """Forget partitions that this worker has lost."""
         self._full.difference_update(numbers)
 
     def report(self, metrics: WorkerMetrics, tasks: Mapping[int, PartitionTask]) -> None:
-        """Tell what is parked, if anything is or was."""
+        """Report what is parked, if anything is or was."""
         now = time.monotonic()
         if now < self._report_at:
             return

@@ -1,6 +1,6 @@
 """Timers of Kafka handlers: set in the transaction of an event, fired in one of their own.
 
-A timer that fires is an event of the pseudo-topic `<group>.timers`: what retries, parks and sets aside other events
+A timer that fires is an event of the pseudo-topic `<group>.timers`: what retries, parks and dead-letters other events
 does so with it too.
 """
 
@@ -84,7 +84,7 @@ class FiredTimer:
 
 
 def timer_decoder(timers: Iterable[type[Timer]]) -> Callable[[bytes | None], Timer]:
-    """From the value of a `FiredTimer` to the timer. Raises `DecodeError`."""
+    """Return what decodes the value of a `FiredTimer` to its timer, and raises `DecodeError`."""
     read = msgspec.msgpack.Decoder(SetTimer).decode
     payloads = {full_name(timer): msgspec.msgpack.Decoder(timer).decode for timer in timers}
 
@@ -120,7 +120,7 @@ class PartitionTimers:
         self._ordinal = 0
 
     def begin(self, event: Any, meta: EventMetadata, maker: str) -> None:
-        """The handler `maker` is called with this event: what it sets comes of it."""
+        """Begin a call of the handler `maker` with this event: ids of timers that it sets derive from the event."""
         self._event, self._meta, self._maker, self._ordinal = event, meta, maker, 0
 
     def set(self, timer: Timer, /, *, after: timedelta | None = None, at: datetime | None = None) -> None:
@@ -168,7 +168,7 @@ class PartitionTimers:
             self._ownership.check(key)
 
     def fired(self, timer: SetTimer) -> None:
-        """It is set no more; another that was set in its place meanwhile stays."""
+        """Delete a timer that has fired; another that was set in its place meanwhile stays."""
         store_key = _store_key(timer.type, timer.key)
         now = self.store.get(store_key)
         if now is not None and now.number == timer.number:
@@ -188,7 +188,7 @@ def _store_key(name: str, key: str) -> str:
 
 
 def with_timers(call: Invoker, maker: str) -> Invoker:
-    """`call` of a handler that asks for timers; ids of what it sets are made of `maker`, `service.handler`."""
+    """Return `call` of a handler that asks for timers; ids of what it sets are made of `maker`, `service.handler`."""
 
     def within_timers(event: Any, meta: EventMetadata, context: HandlerContext) -> Any:
         timers = context.timers
@@ -226,11 +226,11 @@ class MemoryTimers:
 
     @property
     def waiting(self) -> list[Timer]:
-        """Those that are set, the earliest first."""
+        """Return the timers that are set, the earliest first."""
         return [timer for _, timer in sorted(self._set.values(), key=lambda found: found[0])]
 
     def pass_time(self, time: timedelta) -> list[Timer]:
-        """Those that are due after so much more time, the earliest first; they are set no more."""
+        """Move the time on by `time`; return the timers that are due by then, the earliest first, and delete them."""
         self.now += time
         due = [timer for timer in self.waiting if self._set[type(timer), key_of(timer)][0] <= self.now]
         for timer in due:
@@ -239,7 +239,7 @@ class MemoryTimers:
 
 
 def due_moment(after: timedelta | None, at: datetime | None, now: float | None = None) -> float:
-    """Seconds since 1970. Raises `ValueError` unless exactly one of the two is given, `at` with a time zone."""
+    """Return seconds since 1970. Raises `ValueError` unless exactly one of the two is given, `at` with a time zone."""
     if (after is None) == (at is None):
         raise ValueError("a timer is set either after= some time or at= a moment")
     if at is not None:
