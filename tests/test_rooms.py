@@ -1,8 +1,8 @@
-"""The house: rooms import downwards only, and one room alone speaks to librdkafka."""
+"""The house: rooms import downwards only, no files import each other, and one room alone speaks to librdkafka."""
 
 import ast
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -30,6 +30,8 @@ RUNTIME = SOURCE / "runtime"
 RUNTIME_ROOMS = ({"kafka", "sql", "effect"}, {"loop"}, {"task"}, {"records"})
 """The rooms of the runtime, from above; those that stand beside each other import nothing of each other."""
 FILES = sorted(SOURCE.rglob("*.py"))
+Graph = Mapping[str, set[str]]
+"""The modules that each module imports."""
 
 
 def room_of(path: Path) -> str:
@@ -47,6 +49,61 @@ def imports_of(path: Path) -> Iterator[str]:
 
 def rooms_imported(path: Path) -> set[str]:
     return {name.split(".")[1] for name in imports_of(path) if name.startswith("millstream.")}
+
+
+def module_of(path: Path) -> str:
+    return ".".join(path.relative_to(SOURCE.parent).with_suffix("").parts).removesuffix(".__init__")
+
+
+def modules_imported(path: Path, modules: set[str]) -> set[str]:
+    """The modules of `modules` that a file names in its imports, wherever they stand and for whatever purpose.
+
+    A name that a package only re-exports stands for the package.
+    """
+    named: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            named |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            submodules = {f"{node.module}.{alias.name}" for alias in node.names}
+            named |= (submodules & modules) | ({str(node.module)} if submodules - modules else set())
+    return named & modules
+
+
+def import_circles(graph: Graph) -> list[list[str]]:
+    """The strongly connected components of more than one module, and modules that import themselves."""
+    reached = {module: reachable(graph, module) for module in graph}
+    circles = {
+        tuple(sorted(other for other in reached[module] if module in reached[other]))
+        for module in graph
+        if module in reached[module]
+    }
+    return [list(circle) for circle in sorted(circles)]
+
+
+def reachable(graph: Graph, module: str) -> set[str]:
+    """The modules that `module` imports, directly or through others."""
+    found: set[str] = set()
+    waiting = list(graph[module])
+    while waiting:
+        imported = waiting.pop()
+        if imported not in found:
+            found.add(imported)
+            waiting += graph[imported]
+    return found
+
+
+def test_circles_of_imports_are_found():
+    graph = {"a": {"b"}, "b": {"c", "d"}, "c": {"b"}, "d": set[str](), "e": {"e"}}
+    assert import_circles(graph) == [["b", "c"], ["e"]]
+
+
+def test_no_files_import_each_other_in_a_circle():
+    modules = {module_of(path) for path in FILES}
+    circles = import_circles({module_of(path): modules_imported(path, modules) for path in FILES})
+    assert not circles, "no order to read or test these files in; move what they share into a file below them:\n" + (
+        "\n".join(" ↔ ".join(circle) for circle in circles)
+    )
 
 
 def test_every_room_is_in_the_plan():

@@ -21,8 +21,7 @@ from millstream.kafka import Consumer, Kafka, Message, TopicSpec, connect
 from millstream.settings import Settings
 from millstream.testing.child import end, first_line, last_lines, spawn, wait_until
 from millstream.testing.local import LocalKafka
-from millstream.testing.simulation import Crashed, World
-from millstream.testing.simulation.faults import Fate
+from millstream.testing.simulation import Crashed, RequestOutcome, World
 
 SETTINGS = {"session_timeout_ms": 6_000, "heartbeat_interval_ms": 300}
 _numbers = itertools.count(time.time_ns() // 1_000_000)
@@ -259,7 +258,7 @@ class _FlakyWay:
         self._lost: set[int] = set()
         self._once = False
         self._hold: int | None = None
-        world.broker.fate = self._fate
+        world.broker.decide_outcome = self._decide_outcome
 
     def lose(self, *api_keys: int) -> None:
         self._lost = set(api_keys)
@@ -283,7 +282,7 @@ class _FlakyWay:
         self._world.broker.heal()
         self._lost = set()
 
-    def _fate(self, api_key: int) -> Fate | None:
+    def _decide_outcome(self, api_key: int) -> RequestOutcome | None:
         if api_key == self._hold:
             self._hold = None
             return "held"

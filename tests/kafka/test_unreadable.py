@@ -11,7 +11,7 @@ from millstream.kafka.unreadable import has_unreadable_headers, headers_of, with
 from millstream.operate.cli.tail import describe
 from millstream.runtime.records.dead_letter import dead_letter
 from millstream.runtime.task.parked import park
-from millstream.testing.simulation.records import SimulatedMessage
+from millstream.testing.simulation.cluster.records import SimulatedMessage
 
 
 def record(key: bytes = b"k", headers: list[tuple[str, bytes | None]] | None = None) -> SimulatedMessage:

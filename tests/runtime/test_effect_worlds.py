@@ -15,10 +15,10 @@ def test_each_charge_has_one_outcome_in_the_order_of_its_card(seed: int):
         payments.check()
 
 
-def test_a_world_with_effects_tells_the_same_story_again():
-    def story(seed: int) -> str:
+def test_a_world_with_effects_has_the_same_timeline_again():
+    def timeline(seed: int) -> str:
         with till(seed, ROUGH, charges=40) as payments:
             payments.finish()
-            return payments.world.story
+            return payments.world.timeline
 
-    assert [story(seed) for seed in range(5)] == [story(seed) for seed in range(5)]
+    assert [timeline(seed) for seed in range(5)] == [timeline(seed) for seed in range(5)]

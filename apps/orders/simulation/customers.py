@@ -13,8 +13,7 @@ from uuid import UUID
 from millstream.declare import Contract, Service
 from millstream.errors import Fenced, MillstreamError
 from millstream.http.publisher import Publisher
-from millstream.testing.simulation import World
-from millstream.testing.simulation.services import Services
+from millstream.testing.simulation import Services, World
 from orders.contracts import CancelOrder, MailDue, OrderCreated, OrderLine, RequestReturn, StockProduct
 
 PRODUCTS = 20

@@ -20,7 +20,7 @@ LATEST = 12.0
 
 
 class Manners(NamedTuple):
-    """How those outside answer: the chance of each fate of a request; `unanswered` is carried out all the same."""
+    """How those outside answer: the chance of each outcome of a request; `unanswered` is carried out all the same."""
 
     lost: float = 0.0
     unanswered: float = 0.0
@@ -49,30 +49,31 @@ class Outside:
 
     async def ask(self, what: str, carry_out: Callable[[], T]) -> T:
         """What comes of `carry_out` where that is done. Raises `NoAnswer`, after a while or at once."""
-        world, life, manners, dice = self._world, self._world.life, self.manners, self._world.random.random()
-        if life.dead:
+        world, manners, dice = self._world, self.manners, self._world.random.random()
+        process = world.incarnation
+        if process.dead:
             raise Crashed
         answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
 
         def arrive(*, answered: bool) -> None:
             result = carry_out()
-            world.tell("outside", what)
+            world.record("outside", what)
             if answered:
-                life.after(self._way(), lambda: _answer(answer, result))
+                process.after(self._way(), lambda: _answer(answer, result))
 
-        for fate, chance in zip(Manners._fields, manners, strict=True):
+        for outcome, chance in zip(Manners._fields, manners, strict=True):
             dice -= chance
             if dice < 0:
-                world.tell(life.name, f"{what}: {fate}")
+                world.record(process.name, f"{what}: {outcome}")
                 break
         else:
-            fate = "answered"
-        if fate == "refused":
+            outcome = "answered"
+        if outcome == "refused":
             raise NoAnswer("refused, try again")
-        if fate != "lost":
-            way = world.random.uniform(1, LATEST) if fate == "late" else self._way()
-            world.after(way, lambda: arrive(answered=fate != "unanswered"), world.network)
-        if fate == "twice":
+        if outcome != "lost":
+            way = world.random.uniform(1, LATEST) if outcome == "late" else self._way()
+            world.after(way, lambda: arrive(answered=outcome != "unanswered"), world.network)
+        if outcome == "twice":
             world.after(world.random.uniform(0, LATEST), lambda: arrive(answered=False), world.network)
         try:
             async with asyncio.timeout(ANSWER_WITHIN):

@@ -1,7 +1,6 @@
 """One world of the order system: everything runs, everything fails, and then it must have come out right."""
 
-from millstream.testing.simulation import CALM, Faults, World
-from millstream.testing.simulation.services import Services
+from millstream.testing.simulation import CALM, Faults, Services, World
 from orders.email.service import Mailer
 from orders.payment.gateway import Gateway
 from orders.simulation.customers import DELIVERED, Customers
@@ -31,7 +30,7 @@ def scenario(world: World, orders: int = ORDERS, garbled: float = 0.002, deliver
     world.process("web", customers.serve)
     world.until(lambda: customers.done, 600, "the customers to have asked for everything", every=0.5)
     outside.manners = GOOD
-    # Nothing goes wrong any more, but the ways stay as long as they were.
+    # Nothing goes wrong any more, but messages take as long as before.
     world.faults = CALM._replace(delay=world.faults.delay)
     world.broker.restart()
     services.settle(600)
@@ -45,4 +44,4 @@ def scenario(world: World, orders: int = ORDERS, garbled: float = 0.002, deliver
 def _hasty(faults: Faults) -> Faults:
     """Twice as often as elsewhere: these worlds are short."""
     often = {kind: getattr(faults, kind) / 2 for kind in ("crash", "freeze", "broker_crash")}
-    return faults._replace(hang_up=faults.hang_up * 1.5, **often)
+    return faults._replace(disconnect=faults.disconnect * 1.5, **often)

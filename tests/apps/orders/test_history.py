@@ -12,7 +12,7 @@ import pytest
 
 from millstream.contracts import Contracts, schema_text
 from millstream.errors import DecodeError
-from millstream.testing.simulation.registry import SimulatedRegistry
+from millstream.testing.simulation import SimulatedRegistry
 from orders.contracts import OrderCreated, OrderLine, orders
 
 MONEY = '{"type":"bytes","logicalType":"decimal","precision":18,"scale":4}'

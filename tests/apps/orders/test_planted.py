@@ -84,12 +84,12 @@ class Planted(NamedTuple):
     tells: str
     ends: str
     first: int = 0
-    stumble: float = ROUGH.stumble
+    handler_error: float = ROUGH.handler_error
     garbled: float = 0.0
 
     def world(self, seed: int) -> list[str]:
         """What is wrong in the end."""
-        with World(seed, ROUGH._replace(stumble=self.stumble)) as world:
+        with World(seed, ROUGH._replace(handler_error=self.handler_error)) as world:
             return scenario(world, orders=50, garbled=self.garbled, delivered=0.6)
 
     def shows(self, wrong: list[str]) -> bool:
@@ -102,7 +102,10 @@ MISTAKES = (
     Planted(position_skipped, "audit: order: ends exactly once", "it has not ended", first=8),
     Planted(effects_overtake, "the customer of order", "was told how it ended before that it is created", first=2),
     Planted(
-        events_overtake, "audit: order: inventory looks", "nobody has said whether its goods are there", stumble=0.3
+        events_overtake,
+        "audit: order: inventory looks",
+        "nobody has said whether its goods are there",
+        handler_error=0.3,
     ),
     Planted(compensation_twice, "audit: order: cancelled costs nothing", "it was refunded 2 times", first=7),
     Planted(timer_dropped, "audit: return: ends once", "it has not ended", garbled=1.0),

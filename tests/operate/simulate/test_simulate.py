@@ -19,7 +19,7 @@ bare = System("bare", services=[])
 
 def scenario(world):
     world.sleep(1)
-    world.tell("somebody", f"draws {world.random.random()}")
+    world.record("somebody", f"draws {world.random.random()}")
     match world.seed:
         case 3:
             return ["two and two", "are five"]
@@ -56,13 +56,13 @@ def test_seeds_that_are_right_are_counted(folder: Path):
     assert ran.stdout.startswith("3 seeds, 0 failed, ")
 
 
-def test_a_seed_that_fails_says_what_is_wrong_its_story_and_how_to_tell_it_again(folder: Path):
+def test_a_seed_that_fails_says_what_is_wrong_its_timeline_and_how_to_run_it_again(folder: Path):
     ran = simulate(folder, "--first", "3", "--seeds", "1")
     assert ran.returncode == 1
     for said in (
         "seed 3 fails:\n  two and two\n  are five\n",
         "1.000000  somebody             draws 0.",
-        "again: millstream simulate short --first 3 --seeds 1 --story",
+        "again: millstream simulate short --first 3 --seeds 1 --timeline",
     ):
         assert said in ran.stdout
 
@@ -72,9 +72,9 @@ def test_what_is_raised_and_a_process_that_ends_fail_their_seeds_alone(folder: P
     ran = simulate(folder, "--first", "4", "--seeds", "3", "--jobs", "1", "--json")
     assert ran.returncode == 1
     late, gone, right = json.loads(ran.stdout)["seeds"]
-    assert late["wrong"] == ["TimeoutError: nothing: not within 5 s"]
-    assert "ended with code 9" in gone["wrong"][0]
-    assert right["wrong"] == []
+    assert late["violations"] == ["TimeoutError: nothing: not within 5 s"]
+    assert "ended with code 9" in gone["violations"][0]
+    assert right["violations"] == []
 
 
 @pytest.mark.slow

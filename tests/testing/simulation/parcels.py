@@ -15,8 +15,7 @@ from millstream.kafka import Producer
 from millstream.operate.assembly import topics_of
 from millstream.runtime.kafka.worker import KafkaWorker
 from millstream.settings import Settings
-from millstream.testing.simulation import CALM, ROUGH, Faults, Process, World
-from millstream.testing.simulation.registry import SimulatedRegistry
+from millstream.testing.simulation import CALM, ROUGH, Faults, Process, SimulatedRegistry, World
 
 
 class Shop:
@@ -109,9 +108,9 @@ def shop(seed: int, faults: Faults, payments: int = 200, **options: Any) -> Iter
         yield Shop(world, payments, **options)
 
 
-def story(seed: int, faults: Faults = ROUGH, payments: int = 40) -> str:
+def timeline(seed: int, faults: Faults = ROUGH, payments: int = 40) -> str:
     """What happens in the shop's world."""
     with shop(seed, faults, payments) as made:
         made.finish()
         made.check()
-        return made.world.story
+        return made.world.timeline

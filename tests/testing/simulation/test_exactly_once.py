@@ -29,23 +29,23 @@ def test_at_least_once_is_caught_doing_things_twice():
 def test_an_instance_frozen_between_its_offsets_and_its_records_leaves_no_stale_state():
     with shop(1, CALM, payments=0) as parcels:
         world = parcels.world
-        world.until(lambda: len([True for line in world.story.splitlines() if "assigned: parcels" in line]) > 1)
+        world.until(lambda: len([True for line in world.timeline.splitlines() if "assigned: parcels" in line]) > 1)
         parcels.pay("o-1")
         parcels.finish()
 
         def freeze_the_owner(api_key: int) -> None:
             if api_key == TXN_OFFSET_COMMIT:
-                world.broker.fate = lambda api_key: None
-                last = next(line for line in reversed(world.story.splitlines()) if " reads parcels.payments" in line)
+                world.broker.decide_outcome = lambda api_key: None
+                last = next(line for line in reversed(world.timeline.splitlines()) if " reads parcels.payments" in line)
                 next(each for each in parcels.instances if each.name in last).freeze(8)
 
-        world.broker.fate = freeze_the_owner
+        world.broker.decide_outcome = freeze_the_owner
         parcels.pay("o-1")
         world.sleep(7)
         parcels.pay("o-1")
         parcels.finish()
         parcels.check()
-        assert "is frozen" in world.story
+        assert "is frozen" in world.timeline
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -55,10 +55,10 @@ def test_a_database_and_its_outbox_lose_and_double_nothing(seed: int):
         stock.check()
 
 
-def test_a_world_with_databases_tells_the_same_story_again():
-    def story(seed: int) -> str:
+def test_a_world_with_databases_has_the_same_timeline_again():
+    def timeline(seed: int) -> str:
         with warehouse(seed, ROUGH, orders=40) as stock:
             stock.finish()
-            return stock.world.story
+            return stock.world.timeline
 
-    assert [story(seed) for seed in range(5)] == [story(seed) for seed in range(5)]
+    assert [timeline(seed) for seed in range(5)] == [timeline(seed) for seed in range(5)]

@@ -1,4 +1,4 @@
-"""Worlds: the same seed, the same story; time and chance; how processes die."""
+"""Worlds: the same seed, the same timeline; time and chance; how processes die."""
 
 import hashlib
 import os
@@ -10,35 +10,36 @@ import uuid
 from pathlib import Path
 
 import pytest
-from tests.testing.simulation.parcels import story
+from tests.testing.simulation.parcels import timeline
 
 from millstream.errors import Fenced, TransactionAborted, Unavailable
 from millstream.kafka import TopicSpec
-from millstream.testing.simulation import ROUGH, Faults, World, scheduler
+from millstream.testing.simulation import ROUGH, Faults, World
+from millstream.testing.simulation.scheduler import scheduler
 
 ROOT = Path(__file__).parents[3]
 TELL = f"""
 import hashlib, sys
 sys.path.insert(0, {str(ROOT)!r})
-from tests.testing.simulation.parcels import story
+from tests.testing.simulation.parcels import timeline
 for seed in range(3):
-    print(hashlib.sha256(story(seed).encode()).hexdigest())
+    print(hashlib.sha256(timeline(seed).encode()).hexdigest())
 """
 
 
 @pytest.mark.slow
-def test_the_same_seed_makes_the_same_story():
-    stories = [story(seed) for seed in range(25)]
-    assert [story(seed) for seed in range(25)] == stories
-    assert len(set(stories)) == 25
+def test_the_same_seed_makes_the_same_timeline():
+    timelines = [timeline(seed) for seed in range(25)]
+    assert [timeline(seed) for seed in range(25)] == timelines
+    assert len(set(timelines)) == 25
 
 
-def test_the_same_seed_makes_the_same_story_in_another_process():
+def test_the_same_seed_makes_the_same_timeline_in_another_process():
     def told(hash_seed: str) -> list[str]:
         environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
         return subprocess.check_output([sys.executable, "-c", TELL], env=environment, text=True, timeout=100).split()
 
-    here = [hashlib.sha256(story(seed).encode()).hexdigest() for seed in range(3)]
+    here = [hashlib.sha256(timeline(seed).encode()).hexdigest() for seed in range(3)]
     assert told("1") == told("2") == here
 
 
@@ -98,7 +99,7 @@ def test_a_killed_process_has_no_last_words_and_comes_back():
         process = world.process("speaking", speak)
         world.sleep(1)
         process.kill()
-        world.until(lambda: process.lives == 2)
+        world.until(lambda: process.incarnations == 2)
         world.sleep(1)
         words = [message.value() for batch in world.kafka().read_to_end("words") for message in batch]
         assert words == [b"hello", b"hello"]
@@ -111,10 +112,10 @@ def test_a_process_that_fails_says_why_and_comes_back_unless_it_is_not_to():
     with World(seed=1) as world:
         stubborn = world.process("stubborn", fail)
         finished = world.process("finished", fail, restart=False)
-        world.until(lambda: stubborn.lives > 3)
-        assert finished.lives == 1
+        world.until(lambda: stubborn.incarnations > 3)
+        assert finished.incarnations == 1
         assert str(finished.error) == "odd"
-        assert "finished             ends: ValueError: odd" in world.story
+        assert "finished             ends: ValueError: odd" in world.timeline
 
 
 def test_a_thread_dies_with_its_process():
@@ -158,15 +159,15 @@ def test_a_frozen_holder_of_a_transactional_id_is_fenced_when_it_wakes():
 
 
 def test_a_connection_that_always_breaks_is_no_answer():
-    with World(seed=1, faults=Faults(hang_up=1.0)) as world:
+    with World(seed=1, faults=Faults(disconnect=1.0)) as world:
         with pytest.raises(Unavailable, match="simulated:9092"):
             world.kafka().admin().topics(timeout=5)
         with pytest.raises((Unavailable, TransactionAborted)):
             world.kafka().transactional_producer("slot-0").init(timeout=5)
-        assert "an answer is lost" in world.story
+        assert "an answer is lost" in world.timeline
 
 
-def test_what_is_raised_carries_the_seed_and_the_story():
+def test_what_is_raised_carries_the_seed_and_the_timeline():
     def tell() -> None:
         with World(seed=41) as world:
             world.kafka().admin().ensure_topics([TopicSpec("told", 1)])
@@ -180,7 +181,7 @@ def test_what_is_raised_carries_the_seed_and_the_story():
 
 
 def test_a_wait_for_something_outside_is_found_out(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(scheduler, "REAL_PATIENCE", 0.2)
+    monkeypatch.setattr(scheduler, "REAL_TIMEOUT", 0.2)
     outside = threading.Lock()
     outside.acquire()
 
@@ -204,8 +205,8 @@ def test_trouble_in_the_middle_of_everything_is_raised_in_the_test():
         divide()
 
 
-def test_misfortunes_strike():
-    told = story(1, ROUGH._replace(crash=1.0, freeze=2.0, broker_crash=3.0, hang_up=0.05), payments=100)
+def test_every_fault_happens():
+    told = timeline(1, ROUGH._replace(crash=1.0, freeze=2.0, broker_crash=3.0, disconnect=0.05), payments=100)
     for what in ("is killed", "starts again", "is frozen", "broker", "an answer is lost", "a late request arrives"):
         assert what in told
 
@@ -215,9 +216,9 @@ def test_faults_that_are_set_count_at_once_and_those_of_before_no_longer():
         process = world.process("worker", lambda: world.sleep(1_000_000))
         world.faults = Faults(crash=1.0)
         world.sleep(60)
-        assert process.lives > 10
+        assert process.incarnations > 10
         world.faults = Faults()
         world.sleep(5)
-        lives = process.lives
+        incarnations = process.incarnations
         world.sleep(60)
-        assert process.lives == lives
+        assert process.incarnations == incarnations

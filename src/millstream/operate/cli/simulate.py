@@ -14,20 +14,22 @@ from millstream.operate.cli.common import JsonOption, SystemOption, print_json
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from millstream.operate.simulate import Outcome
+    from millstream.operate.simulate import SeedResult
 
 SHOWN = 30
-"""Lines of a failing seed's story, from its end."""
+"""Lines of a failing seed's timeline, from its end."""
 
 
 def simulate(
     name: Annotated[str | None, typer.Argument(metavar="[SYSTEM]", help="The system's name, to be sure.")] = None,
-    seeds: Annotated[int, typer.Option("--seeds", min=1, help="How many seeds to play.")] = 100,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="How many seeds to run.")] = 100,
     first: Annotated[int, typer.Option("--first", min=0, help="The first of them.")] = 0,
     jobs: Annotated[
         int | None, typer.Option("--jobs", min=1, help="At a time; default: one for each processor.")
     ] = None,
-    story: Annotated[bool, typer.Option("--story", help="Print the whole story of a seed that fails.")] = False,
+    timeline: Annotated[
+        bool, typer.Option("--timeline", help="Print the whole timeline of a seed that fails.")
+    ] = False,
     system: SystemOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -40,12 +42,12 @@ def simulate(
 
       millstream simulate orders --seeds 100
 
-      millstream simulate orders --first 26 --seeds 1 --story
+      millstream simulate orders --first 26 --seeds 1 --timeline
     """
     from millstream.errors import ConfigurationError
     from millstream.extras import require
     from millstream.operate.place import load_system
-    from millstream.operate.simulate import outcomes
+    from millstream.operate.simulate import run_seeds
 
     require("local", "`millstream simulate`")
     found = load_system(system)
@@ -57,43 +59,43 @@ def simulate(
             "`millstream help simulation`"
         )
     began = time.monotonic()
-    told: list[Outcome] = []
+    results: list[SeedResult] = []
     with _progress(seeds, shown=sys.stderr.isatty()) as step:
-        for outcome in outcomes(found.simulation, range(first, first + seeds), jobs or os.cpu_count() or 1):
-            told.append(outcome)
-            if outcome.wrong and not as_json:
-                print("\n".join(_lines(found.name, outcome, whole=story)), flush=True)
+        for result in run_seeds(found.simulation, range(first, first + seeds), jobs or os.cpu_count() or 1):
+            results.append(result)
+            if result.violations and not as_json:
+                print("\n".join(_lines(found.name, result, whole=timeline)), flush=True)
             step()
     seconds = time.monotonic() - began
-    failed = [outcome for outcome in told if outcome.wrong]
+    failed = [result for result in results if result.violations]
     if as_json:
-        print_json(_report(told, seconds, whole=story))
+        print_json(_report(results, seconds, whole=timeline))
     else:
         print(f"{seeds} seeds, {len(failed)} failed, {60 * seeds / seconds:.0f} seeds a minute")
     if failed:
         raise typer.Exit(1)
 
 
-def _lines(name: str, outcome: "Outcome", *, whole: bool) -> Iterator[str]:
-    yield f"seed {outcome.seed} fails:"
-    yield from (f"  {line}" for wrong in outcome.wrong for line in wrong.splitlines())
-    lines = outcome.story.splitlines()
-    yield f"its story{'' if whole else f' ends, of {len(lines)} lines'}:"
+def _lines(name: str, result: "SeedResult", *, whole: bool) -> Iterator[str]:
+    yield f"seed {result.seed} fails:"
+    yield from (f"  {line}" for violation in result.violations for line in violation.splitlines())
+    lines = result.timeline.splitlines()
+    yield f"its timeline{'' if whole else f' ends, of {len(lines)} lines'}:"
     yield from lines if whole else lines[-SHOWN:]
-    yield f"again: millstream simulate {name} --first {outcome.seed} --seeds 1 --story"
+    yield f"again: millstream simulate {name} --first {result.seed} --seeds 1 --timeline"
 
 
-def _report(told: "Iterable[Outcome]", seconds: float, *, whole: bool) -> dict[str, Any]:
+def _report(results: "Iterable[SeedResult]", seconds: float, *, whole: bool) -> dict[str, Any]:
     seeds = [
         {
-            "seed": outcome.seed,
-            "wrong": outcome.wrong,
-            "digest": outcome.digest,
-            "seconds": round(outcome.seconds, 3),
-            "virtual_seconds": round(outcome.virtual_seconds, 3),
-            **({"story": outcome.story.splitlines()} if whole and outcome.wrong else {}),
+            "seed": result.seed,
+            "violations": result.violations,
+            "digest": result.digest,
+            "seconds": round(result.seconds, 3),
+            "virtual_seconds": round(result.virtual_seconds, 3),
+            **({"timeline": result.timeline.splitlines()} if whole and result.violations else {}),
         }
-        for outcome in sorted(told, key=lambda outcome: outcome.seed)
+        for result in sorted(results, key=lambda result: result.seed)
     ]
     return {"seconds": round(seconds, 1), "seeds_per_minute": round(60 * len(seeds) / seconds, 1), "seeds": seeds}
 

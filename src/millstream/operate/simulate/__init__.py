@@ -1,5 +1,5 @@
-"""Seeds of a system's simulation, side by side in processes of their own."""
+"""Seeds of a system's simulation, side by side in separate processes."""
 
-from millstream.operate.simulate.seeds import Outcome, outcomes
+from millstream.operate.simulate.seeds import SeedResult, run_seeds
 
-__all__ = ["Outcome", "outcomes"]
+__all__ = ["SeedResult", "run_seeds"]

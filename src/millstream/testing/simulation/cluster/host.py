@@ -1,0 +1,15 @@
+"""What a simulated client needs of the world around it."""
+
+from typing import NamedTuple
+
+from millstream.testing.simulation.cluster.broker import SimulatedBroker
+from millstream.testing.simulation.cluster.network import Network
+from millstream.testing.simulation.scheduler.scheduler import Scheduler
+
+
+class Host(NamedTuple):
+    """Where clients run: time and threads, the network, and the broker at its other end."""
+
+    scheduler: Scheduler
+    network: Network
+    broker: SimulatedBroker

@@ -1,0 +1,1 @@
+"""Worlds: the processes of a system, what goes wrong among them, and the services that run in them."""
