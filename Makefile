@@ -10,7 +10,7 @@ SIDE_BY_SIDE := -n 3 --dist loadfile --no-loadscope-reorder
 # Byte code is worth its few seconds: every service starts from it.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run test test-all simulate chaos weeks torture properties crash fuzz lint bench lock clean
+.PHONY: help run test test-all simulate chaos weeks torture properties crash fuzz lint codes bench lock clean
 help:
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
@@ -46,6 +46,9 @@ fuzz: $(VENV)/dev.stamp ## hostile bytes for the local broker, half an hour (ARG
 
 lint: $(VENV)/dev.stamp ## ruff and pyright
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyright --warnings
+
+codes: $(VENV)/dev.stamp ## write docs/codes.md from the codes of errors and log events
+	@$(BIN)/python -m tests.codes
 
 bench: $(VENV)/dev.stamp ## measure ours beside the baselines; prints and saves JSON
 	@$(BIN)/python -m bench $(ARGS)

@@ -9,19 +9,20 @@
     │   ├── DecodeError         bytes that are no event of their topic
     │   └── IncompatibleSchema  the registry refused a schema
     ├── RegistryUnavailable     the registry does not answer            (retriable)
-    ├── Rejected                a handler sets its event aside, with a reason
+    ├── Rejected                a handler dead-letters its event, with a reason
     ├── Unsettled               an outside call has no outcome yet      (retriable)
     ├── KafkaFault
     │   ├── Unavailable         no broker answers                       (retriable)
     │   ├── TransactionAborted  nothing of the transaction was written  (retriable)
     │   ├── CommitUnknown       the commit's outcome is not known
     │   ├── Fenced              a newer holder of this slot took over
-    │   ├── TopicMissing        a topic that nobody created
+    │   ├── TopicMissing        a topic that does not exist
     │   └── TopicReplaced       a topic was deleted and made again
     ├── SlotTaken               another process holds this slot
     └── AggregateMissing        no event of an aggregate has this key
 
-`retriable` says whether the same call can succeed later without anybody changing anything.
+`retriable` says whether the same call can succeed later without anybody changing anything. `code` names the class in
+snake_case for alerts and programs: names of classes and words of messages may change, codes do not.
 """
 
 from collections.abc import Iterable
@@ -31,23 +32,32 @@ from typing import ClassVar
 class MillstreamError(Exception):
     """The root: `except MillstreamError` catches whatever this package raises on purpose."""
 
+    code: ClassVar[str] = "millstream_error"
     retriable: ClassVar[bool] = False
 
 
 class DeclarationError(MillstreamError):
     """A declaration that cannot work. The message names the place and the remedy."""
 
+    code: ClassVar[str] = "declaration_error"
+
 
 class ConfigurationError(MillstreamError):
     """A setting that is missing or wrong."""
 
+    code: ClassVar[str] = "configuration_error"
+
 
 class ContractError(MillstreamError):
-    """Something does not keep to its schema."""
+    """An event or record that does not fit its schema."""
+
+    code: ClassVar[str] = "contract_error"
 
 
 class EncodeError(ContractError):
     """An event that does not fit its schema; the message names the field."""
+
+    code: ClassVar[str] = "encode_error"
 
 
 class RecordsRefused(EncodeError):
@@ -56,6 +66,8 @@ class RecordsRefused(EncodeError):
     The record is above the topic's `max.message.bytes`, lacks the key that a compacted topic demands, or has a
     timestamp that is not allowed. Which of the batch it was is not known.
     """
+
+    code: ClassVar[str] = "records_refused"
 
     def __init__(self, detail: str, topic: str = "") -> None:
         super().__init__(detail)
@@ -69,6 +81,8 @@ class DecodeError(ContractError):
     message adds the detail.
     """
 
+    code: ClassVar[str] = "decode_error"
+
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
@@ -78,15 +92,18 @@ class DecodeError(ContractError):
 class IncompatibleSchema(ContractError):
     """The registry refused a schema because readers of the topic could not live with it."""
 
+    code: ClassVar[str] = "incompatible_schema"
+
 
 class RegistryUnavailable(MillstreamError):
     """The schema registry does not answer."""
 
+    code: ClassVar[str] = "registry_unavailable"
     retriable = True
 
 
 class Rejected(MillstreamError):
-    """Raised by a handler to set its event aside at once: retrying could not help.
+    """Raised by a handler to dead-letter its event at once: retrying could not help.
 
     The event becomes a dead letter with `reason`, a short stable code to group by, and `detail`.
 
@@ -94,6 +111,8 @@ class Rejected(MillstreamError):
     Traceback (most recent call last):
     millstream.errors.Rejected: temperature_out_of_range: 93.1 is outside -40..85 °C
     """
+
+    code: ClassVar[str] = "rejected"
 
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(f"{reason}: {detail}" if detail else reason)
@@ -104,47 +123,64 @@ class Rejected(MillstreamError):
 class Unsettled(MillstreamError):
     """Raised by a handler whose outside call has no outcome yet: ask again later, by the same key."""
 
+    code: ClassVar[str] = "unsettled"
     retriable = True
 
 
 class KafkaFault(MillstreamError):
-    """Something between this process and the brokers went wrong."""
+    """A fault between this process and the brokers."""
+
+    code: ClassVar[str] = "kafka_fault"
 
 
 class Unavailable(KafkaFault):
     """No broker answers, or not in time."""
 
+    code: ClassVar[str] = "brokers_unavailable"
     retriable = True
 
 
 class TransactionAborted(KafkaFault):
     """Nothing of the transaction was written; it can be done again."""
 
+    code: ClassVar[str] = "transaction_aborted"
     retriable = True
 
 
 class CommitUnknown(KafkaFault):
     """The commit was sent and its answer never came: the transaction is either whole or absent."""
 
+    code: ClassVar[str] = "commit_unknown"
+
 
 class Fenced(KafkaFault):
     """A newer holder of this slot took over; this process must stop."""
 
+    code: ClassVar[str] = "fenced"
+
 
 class TopicMissing(KafkaFault):
-    """A topic that nobody created."""
+    """A topic that does not exist."""
+
+    code: ClassVar[str] = "topic_missing"
 
 
 class TopicReplaced(KafkaFault):
     """A topic was deleted and made again while a process worked with it: its positions are of the old one."""
 
+    code: ClassVar[str] = "topic_replaced"
+
 
 class SlotTaken(MillstreamError):
     """Another process holds this slot; the message names it."""
 
+    code: ClassVar[str] = "slot_taken"
+
 
 class AggregateMissing(MillstreamError):
     """No event of an aggregate has this key: nothing ever happened to it."""
+
+    code: ClassVar[str] = "aggregate_missing"
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

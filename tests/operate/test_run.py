@@ -112,7 +112,7 @@ def test_a_bad_setting_is_named(start: Start, shop: Path, monkeypatch: pytest.Mo
     assert process.wait(20) == Exit.MISCONFIGURED
     [line] = (shop / "packing.log").read_text().splitlines()
     record = json.loads(line)
-    assert record["message"] == "cannot start"
+    assert (record["event.code"], record["error"]["code"]) == ("cannot_start", "configuration_error")
     assert record["millstream"]["error"].startswith("MILLSTREAM_SLOT: ")
 
 
@@ -129,11 +129,11 @@ def test_a_wait_for_brokers_is_told_and_ends_with_the_setting(
     monkeypatch.setattr(signal, "signal", lambda *_: None)  # of this process, which is the tests' own
     assert run(System("shop", ["shop:packing"]), "packing", settings) == Exit.FAILED
     records = [json.loads(line) for line in capsys.readouterr().err.splitlines() if line.startswith("{")]
-    told = {record["message"]: record.get("millstream", {}) for record in records}
+    told = {record["event.code"]: record.get("millstream", {}) for record in records}
     assert told["waiting_for_the_cluster"]["brokers"] == "127.0.0.1:1"
     assert "MILLSTREAM_BOOTSTRAP_SERVERS" in told["waiting_for_the_cluster"]["remedy"]
     assert "did you mean MILLSTREAM_BOOTSTRAP_SERVERS?" in told["unknown_setting"]["detail"]
-    assert "MILLSTREAM_BOOTSTRAP_SERVERS is 127.0.0.1:1" in told["cannot start"]["error"]
+    assert "MILLSTREAM_BOOTSTRAP_SERVERS is 127.0.0.1:1" in told["cannot_start"]["error"]
     assert "s3cret" not in str(told)
 
 

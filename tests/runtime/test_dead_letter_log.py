@@ -56,7 +56,7 @@ def note(log: DeadLetterLog, offset: int, kind: DeadLetterKind = BOOM, error: Ex
 def test_a_kind_is_logged_at_once_with_its_place_and_without_what_the_event_says(caplog: pytest.LogCaptureFixture):
     note(DeadLetterLog(), 42)
     [line] = lines(caplog)
-    assert line["event"] == "dead_letter"
+    assert line["code"] == "dead_letter"
     assert (line["topic"], line["record"], line["handler"]) == ("orders.dlq", "orders[3]@42", "charge")
     assert (line["error_type"], line["attempts"]) == ("builtins.ValueError", 3)
     assert line["raised_at"] == f"{__file__}:{charge.__code__.co_firstlineno + 1}"
@@ -72,12 +72,12 @@ def test_repeats_are_one_line_with_their_number_and_the_last_place(
     for offset in range(20):
         note(log, offset)
     log.flush()
-    assert [line["event"] for line in lines(caplog)] == ["dead_letter"]
+    assert [line["code"] for line in lines(caplog)] == ["dead_letter"]
     monkeypatch.setattr(module, "REPEATS_EVERY", 0.0)
     log.flush()
     log.flush()
     first, repeats = lines(caplog)
-    assert (repeats["event"], repeats["count"], repeats["last_record"]) == ("dead_letters_repeated", 19, "orders[3]@19")
+    assert (repeats["code"], repeats["count"], repeats["last_record"]) == ("dead_letters_repeated", 19, "orders[3]@19")
     assert repeats["reason"] == first["reason"] == "ZeroDivisionError"
 
 
@@ -89,7 +89,7 @@ def test_another_kind_is_logged_at_once_and_the_end_of_a_process_leaves_no_count
     note(log, 2)
     note(log, 3, BOOM._replace(reason="card_refused"), Rejected("card_refused", "of Ann"))
     log.flush(now=True)
-    assert [line["event"] for line in lines(caplog)] == ["dead_letter", "dead_letter", "dead_letters_repeated"]
+    assert [line["code"] for line in lines(caplog)] == ["dead_letter", "dead_letter", "dead_letters_repeated"]
     assert "Ann" not in str(lines(caplog))
 
 

@@ -53,7 +53,9 @@ def test_brokers_that_fall_silent_while_a_worker_is_idle_show(
         assert in_outage(worker) != 1
         proxy.mute()
         wait_until(lambda: in_outage(worker) == 1, seconds=PATIENCE, what="the metric says so", every=0.1)
-        assert "no answer" in house.health.status()["checks"][f"{worker}.brokers"]["detail"]
+        check = house.health.status()["checks"][f"{worker}.brokers"]
+        assert "no answer" in check["detail"]
+        assert check["code"] == "brokers_unavailable"
         assert house.turned_within(PATIENCE, worker), "it asks between two turns of its loop"
         proxy.heal()
         wait_until(lambda: in_outage(worker) == 0, seconds=PATIENCE, what="brokers answer again", every=0.1)

@@ -51,5 +51,5 @@ def test_another_holder_is_named(kafka: LocalKafka, tmp_path: Path, caplog: pyte
         wait_until(lambda: bool(other.poll_batch(1) or house.stop.is_set()), seconds=60, what="the first stops")
         other.close()
     assert house.crew.exit is Exit.FAILED
-    (line,) = said(caplog, "worker failed")
+    (line,) = said(caplog, "worker_failed")
     assert "is held from 127.0.0.1" in line["error"]

@@ -98,6 +98,6 @@ def test_stop_stops_with_its_reason(make: Make, kind: str, caplog: pytest.LogCap
         house.ask("bad")
         assert house.stop.wait(30)
     assert house.crew.exit is Exit.FAILED
-    (line,) = said(caplog, "worker failed")
+    (line,) = said(caplog, "worker_failed")
     assert line["error"] == "no"
     assert house.records(house.asked.dead_letters) == []

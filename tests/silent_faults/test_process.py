@@ -75,10 +75,10 @@ def test_a_hung_handler_is_unhealthy_named_and_ends_the_process(
         end(process)
         port.release()
     lines = [json.loads(line) for line in output.read_text().splitlines() if line.startswith("{")]
-    silent = next(line["millstream"] for line in lines if line["message"] == "worker_silent")
+    silent = next(line["millstream"] for line in lines if line.get("event.code") == "worker_silent")
     assert silent["worker"] == f"{name}.kafka"
     assert f"service_{name}.py" in silent["where"]
-    assert any(line["message"] == "worker_hung" for line in lines)
+    assert any(line.get("event.code") == "worker_hung" for line in lines)
 
 
 def status(url: str) -> int:

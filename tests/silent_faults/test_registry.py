@@ -84,7 +84,9 @@ def test_it_waits_with_its_lag_and_signs_of_life_and_goes_on(
     worker = KINDS[kind].format(house.name)
     with house.running():
         start_waiting(house, worker, front)
-        assert "no answer" in house.health.status()["checks"][f"{worker}.registry"]["detail"]
+        check = house.health.status()["checks"][f"{worker}.registry"]
+        assert "no answer" in check["detail"]
+        assert check["code"] == "registry_unavailable"
         for _ in range(3):
             assert house.turned_within(30, worker)
         house.foreign("a")
@@ -111,7 +113,7 @@ def test_it_ends_at_the_bound(
         start_waiting(house, KINDS[kind].format(house.name), front)
         assert house.stop.wait(60)
     assert house.crew.exit is Exit.FAILED
-    (line,) = said(caplog, "worker failed")
+    (line,) = said(caplog, "worker_failed")
     assert line["worker"] == KINDS[kind].format(house.name)
     assert "404" in line["error"]
 
@@ -130,5 +132,5 @@ def test_it_ends_before_its_group_puts_it_out(
     (line,) = said(caplog, "outage_too_long")
     assert (line["worker"], line["of"]) == (worker, "registry")
     assert "max.poll.interval.ms is 8000" in line["remedy"]
-    (line,) = said(caplog, "worker failed")
+    (line,) = said(caplog, "worker_failed")
     assert line["worker"] == worker

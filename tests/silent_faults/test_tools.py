@@ -114,7 +114,7 @@ def test_a_tool_that_hangs_is_unhealthy_named_and_ends(
         end(process)
         port.release()
     lines = [json.loads(line) for line in output.read_text().splitlines() if line.startswith("{")]
-    said = {line["message"]: line["millstream"] for line in lines if "millstream" in line}
+    said = {line.get("event.code"): line["millstream"] for line in lines if "millstream" in line}
     assert said["worker_silent"]["worker"] == said["worker_hung"]["worker"] == worker
     assert where in said["worker_hung"]["where"]
 

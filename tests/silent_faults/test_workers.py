@@ -59,10 +59,10 @@ def house(
     return House(request.param, shared_kafka.bootstrap, shared_kafka.registry, tmp_path)
 
 
-def said(caplog: pytest.LogCaptureFixture, event: str) -> list[dict[str, Any]]:
-    """The lines of the log with this event."""
+def said(caplog: pytest.LogCaptureFixture, code: str) -> list[dict[str, Any]]:
+    """The lines of the log with this code."""
     found = [record.msg for record in caplog.records if isinstance(record.msg, dict)]
-    return [line for line in found if line.get("event") == event]
+    return [line for line in found if line.get("code") == code]
 
 
 @pytest.mark.parametrize(("house", "name"), cases(WORKERS), indirect=["house"])
@@ -72,7 +72,7 @@ def test_a_thread_that_is_killed_ends_the_process(house: House, name: str, caplo
         kill(house.thread(name))
         assert house.stop.wait(30), "the crew stops"
     assert house.crew.exit is Exit.FAILED
-    (line,) = said(caplog, "worker failed")[:1]
+    (line,) = said(caplog, "worker_failed")[:1]
     assert line["worker"] == name.removesuffix(".loop")
     assert ("SystemExit" if name != "web" else "ended by itself") in line["error"]
 

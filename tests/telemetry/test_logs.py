@@ -4,6 +4,7 @@ import logging
 
 import pytest
 
+from millstream.errors import Unavailable
 from millstream.telemetry import configure_logs, get_logger
 
 
@@ -28,7 +29,9 @@ def lines(stream: io.StringIO) -> list[dict]:
 def test_a_machine_gets_ecs_json():
     stream = io.StringIO()
     configure_logs("inventory", 2, stream=stream)
-    get_logger("millstream.test").warning("partition paused", topic="orders.events", partition=3)
+    get_logger("millstream.test").warning(
+        "partition paused", code="partition_paused", topic="orders.events", partition=3
+    )
     (line,) = lines(stream)
     assert line.pop("@timestamp").endswith("Z")
     assert line == {
@@ -38,8 +41,28 @@ def test_a_machine_gets_ecs_json():
         "service.name": "inventory",
         "service.node.name": "inventory-2",
         "log.logger": "millstream.test",
+        "event.code": "partition_paused",
         "millstream": {"topic": "orders.events", "partition": 3},
     }
+
+
+def test_errors_have_the_code_of_their_class():
+    stream = io.StringIO()
+    configure_logs("inventory", stream=stream)
+    log = get_logger("millstream.test")
+    log.error("worker failed", code="worker_failed", exc_info=Unavailable("no broker answers"))
+    log.error("cannot start", code="cannot_start", error="no broker answers", error_code=Unavailable.code)
+    with_stack, without = lines(stream)
+    assert with_stack["error"]["code"] == "brokers_unavailable"
+    assert without["error"] == {"code": "brokers_unavailable"}
+
+
+def test_a_logger_of_the_standard_library_has_codes_too():
+    stream = io.StringIO()
+    configure_logs("inventory", stream=stream)
+    logging.getLogger("millstream.local.test").warning("cut %d bytes", 3, extra={"code": "torn_tail_cut"})
+    (line,) = lines(stream)
+    assert (line["message"], line["event.code"]) == ("cut 3 bytes", "torn_tail_cut")
 
 
 def test_other_libraries_come_out_the_same_way():

@@ -155,7 +155,12 @@ class IdempotencyKeys:
                     connection.execute(mark, {"keys": sorted(set(finished))})
                 answers = self._reserve(connection, [entry.row for entry in asked]) if asked else []
         except SQLAlchemyError as error:
-            log.warning("idempotency keys not written", error=str(error.__cause__ or error), requests=len(asked))
+            log.warning(
+                "idempotency keys not written",
+                code="idempotency_keys_not_written",
+                error=str(error.__cause__ or error),
+                requests=len(asked),
+            )
             unavailable = Unavailable(
                 "The service's database did not take the idempotency key. It is worth trying again."
             )
@@ -185,7 +190,11 @@ class IdempotencyKeys:
             if swept >= MOST_SWEPT:
                 self._sweep_at = now
         except SQLAlchemyError as error:
-            log.warning("old idempotency keys not deleted", error=str(error.__cause__ or error))
+            log.warning(
+                "old idempotency keys not deleted",
+                code="idempotency_keys_not_deleted",
+                error=str(error.__cause__ or error),
+            )
 
 
 def _judge(row: dict[str, Any], hashed: str, resource: str, done: bool) -> Reservation:

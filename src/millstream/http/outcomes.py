@@ -163,7 +163,13 @@ class Outcomes:
             try:
                 found.append((cause, with_key(self._decode[message.topic()](message.value()), message.key())))
             except (DecodeError, RegistryUnavailable) as error:
-                log.warning("an outcome cannot be read", command=cause, topic=message.topic(), error=str(error))
+                log.warning(
+                    "an outcome cannot be read",
+                    code="outcome_unreadable",
+                    command=cause,
+                    topic=message.topic(),
+                    error=str(error),
+                )
         if found:
             self._hop(found)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any
+from typing import Any, ClassVar
 
 from starlette.responses import JSONResponse
 
@@ -22,6 +22,8 @@ class Problem(Exception):
     >>> Problem(409, "this key was used with another body").title
     'Conflict'
     """
+
+    code: ClassVar[str] = "http_problem"
 
     def __init__(
         self,

@@ -139,5 +139,5 @@ def _database_fails(request: Request, error: Exception) -> JSONResponse:
 
 
 def _unforeseen(request: Request, error: Exception) -> JSONResponse:
-    log.error("request failed", path=request.url.path, exc_info=error)
+    log.error("request failed", code="request_failed", path=request.url.path, exc_info=error)
     return Problem(500, "This is our fault; it has been logged.").response()

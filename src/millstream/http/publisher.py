@@ -267,7 +267,7 @@ class Publisher:
             self._tell(unknown)
             self._finish(group, unknown, "unknown")
         except (Unavailable, TransactionAborted) as passing:
-            log.warning("publishing aborted", requests=len(group), error=str(passing))
+            log.warning("publishing aborted", code="publishing_aborted", requests=len(group), error=str(passing))
             self._tell(passing)
             self._once_more(group, passing)
             producer.abort(CONNECT_SECONDS)
@@ -312,7 +312,12 @@ class Publisher:
         if len(group) == 1:
             self._finish(group, error, "aborted")
             return
-        log.warning("a record is refused; its group is tried again in halves", requests=len(group), error=str(error))
+        log.warning(
+            "a record is refused; its group is tried again in halves",
+            code="records_refused",
+            requests=len(group),
+            error=str(error),
+        )
         for request in group:
             request.most = len(group) // 2
         self._waiting.extendleft(reversed(group))

@@ -194,7 +194,12 @@ class GroupConsumer:
     def _join_again(self) -> None:
         """As a new member under the same name: librdkafka's client is good for nothing once it was fenced."""
         self._fenced_by_itself = False
-        log.warning("group_joined_again", group=self.group, instance=self._properties["group.instance.id"])
+        log.warning(
+            "group joined again",
+            code="group_joined_again",
+            group=self.group,
+            instance=self._properties["group.instance.id"],
+        )
         old, mine = self._native, self.assignment()
         self._take("lost", self._lost, old, [Native(*key) for key in mine])
         self._native = made(Librdkafka, self._properties)
@@ -225,7 +230,9 @@ class GroupConsumer:
             closer.start()
             closer.join(timeout)
             if closer.is_alive():
-                log.warning("consumer did not close in time", group=self.group, seconds=timeout)
+                log.warning(
+                    "consumer did not close in time", code="consumer_not_closed", group=self.group, seconds=timeout
+                )
 
     def _assign(self, native: Librdkafka, partitions: list[Native]) -> None:
         if self._closing or native is not self._native:
@@ -233,7 +240,7 @@ class GroupConsumer:
         self._members.add(native.memberid())
         new = _plain(partitions)
         metrics.REBALANCES.labels(self.group, "assigned").inc()
-        log.info("partitions assigned", group=self.group, partitions=_names(new))
+        log.info("partitions assigned", code="partitions_assigned", group=self.group, partitions=_names(new))
         starts = self._assigned(new) if self._assigned is not None else None
         for entry in partitions:
             if starts is not None and (offset := starts.get((entry.topic, entry.partition))) is not None:
@@ -260,7 +267,7 @@ class GroupConsumer:
             return
         taken = _plain(partitions)
         metrics.REBALANCES.labels(self.group, how).inc()
-        log.info(f"partitions {how}", group=self.group, partitions=_names(taken))
+        log.info(f"partitions {how}", code="partitions_taken", group=self.group, partitions=_names(taken))
         try:
             if told is not None:
                 told(taken)
@@ -288,7 +295,7 @@ class GroupConsumer:
         if is_fatal(error) or error.code() in REFUSED:
             raise failure
         if self._log_throttle(error.name()):
-            log.warning("kafka trouble", group=self.group, error=str(failure))
+            log.warning("kafka trouble", code="kafka_trouble", group=self.group, error=str(failure))
         if self._on_error is not None and isinstance(failure, KafkaFault):
             self._on_error(failure)
 

@@ -56,11 +56,11 @@ class RecordLimits:
                 try:
                     self._topics[topic] = int(admin.topic_config(topic, timeout)[LIMIT])
                 except Unavailable as error:
-                    log.warning("record_limits_unknown", topic=topic, error=str(error))
+                    log.warning("record limits unknown", code="record_limits_unknown", topic=topic, error=str(error))
                     return
                 except (KafkaFault, KeyError, ValueError) as error:
                     # No such topic yet, or no right to ask: the broker's answer to a batch has to do.
-                    log.info("record_limit_unknown", topic=topic, error=str(error))
+                    log.info("record limit unknown", code="record_limit_unknown", topic=topic, error=str(error))
         finally:
             admin.close()
 

@@ -90,7 +90,7 @@ class PlainProducer:
     def close(self, timeout: float = 5.0) -> None:
         left = self._native.flush(timeout)
         if left:
-            log.warning("records given up at close", records=left)
+            log.warning("records given up at close", code="records_given_up", records=left)
         let_go(self._native)
 
     def _delivered(self, error: KafkaError | None, message: Any) -> None:
@@ -119,7 +119,7 @@ def trouble(error: KafkaError) -> None:
     """librdkafka tells of something that it deals with by itself."""
     metrics.KAFKA_ERRORS.labels("producer", error.name()).inc()
     if _log_throttle(error.name()):
-        log.warning("kafka trouble", error=f"{error.str()} ({error.name()})")
+        log.warning("kafka trouble", code="kafka_trouble", error=f"{error.str()} ({error.name()})")
 
 
 def let_go(native: Librdkafka) -> None:

@@ -58,7 +58,7 @@ def has_other_holder(properties: dict[str, Any], mine: set[str]) -> str | None:
     try:
         holder = holder_of(properties)
     except (KafkaException, TimeoutError) as error:
-        log.warning("holder_unknown", group=properties["group.id"], error=str(error))
+        log.warning("holder unknown", code="holder_unknown", group=properties["group.id"], error=str(error))
         return "an address that is not known"
     return None if holder is None or holder.member in mine else holder.where
 
@@ -77,7 +77,7 @@ def wait_until_free(properties: dict[str, Any]) -> None:
             holder = holder_of(properties)
         except (KafkaException, TimeoutError) as error:
             # Joining finds out: the brokers let nobody hold it twice.
-            log.warning("holder_unknown", group=properties["group.id"], error=str(error))
+            log.warning("holder unknown", code="holder_unknown", group=properties["group.id"], error=str(error))
             return
         if holder is None or holder.client == properties["client.id"]:
             return
@@ -89,5 +89,12 @@ def wait_until_free(properties: dict[str, Any]) -> None:
             )
         if not told:
             told = True
-            log.info("waiting_for_slot", instance=instance, holder=holder.client, address=holder.where, seconds=session)
+            log.info(
+                "waiting for slot",
+                code="waiting_for_slot",
+                instance=instance,
+                holder=holder.client,
+                address=holder.where,
+                seconds=session,
+            )
         time.sleep(LOOK_SECONDS)  # before the group is asked again

@@ -131,7 +131,11 @@ class ExactlyOnceProducer:
             self._discard()
             if is_fenced(kafka_error(raised)):
                 self._fall(kafka_error(raised), f"aborting a transaction as {self.transactional_id!r}", 0.0)
-            log.warning("transaction could not be aborted; its successor will", error=str(raised))
+            log.warning(
+                "transaction could not be aborted; its successor will",
+                code="transaction_not_aborted",
+                error=str(raised),
+            )
 
     def keep_to(self, batch_bytes: int) -> None:
         if batch_bytes < int(self._properties.get("batch.size", BATCH_BYTES)):
@@ -147,7 +151,7 @@ class ExactlyOnceProducer:
         try:
             self.abort(timeout)
         except Fenced as fenced:
-            log.warning("fenced at close", error=str(fenced))
+            log.warning("fenced at close", code="fenced_at_close", error=str(fenced))
         self._discard()
 
     def _open(self) -> Librdkafka:

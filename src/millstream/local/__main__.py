@@ -21,7 +21,11 @@ FAILED, CANNOT, IN_USE = 1, 2, 3
 def main() -> int:
     """Runs a broker until a signal ends it; the exit code, as `--help` explains it."""
     options = parse(sys.argv[1:])
-    logging.basicConfig(level=options.log_level, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    # Every line of ours has a code; those of libraries have none.
+    line = logging.Formatter("%(asctime)s %(levelname)s %(code)s: %(message)s", defaults={"code": "library"})
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(line)
+    logging.basicConfig(level=options.log_level, handlers=[handler])
     if options.exit_with_parent and not _follow_parent():
         return 0
     _allow_many_files()

@@ -71,24 +71,24 @@ def run(system: System, name: str, settings: Settings | None = None) -> Exit:
         settings = settings or load_settings()
         configure_logs(name, settings.slot, format=settings.log)
         for sentence in unknown_variables(os.environ):
-            log.warning("unknown_setting", detail=sentence)
+            log.warning("unknown setting", code="unknown_setting", detail=sentence)
         if name in system.sandbox:
             system.main(name)(settings)
             return Exit.STOPPED
         return _run_service(system, name, settings)
     except MISCONFIGURATIONS as error:
-        log.error("cannot start", error=str(error))
+        log.error("cannot start", code="cannot_start", error=str(error), error_code=error.code)
         return Exit.MISCONFIGURED
     except SlotTaken as error:
-        log.error("cannot start", error=str(error))
+        log.error("cannot start", code="cannot_start", error=str(error), error_code=error.code)
         return Exit.SLOT_TAKEN
     except MillstreamError as error:
-        log.error("cannot start", error=str(error))
+        log.error("cannot start", code="cannot_start", error=str(error), error_code=error.code)
         return Exit.FAILED
     except KeyboardInterrupt:
         return Exit.STOPPED
     except Exception as error:
-        log.error("process_failed", error=str(error), exc_info=error)
+        log.error("process failed", code="process_failed", error=str(error), exc_info=error)
         return Exit.FAILED
 
 
@@ -133,7 +133,7 @@ def _run_service(system: System, name: str, settings: Settings) -> Exit:
         gc.collect()
         gc.freeze()
         health.forget("start")
-        log.info("running", url=assembly.url or (alone and alone.url), workers=crew.names)
+        log.info("running", code="service_running", url=assembly.url or (alone and alone.url), workers=crew.names)
         give_back()
         while not stop.wait(LOOK_SECONDS):
             # Memory that a burst of events needed; it takes a tenth of a millisecond.
@@ -147,7 +147,9 @@ def _run_service(system: System, name: str, settings: Settings) -> Exit:
     faulthandler.cancel_dump_traceback_later()
     if not ended or _left_behind():
         # A thread that hangs in a library must not keep the process: all that matters is in transactions.
-        log.warning("some workers did not stop in time", workers=crew.running or _left_behind())
+        log.warning(
+            "some workers did not stop in time", code="workers_not_stopped", workers=crew.running or _left_behind()
+        )
         sys.stderr.flush()
         os._exit(crew.exit)
     return crew.exit
@@ -242,11 +244,13 @@ class Crew:
             return
         hang = None if self._watchdog is None else self._watchdog.look()
         if hang is not None:
-            log.error("worker_hung", worker=hang.what, seconds=round(hang.seconds), where=hang.where)
+            log.error(
+                "worker hung", code="worker_hung", worker=hang.what, seconds=round(hang.seconds), where=hang.where
+            )
             self._fail(Exit.HUNG)
         for helper in self._helpers:
             if not helper.is_alive():
-                log.error("thread_ended", thread=helper.name)
+                log.error("thread ended", code="thread_ended", thread=helper.name)
                 self._fail(Exit.FAILED)
 
     def finish(self) -> bool:
@@ -271,13 +275,18 @@ class Crew:
                 failure = Exit.MISCONFIGURED
             elif isinstance(error, SlotTaken):
                 failure = Exit.SLOT_TAKEN
-            foreseen = isinstance(error, MillstreamError)
-            said = str(error) or type(error).__name__
-            log.error("worker failed", worker=worker.name, error=said, exc_info=None if foreseen else error)
+            detail = {"error_code": error.code} if isinstance(error, MillstreamError) else {"exc_info": error}
+            log.error(
+                "worker failed",
+                code="worker_failed",
+                worker=worker.name,
+                error=str(error) or type(error).__name__,
+                **detail,
+            )
         else:
             if stop.is_set():
                 return
-            log.error("worker ended without being told to", worker=worker.name)
+            log.error("worker ended without being told to", code="worker_ended", worker=worker.name)
         self._fail(failure)
 
     def _fail(self, how: Exit) -> None:
@@ -288,7 +297,9 @@ class Crew:
 def _thread_failed(failed: threading.ExceptHookArgs) -> None:
     """Log an error that ends a thread which is no worker."""
     name = "" if failed.thread is None else failed.thread.name
-    log.error("thread_failed", thread=name, error=str(failed.exc_value), exc_info=failed.exc_value)
+    log.error(
+        "thread failed", code="thread_failed", thread=name, error=str(failed.exc_value), exc_info=failed.exc_value
+    )
 
 
 def _left_behind() -> list[str]:
@@ -322,7 +333,8 @@ def _interruptible(step: Callable[[], T], waits: Callable[[], object]) -> T:
 
 def _waits(settings: Settings) -> None:
     log.warning(
-        "waiting_for_the_cluster",
+        "waiting for the cluster",
+        code="waiting_for_the_cluster",
         brokers=settings.bootstrap_servers,
         registry=without_credentials(settings.registry_url),
         remedy="start them, or set MILLSTREAM_BOOTSTRAP_SERVERS and MILLSTREAM_REGISTRY_URL",

@@ -67,7 +67,14 @@ def _begin(service: Service, kind: Kind, names: frozenset[str], settings: Settin
     events = sum(last[at] - first[at] for at in partitions)
     if service.start is not None:
         offsets = admin.offsets_at(partitions, moment(service.start))
-        log.info("start_position", service=service.name, group=group, start=str(service.start), events=events)
+        log.info(
+            "start position",
+            code="start_position",
+            service=service.name,
+            group=group,
+            start=str(service.start),
+            events=events,
+        )
         try:
             set_positions(service, kind, offsets, settings, kafka, admin)
         except ConfigurationError:

@@ -50,15 +50,17 @@ def _look(watchdog: Watchdog, server: threading.Thread, left: threading.Event, s
     try:
         while not left.wait(LOOK_SECONDS):
             if (hang := watchdog.look()) is not None:
-                log.error("worker_hung", worker=hang.what, seconds=round(hang.seconds), where=hang.where)
+                log.error(
+                    "worker hung", code="worker_hung", worker=hang.what, seconds=round(hang.seconds), where=hang.where
+                )
                 _end(Exit.HUNG)
             if not server.is_alive():
-                log.error("thread_ended", thread=server.name)
+                log.error("thread ended", code="thread_ended", thread=server.name)
                 _end(Exit.FAILED)
             # Native code that keeps the interpreter for itself silences this thread, too: only this ends it then.
             faulthandler.dump_traceback_later(stands_still, exit=True, file=STDERR)
     except BaseException as error:
-        log.error("thread_failed", thread="watchdog", error=str(error), exc_info=error)
+        log.error("thread failed", code="thread_failed", thread="watchdog", error=str(error), exc_info=error)
         _end(Exit.FAILED)
 
 

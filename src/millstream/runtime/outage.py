@@ -11,9 +11,9 @@ out meanwhile, the bound is reached earlier where `max.poll.interval.ms` is shor
 import time
 from collections.abc import Callable
 from threading import Event
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from millstream.errors import KafkaFault, RegistryUnavailable, Unavailable
+from millstream.errors import KafkaFault, MillstreamError, RegistryUnavailable, Unavailable
 from millstream.kafka.port import Consumer
 from millstream.runtime.worker import Stopping
 from millstream.settings import Settings
@@ -40,21 +40,23 @@ class OutageReporter:
 
     def show(self, of: str, error: Exception, seconds: float) -> None:
         """Report that there has been no answer for `seconds`."""
-        log.warning(
-            "registry_unavailable" if of == REGISTRY else "brokers_unavailable",
-            worker=self._worker,
-            seconds=round(seconds),
-            error=str(error),
-        )
+        if of == REGISTRY:
+            log.warning("the registry does not answer", code="registry_unavailable", **self._fields(error, seconds))
+        else:
+            log.warning("no broker answers", code="brokers_unavailable", **self._fields(error, seconds))
         metrics.OUTAGE.labels(self._worker, of).set(1)
         self._shown.add(of)
         if self._health is not None:
-            self._health.report(f"{self._worker}.{of}", f"no answer for {seconds:.0f} s: {error}")
+            code = error.code if isinstance(error, MillstreamError) else None
+            self._health.report(f"{self._worker}.{of}", f"no answer for {seconds:.0f} s: {error}", code=code)
+
+    def _fields(self, error: Exception, seconds: float) -> dict[str, Any]:
+        return {"worker": self._worker, "seconds": round(seconds), "error": str(error)}
 
     def over(self) -> None:
         """Report that all answer again."""
         for of in self._shown:
-            log.info("answers_again", worker=self._worker, of=of)
+            log.info("answers again", code="answers_again", worker=self._worker, of=of)
             metrics.OUTAGE.labels(self._worker, of).set(0)
             if self._health is not None:
                 self._health.report(f"{self._worker}.{of}", None)
@@ -123,7 +125,8 @@ class Outage:
     def _log_end(self, of: str, seconds: float) -> None:
         early = seconds < OUTAGE_SECONDS
         log.error(
-            "outage_too_long",
+            "outage too long",
+            code="outage_too_long",
             worker=self._worker,
             of=of,
             seconds=round(seconds, 1),

@@ -48,7 +48,8 @@ class ProcessPauses:
             self._stopped += stopped
             self.seconds += max(0.0, away)
         log.warning(
-            "process_paused",
+            "process paused",
+            code="process_paused",
             seconds=round(max(stopped, away), 1),
             detail="time-outs and attempts go on from here",
         )

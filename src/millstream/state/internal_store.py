@@ -46,7 +46,9 @@ class InternalMemoryStore(MemoryStore[Any]):
             self.get(key)
         except DecodeError as error:
             # Bytes that somebody else wrote here must not keep the rest from coming back.
-            log.warning("passing over what was not kept by us", key=key, error=str(error))
+            log.warning(
+                "a record of others in a store is skipped", code="foreign_store_record", key=key, error=str(error)
+            )
             super().restore(key, None)
 
 

@@ -167,4 +167,11 @@ class StatePartitions:
                 self._progress(topic, count, time.monotonic() - began)
         took = time.monotonic() - began
         metrics.RESTORE_SECONDS.labels(self._service, store.name).set(took)
-        log.info("store restored", topic=topic, partitions=list(states), records=count, seconds=round(took, 3))
+        log.info(
+            "store restored",
+            code="store_restored",
+            topic=topic,
+            partitions=list(states),
+            records=count,
+            seconds=round(took, 3),
+        )

@@ -40,6 +40,7 @@ class Health:
     def __init__(self) -> None:
         self._probes: dict[str, Probe] = {}
         self._facts: dict[str, str | None] = {}
+        self._codes: dict[str, str | None] = {}
         self._lock = Lock()
 
     def check(self, name: str, probe: Probe) -> None:
@@ -53,9 +54,9 @@ class Health:
         self.check(name, beat.probe)
         return beat
 
-    def report(self, name: str, trouble: str | None) -> None:
-        """Set a check's outcome from outside: `health.report("fatal", str(error))`; None means well."""
-        self._facts[name] = trouble
+    def report(self, name: str, trouble: str | None, *, code: str | None = None) -> None:
+        """Set a check's outcome: `health.report("fatal", str(error), code=error.code)`, or None where it is well."""
+        self._facts[name], self._codes[name] = trouble, code
         self.check(name, lambda: self._facts[name])
 
     def forget(self, name: str) -> None:
@@ -84,4 +85,6 @@ class Health:
             except Exception as error:
                 detail = f"the check itself failed: {type(error).__name__}: {error}"
             checks[name] = {"ok": True} if detail is None else {"ok": False, "detail": detail}
+            if detail is not None and (code := self._codes.get(name)) is not None:
+                checks[name]["code"] = code
         return checks

@@ -1,8 +1,10 @@
 """Structured logs: ECS JSON for machines, aligned text for people.
 
     log = get_logger(__name__)
-    log.warning("partition paused", topic="orders.events", partition=3)
+    log.warning("partition paused", code="partition_paused", topic="orders.events", partition=3)
 
+`code` names the event for alerts, in snake_case: the words may change, the code does not. It is `event.code` in ECS,
+and that of a `MillstreamError` is `error.code` (`error_code=` where only the error's text is logged).
 Standard-library loggers (uvicorn's, SQLAlchemy's, librdkafka's) come out the same way.
 """
 
@@ -14,6 +16,7 @@ import traceback
 from collections.abc import MutableMapping
 from typing import IO, Any, Literal
 
+from millstream.errors import MillstreamError
 from millstream.telemetry.lean import without
 
 # It draws tracebacks with rich where it finds it; ours are plain, and every process would hold 4 MB more.
@@ -47,7 +50,7 @@ def configure_logs(
     out: IO[str] = stream or sys.stderr
     as_text = format == "text" or (format == "auto" and out.isatty())
     formatter = ProcessorFormatter(
-        foreign_pre_chain=_shared(),
+        foreign_pre_chain=[structlog.stdlib.ExtraAdder(allow=["code"]), *_shared()],
         processors=[ProcessorFormatter.remove_processors_meta, *(_text(out) if as_text else _json(service, slot))],
     )
     handler = logging.StreamHandler(out)
@@ -96,7 +99,12 @@ def _json(service: str, slot: int) -> list[Any]:
         for name in ("trace.id", "span.id"):
             if name in event:
                 line[name] = event.pop(name)
-        if error := _error(event.pop("exc_info", None)):
+        if (code := event.pop("code", None)) is not None:
+            line["event.code"] = code
+        error = _error(event.pop("exc_info", None))
+        if (code := event.pop("error_code", None)) is not None:
+            error["code"] = code
+        if error:
             line["error"] = error
         if event:
             line["millstream"] = dict(event)
@@ -105,18 +113,20 @@ def _json(service: str, slot: int) -> list[Any]:
     return [ecs, structlog.processors.JSONRenderer(ensure_ascii=False)]
 
 
-def _error(exc_info: Any) -> dict[str, str] | None:
+def _error(exc_info: Any) -> dict[str, str]:
     if exc_info is True:
         exc_info = sys.exc_info()
     if isinstance(exc_info, BaseException):
         exc_info = (type(exc_info), exc_info, exc_info.__traceback__)
     if not isinstance(exc_info, tuple) or exc_info[1] is None:
-        return None
-    kind = type(exc_info[1])
+        return {}
+    error = exc_info[1]
+    kind = type(error)
     return {
         "type": f"{kind.__module__}.{kind.__qualname__}",
-        "message": str(exc_info[1]),
+        "message": str(error),
         "stack_trace": "".join(traceback.format_exception(*exc_info)),
+        **({"code": error.code} if isinstance(error, MillstreamError) else {}),
     }
 
 

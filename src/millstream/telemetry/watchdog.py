@@ -85,7 +85,7 @@ class Watchdog:
                 if hang is None and watched.silent > watched.limit + hung:
                     hang = Hang(str(watched), watched.silent, where_is(watched.ident))
         for gone in self._reported - reported:
-            log.info("worker_turns_again", worker=gone)
+            log.info("worker turns again", code="worker_turns_again", worker=gone)
             self._health.report(gone, None)
         self._reported = reported
         return hang
@@ -105,7 +105,8 @@ class Watchdog:
         if not watched.told:
             watched.told = True
             log.error(
-                "worker_silent",
+                "worker silent",
+                code="worker_silent",
                 worker=watched.name,
                 call=watched.call or None,
                 seconds=round(watched.silent),

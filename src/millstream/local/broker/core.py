@@ -130,7 +130,7 @@ class Broker:
             if self._unchecked_bytes > CHECKPOINT_BYTES or self._unchecked_batches > CHECKPOINT_BATCHES:
                 self.checkpoint()
         except OSError as error:  # both only save the next start some time
-            log.warning("cannot tidy up in %s: %s", self.data, error.strerror)
+            log.warning("cannot tidy up in %s: %s", self.data, error.strerror, extra={"code": "leftovers_not_removed"})
             self._unchecked_bytes = self._unchecked_batches = 0
 
     def when_durable(self, answer: Callable[[bool], None]) -> None:
@@ -174,7 +174,7 @@ class Broker:
             self.checkpoint()
             self._journal.rewrite()
         except OSError as error:  # both only save the next start some time
-            log.warning("cannot tidy up in %s: %s", self.data, error.strerror)
+            log.warning("cannot tidy up in %s: %s", self.data, error.strerror, extra={"code": "leftovers_not_removed"})
         self._files.close()
 
     def _load_cluster_id(self) -> str:
@@ -202,7 +202,12 @@ class Broker:
             for producer_id in tuple(partition.producers.open):
                 epoch = partition.producers.by_id[producer_id].epoch
                 if not self.transactions.is_open(producer_id, (topic.name, partition.index)):
-                    log.warning("aborting a lost transaction of producer %d in %s", producer_id, partition.log.folder)
+                    log.warning(
+                        "aborting a lost transaction of producer %d in %s",
+                        producer_id,
+                        partition.log.folder,
+                        extra={"code": "lost_transaction_aborted"},
+                    )
                     partition.end_transaction(producer_id, epoch, commit=False, now=self.clock(), rules=topic.rules)
 
     def _forget_deleted_topics(self) -> None:
@@ -222,7 +227,11 @@ class Broker:
             return {}
         data = self._checkpoint.read_bytes()
         if data[:8] != b"%08x" % zlib.crc32(data[9:]):
-            log.warning("%s is damaged; reading the logs from their beginning", self._checkpoint)
+            log.warning(
+                "%s is damaged; reading the logs from their beginning",
+                self._checkpoint,
+                extra={"code": "checkpoint_damaged"},
+            )
             return {}
         return json.loads(data[9:])
 

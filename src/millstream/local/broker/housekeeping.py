@@ -53,7 +53,12 @@ class Housekeeping:
                     start = partition.log.start_offset
                     partition.aborted.keep(lambda entry, start=start: entry.marker_offset >= start)
             except OSError as error:
-                log.warning("cannot remove what expired in %s: %s", partition.log.folder, error.strerror)
+                log.warning(
+                    "cannot remove what expired in %s: %s",
+                    partition.log.folder,
+                    error.strerror,
+                    extra={"code": "expired_segments_not_removed"},
+                )
             partition.producers.forget_idle(now - PRODUCER_EXPIRY_MS)
         if changed:
             self._try_checkpoint()
@@ -124,11 +129,13 @@ class Housekeeping:
                     if self._topics.by_name.get(topic.name) is not topic:
                         break
             except BadBatch as bad:
-                log.error("%s is damaged and cannot be compacted: %s", where, bad)
+                log.error("%s is damaged and cannot be compacted: %s", where, bad, extra={"code": "log_damaged"})
             except FileNotFoundError:
-                log.info("what was to be compacted in %s has expired meanwhile", where)
+                log.info(
+                    "what was to be compacted in %s has expired meanwhile", where, extra={"code": "compaction_obsolete"}
+                )
             except OSError as error:
-                log.warning("cannot compact %s: %s", where, error.strerror)
+                log.warning("cannot compact %s: %s", where, error.strerror, extra={"code": "compaction_failed"})
             yield
 
     def _plan(self, topic: Topic, partition: Partition) -> Plan:
@@ -140,4 +147,4 @@ class Housekeeping:
         try:
             self._checkpoint()
         except OSError as error:
-            log.warning("cannot write the checkpoint: %s", error.strerror)
+            log.warning("cannot write the checkpoint: %s", error.strerror, extra={"code": "checkpoint_not_written"})

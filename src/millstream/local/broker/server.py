@@ -305,7 +305,9 @@ class Connection(asyncio.BufferedProtocol):
         except Malformed as malformed:
             self.refuse(str(malformed))
         except Exception:
-            log.exception("a request of %s failed; its connection is closed", self._peer)
+            log.exception(
+                "a request of %s failed; its connection is closed", self._peer, extra={"code": "broker_request_failed"}
+            )
             self.drop()
         self._broker.settle()
 
@@ -332,7 +334,7 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.resume_reading()
 
     def refuse(self, reason: str) -> None:
-        log.warning("closing the connection of %s: %s", self._peer, reason)
+        log.warning("closing the connection of %s: %s", self._peer, reason, extra={"code": "connection_closed"})
         self.drop()
 
 

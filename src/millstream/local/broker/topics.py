@@ -225,7 +225,12 @@ class Topics:
             try:
                 self._files.remove_folder(partition.log.folder)
             except OSError as error:
-                log.warning("cannot remove %s yet: %s", partition.log.folder, error.strerror)
+                log.warning(
+                    "cannot remove %s yet: %s",
+                    partition.log.folder,
+                    error.strerror,
+                    extra={"code": "topic_not_removed"},
+                )
 
     def _storage_error(self, error: OSError) -> Refused:
         return Refused(ErrorCode.kafka_storage_error, f"cannot write in {self._folder}: {error.strerror}")

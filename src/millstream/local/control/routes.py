@@ -104,7 +104,9 @@ class Routes:
         except Refused as refused:
             return _problem(422, "Refused", str(refused))
         except Exception as error:
-            log.exception("the control failed at %s %s", request.method, request.target)
+            log.exception(
+                "the control failed at %s %s", request.method, request.target, extra={"code": "control_request_failed"}
+            )
             return _problem(500, "It failed", f"{type(error).__name__}: {error}; the broker's log has more")
         return _response(status, content, "application/json")
 

@@ -101,10 +101,12 @@ class FaultySession(Session):
             try:
                 action()
             except Malformed as malformed:
-                log.warning("closing a connection: %s", malformed)
+                log.warning("closing a connection: %s", malformed, extra={"code": "faulty_connection_closed"})
                 self._hang_up()
             except Exception:
-                log.exception("a delayed request failed; its connection is closed")
+                log.exception(
+                    "a delayed request failed; its connection is closed", extra={"code": "delayed_request_failed"}
+                )
                 self._hang_up()
 
         self._delay = self._broker.timers.after(round(seconds * 1000), act)

@@ -33,7 +33,13 @@ class Catalog:
             try:
                 self._apply(*records.parse(key, value))
             except (ValueError, TypeError, KeyError, RecursionError, msgspec.ValidationError) as error:
-                _log.warning("%s offset %d is skipped: %s", records.TOPIC, offset, error)
+                _log.warning(
+                    "%s offset %d is skipped: %s",
+                    records.TOPIC,
+                    offset,
+                    error,
+                    extra={"code": "registry_record_skipped"},
+                )
             self.offset = offset + 1
 
     def _apply(self, key: dict[str, Any], value: dict[str, Any] | None) -> None:

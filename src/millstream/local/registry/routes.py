@@ -35,7 +35,7 @@ def application(routes: list[Route]) -> Handler:
         except Refusal as refusal:
             return _refused(refusal, media_type)
         except Exception:
-            _log.exception("%s %s failed", request.method, request.target)
+            _log.exception("%s %s failed", request.method, request.target, extra={"code": "registry_request_failed"})
             return _refused(Refusal(500, "Internal Server Error"), media_type)
 
     return handle

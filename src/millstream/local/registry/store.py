@@ -86,5 +86,7 @@ class Store:
 
 def _failed(error: Exception) -> NoReturn:
     """Every log fails in its own ways; to a client they are one."""
-    _log.warning("the topic %s cannot be read or written: %s", records.TOPIC, error)
+    _log.warning(
+        "the topic %s cannot be read or written: %s", records.TOPIC, error, extra={"code": "registry_topic_unavailable"}
+    )
     store_failed(error)

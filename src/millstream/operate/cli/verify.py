@@ -152,7 +152,7 @@ def _follow(system: "System", grace: "timedelta", *, as_json: bool) -> "Report |
             except MillstreamError as error:
                 if not error.retriable:
                     raise
-                log.warning("verifying is held up", error=str(error))
+                log.warning("verifying is held up", code="verify_held_up", error=str(error), error_code=error.code)
             else:
                 known = _tell_changes(known, report, as_json=as_json)
             stop.wait(EVERY)

@@ -79,7 +79,7 @@ class RedriveService:
             except KafkaFault as error:
                 if not error.retriable:
                     raise
-                log.warning("redrives are held up", code="redrives_held_up", error=str(error))
+                log.warning("redrives are held up", code="redrives_held_up", error=str(error), error_code=error.code)
             stop.wait(self._interval)
 
     def _round(self, stop: threading.Event) -> None:

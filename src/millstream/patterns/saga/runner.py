@@ -97,7 +97,7 @@ class Runner:
         if state is None:
             # Its commands go out together with its state: whoever answers what was never asked is no part of it.
             SAGAS.labels(self._service, self._name, "unknown").inc()
-            _log.info("saga.unknown", saga=self._name, id=id, type=contract.__name__)
+            _log.info("saga unknown", code="saga_unknown", saga=self._name, id=id, type=contract.__name__)
             return None
         if isinstance(event, Overdue):
             return overdue(self._plan, state, event.turn, envelope.time)
@@ -112,7 +112,8 @@ class Runner:
         SAGAS.labels(self._service, self._name, after.shown).inc()
         if after.parked:
             _log.warning(
-                "saga.parked",
+                "saga parked",
+                code="saga_parked",
                 saga=self._name,
                 id=id,
                 step=after.steps[after.current or 0].name,

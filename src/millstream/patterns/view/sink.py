@@ -1,7 +1,7 @@
 """Sinks: the places that the rows of a view go to."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Any, ClassVar, NamedTuple, Protocol, TypeAlias
 
 from millstream.declare import Service, Value
 from millstream.kafka import TopicPartition
@@ -24,11 +24,15 @@ Listener: TypeAlias = Callable[[Sequence[Row]], None]
 
 
 class PositionsMoved(Exception):
-    """The positions of a sink are not where this process left them: somebody else writes to it, or emptied it."""
+    """The positions of a sink are not where this process left them: another process writes to it, or emptied it."""
+
+    code: ClassVar[str] = "positions_moved"
 
 
 class RowsRefused(Exception):
     """Rows that a sink will never take, by their keys, and why. Nothing was written, the others neither."""
+
+    code: ClassVar[str] = "rows_refused"
 
     def __init__(self, refused: Mapping[str, BaseException]) -> None:
         super().__init__(", ".join(refused))

@@ -82,7 +82,11 @@ class SqlSink:
     def positions(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
         with self._opened.begin() as connection:
             if self._was_emptied(connection):
-                log.warning("somebody emptied the table: it is rebuilt from the beginning", table=self._table.key)
+                log.warning(
+                    "the table was emptied: it is rebuilt from the beginning",
+                    code="sink_table_rebuilt",
+                    table=self._table.key,
+                )
                 self._begin_anew(connection)
             ids = {topic: self._topic_id for topic, _ in partitions}
             found = read_positions(connection, self._group, partitions, ids)

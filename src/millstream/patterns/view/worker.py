@@ -182,5 +182,5 @@ class SinkWorker:
         if self._moved > _MOST_MOVED:
             raise Fenced(f"Another process writes to the sink {self.name!r}; stop this one.")
         mine = self._consumer.assignment()
-        log.warning("positions moved elsewhere; going on from there", worker=self.name)
+        log.warning("positions moved elsewhere; going on from there", code="positions_moved", worker=self.name)
         self._consumer.seek(self._assigned(mine) or {})

@@ -124,7 +124,8 @@ class Attempts:
         done, _ = await asyncio.wait((task,), timeout=OBEY_SECONDS)
         if not done:
             log.warning(
-                "effect_ignores_cancellation",
+                "effect ignores cancellation",
+                code="effect_ignores_cancellation",
                 service=self._service,
                 handler=handler.name,
                 detail="its key waits until the call returns; let the handler pass on asyncio.CancelledError",

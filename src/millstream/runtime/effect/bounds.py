@@ -72,6 +72,7 @@ class Bounds:
             log.warning(
                 "too much is parked: the partition waits until what its handlers call answers again, or until its keys "
                 "are redriven or discarded (millstream dlq)",
+                code="too_much_parked",
                 topic=topic,
                 partition=number,
                 events=events[number],

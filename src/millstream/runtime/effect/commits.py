@@ -182,7 +182,13 @@ class Commits:
         """A broker refuses a batch and does not say for which record: half as many completions are tried next. One
         alone is
         the one."""
-        log.warning("records_refused", topic=refused.topic, completions=len(group.completions), error=str(refused))
+        log.warning(
+            "records refused",
+            code="records_refused",
+            topic=refused.topic,
+            completions=len(group.completions),
+            error=str(refused),
+        )
         self._together = max(1, len(group.completions) // 2)
         if len(group.completions) == 1:
             self._refusal = Refusal(group.completions[0], refused, refused.topic)
@@ -251,7 +257,7 @@ class Commits:
         except KafkaFault as fault:
             if not fault.retriable:
                 raise
-            log.warning("outcomes could not be committed; again", error=str(fault))
+            log.warning("outcomes could not be committed; again", code="outcomes_not_committed", error=str(fault))
             return False
         return True
 

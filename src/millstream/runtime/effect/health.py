@@ -68,7 +68,7 @@ class EffectHealth:
     def succeeded(self, handler: str) -> None:
         """A call has succeeded."""
         if self._failures[handler].count:
-            self._forget(handler, "effect_recovered")
+            self._forget(handler, recovered=True)
             for wanted in self._resources.needed_by(handler):
                 self._renewals.pop(wanted, None)
 
@@ -94,7 +94,7 @@ class EffectHealth:
                 self._report_failing(handler, failures, seconds)
                 self._renew(handler, now)
             elif failures.count and now > failures.until:
-                self._forget(handler, "effect_quiet")
+                self._forget(handler, recovered=False)
 
     async def close(self) -> None:
         """Cancel renewals under way."""
@@ -113,7 +113,8 @@ class EffectHealth:
         if not failures.reported:
             failures.reported = True
             log.error(
-                "effect_failing",
+                "effect failing",
+                code="effect_failing",
                 service=self._service,
                 handler=handler,
                 seconds=round(seconds),
@@ -122,9 +123,12 @@ class EffectHealth:
                 detail="nothing of this effect succeeds: look at what it calls; its events wait or become dead letters",
             )
 
-    def _forget(self, handler: str, event: str) -> None:
+    def _forget(self, handler: str, *, recovered: bool) -> None:
         if self._failures[handler].reported:
-            log.info(event, service=self._service, handler=handler)
+            if recovered:
+                log.info("effect recovered", code="effect_recovered", service=self._service, handler=handler)
+            else:
+                log.info("effect quiet", code="effect_quiet", service=self._service, handler=handler)
         if self._health is not None:
             self._health.forget(f"{self._worker}.{handler}")
         self._gauges[handler].set(0)

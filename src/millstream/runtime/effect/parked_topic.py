@@ -50,7 +50,12 @@ class ParkedTopic:
             return _decode(value)
         except msgspec.MsgspecError as error:
             # Foreign bytes must not keep the rest from being restored.
-            log.warning("passing over what is no parked event", topic=self.topic, error=str(error))
+            log.warning(
+                "a record that is no parked event is skipped",
+                code="parked_event_unreadable",
+                topic=self.topic,
+                error=str(error),
+            )
             return None
 
 

@@ -81,14 +81,20 @@ class Resources:
         except Exception as error:
             self._former.discard(opened)
             opened.task.cancel()
-            log.warning("resource_not_renewed", service=service, resource=name, error=type(error).__name__)
+            log.warning(
+                "resource not renewed",
+                code="resource_not_renewed",
+                service=service,
+                resource=name,
+                error=type(error).__name__,
+            )
             return
         former, self._open[wanted] = self._open[wanted], opened
         self._former.add(former)
         former.task.add_done_callback(lambda _: self._former.discard(former))
         former.retire()
         metrics.RESOURCES_RENEWED.labels(service, name).inc()
-        log.warning("resource_renewed", service=service, resource=name)
+        log.warning("resource renewed", code="resource_renewed", service=service, resource=name)
 
     def _begin(self, wanted: type) -> "_Opened":
         return _Opened(self._service.providers[wanted], self._settings, wanted.__name__, self._failed)
@@ -147,6 +153,8 @@ class _Opened:
                 )
                 return
             if self._retired:
-                log.warning("resource_not_closed", resource=self._name, error=type(error).__name__)
+                log.warning(
+                    "resource not closed", code="resource_not_closed", resource=self._name, error=type(error).__name__
+                )
                 return
             raise

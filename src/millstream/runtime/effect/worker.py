@@ -222,7 +222,7 @@ class EffectWorker:
         for item in items:
             item.home.parked += 1
         if items:
-            log.info("parked events restored", worker=self.name, events=len(items))
+            log.info("parked events restored", code="parked_events_restored", worker=self.name, events=len(items))
         self._restored += items
 
     def _revoked(self, partitions: list[TopicPartition]) -> None:
@@ -264,7 +264,12 @@ class EffectWorker:
                 self._member.serve()
                 self._pauses.beat()
                 if time.monotonic() > deadline:
-                    log.warning("going on without what is not finished", worker=self.name, seconds=seconds)
+                    log.warning(
+                        "some calls do not end in time; they are repeated by the next owner",
+                        code="effects_left_unfinished",
+                        worker=self.name,
+                        seconds=seconds,
+                    )
                     return
             future.result()
         except KafkaFault as fault:

@@ -7,14 +7,7 @@ from typing import Any
 
 from millstream.contracts.catalogue import Contracts
 from millstream.declare import Kind, Service
-from millstream.errors import (
-    CommitUnknown,
-    EncodeError,
-    KafkaFault,
-    RecordsRefused,
-    TransactionAborted,
-    Unavailable,
-)
+from millstream.errors import CommitUnknown, EncodeError, KafkaFault, RecordsRefused, TransactionAborted, Unavailable
 from millstream.kafka.limits import RecordLimits
 from millstream.kafka.port import BEGINNING, HOLD, Consumer, Kafka, Message, Offsets, TopicPartition
 from millstream.runtime.kafka.invoke import kafka_invoker, routes
@@ -209,7 +202,7 @@ class KafkaWorker:
         except (TransactionAborted, CommitUnknown, Unavailable) as error:
             if error is self._unready:
                 raise
-            log.warning("doing a transaction again", worker=self.name, error=str(error))
+            log.warning("doing a transaction again", code="transaction_retried", worker=self.name, error=str(error))
             self._do_again(error)
         self._partition_pauses.hold_back(self._tasks)
         self._partition_pauses.report(self._metrics, self._tasks)
@@ -335,7 +328,14 @@ class KafkaWorker:
         """A broker refuses a batch and does not say for which record: do half as many events again in one transaction,
         until the refused one is alone, and becomes a dead letter; others of them are committed meanwhile."""
         events = self._events + self._chunk
-        log.warning("records_refused", worker=self.name, topic=refused.topic, events=events, error=str(refused))
+        log.warning(
+            "records refused",
+            code="records_refused",
+            worker=self.name,
+            topic=refused.topic,
+            events=events,
+            error=str(refused),
+        )
         if self._together == 1 and self._last is not None:
             self._failures.reject_output(self._last, refused)
         self._together = max(1, min(self._together, events) // 2)

@@ -52,7 +52,12 @@ class OffsetReporter:
         except Fenced:
             raise
         except KafkaFault as fault:
-            log.warning("the group does not know the positions yet", worker=self._worker, error=str(fault))
+            log.warning(
+                "the group does not know the positions yet",
+                code="positions_not_committed",
+                worker=self._worker,
+                error=str(fault),
+            )
         else:
             self._reported.update(unreported)
         self._due_at = time.monotonic() + EVERY

@@ -64,7 +64,8 @@ class DeadLetterLog:
             return
         at = place_in_user_code(error)
         log.error(
-            "dead_letter",
+            "dead letter",
+            code="dead_letter",
             **_fields(kind),
             record=record,
             error_type=f"{type(error).__module__}.{type(error).__qualname__}",
@@ -88,7 +89,9 @@ class DeadLetterLog:
             for kind, _, _ in due:
                 self._kinds[kind] = _Repeats(at)
         for kind, count, last in due:
-            log.error("dead_letters_repeated", **_fields(kind), count=count, last_record=last)
+            log.error(
+                "dead letters repeated", code="dead_letters_repeated", **_fields(kind), count=count, last_record=last
+            )
 
 
 def _fields(kind: DeadLetterKind) -> dict[str, str | None]:

@@ -48,7 +48,8 @@ def _look(alive: "ref[Engine]", entries: Entries, database: str) -> None:
         closed = sum(_closed(connection, entry) for connection, entry in list(entries.items()))
         if closed:
             log.warning(
-                "database_hung_up",
+                "database hung up",
+                code="database_hung_up",
                 database=database,
                 connections=closed,
                 detail="idle connections are closed; new ones are made when they are needed",

@@ -92,12 +92,12 @@ class Relay:
                         self._relay(stop)
                 self._pause = STANDBY_SECONDS
             except Fenced as fenced:
-                log.warning("another relay took over", relay=self.name, error=str(fenced))
+                log.warning("another relay took over", code="relay_fenced", relay=self.name, error=str(fenced))
                 self._pause = STANDBY_SECONDS
             except (MillstreamError, DBAPIError) as error:
                 if not _will_pass(error):
                     raise
-                log.warning("the relay begins again", relay=self.name, error=str(error))
+                log.warning("the relay begins again", code="relay_restarted", relay=self.name, error=str(error))
                 self._pause = min(LONGEST_PAUSE, self._pause * 2)
             stop.wait(self._pause)
 
@@ -185,7 +185,7 @@ class Turn:
                 return
         with self._engine.begin() as connection:
             again = self._outbox.put_back(connection, self._next)
-        log.info("outbox_rows_tried_again", relay=self._group, rows=again)
+        log.info("outbox rows tried again", code="outbox_rows_tried_again", relay=self._group, rows=again)
 
     def publish_all(self) -> None:
         """Publish what waits, in transactions of bounded size. Rows that cannot be published are refused.
@@ -226,7 +226,14 @@ class Turn:
     def _narrow_down(self, rows: list[OutboxRow], refused: RecordsRefused) -> None:
         """A broker refuses a batch and does not say for which record: half as many rows are tried next; one alone is
         the one."""
-        log.warning("records_refused", relay=self._group, topic=refused.topic, rows=len(rows), error=str(refused))
+        log.warning(
+            "records refused",
+            code="records_refused",
+            relay=self._group,
+            topic=refused.topic,
+            rows=len(rows),
+            error=str(refused),
+        )
         self._limits.ask([refused.topic])
         self._keep_to_limits()
         # The producer is a new one after this, as one that was fenced meanwhile would be: read its position.
@@ -287,7 +294,8 @@ class Turn:
         with self._engine.begin() as connection:
             self._outbox.refuse(connection, row.seq, reason)
         log.error(
-            "outbox_row_refused",
+            "outbox row refused",
+            code="outbox_row_refused",
             relay=self._group,
             topic=row.topic,
             seq=row.seq,

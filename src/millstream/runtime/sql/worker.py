@@ -199,7 +199,7 @@ class SqlWorker:
                 if not passing(error) or troubles > MAX_TROUBLES:
                     raise
                 self._metrics.transaction("aborted", 0)
-                log.warning("doing the transaction again", worker=self.name, error=str(error))
+                log.warning("doing a transaction again", code="transaction_retried", worker=self.name, error=str(error))
                 stop.wait(min(3.0, 0.025 * 2**troubles))
             else:
                 self._conflicts = 0
@@ -271,7 +271,9 @@ class SqlWorker:
         except DBAPIError as error:
             if not passing(error):
                 raise
-            log.warning("old ids of the inbox are forgotten later", worker=self.name, error=str(error))
+            log.warning(
+                "old ids of the inbox are forgotten later", code="inbox_not_pruned", worker=self.name, error=str(error)
+            )
         else:
             self._tidy_at = 0.0 if more else self._tidy_at
 
@@ -356,5 +358,10 @@ class SqlWorker:
             )
         mine = self._consumer.assignment()
         found = self._read_state(mine)
-        log.warning("positions moved elsewhere; going on from there", worker=self.name, positions=len(found))
+        log.warning(
+            "positions moved elsewhere; going on from there",
+            code="positions_moved",
+            worker=self.name,
+            positions=len(found),
+        )
         self._consumer.seek({partition: found.get(partition, BEGINNING) for partition in mine})

@@ -48,7 +48,7 @@ class WorkerMetrics:
         metrics.EVENTS.labels(self._service, handler, topic, "duplicate" if same else "unlike_duplicate").inc()
         if not same and self._log_throttle(f"{handler}/{topic}"):
             log.warning(
-                "passing over an event under an identity that another one has had: they differ. If they are two "
+                "an event is skipped, for another one had its identity, and they differ. If they are two "
                 "events, let Topic(..., identity=) say what tells them apart; more are counted as unlike_duplicate",
                 code="inbox_unlike_duplicate",
                 group=self._group,
@@ -62,7 +62,8 @@ class WorkerMetrics:
         """Count and log a record of the redrive topic that was skipped: it is no event of this service."""
         metrics.EVENTS.labels(self._service, "", message.topic(), "skipped").inc()
         log.warning(
-            "passing over a redrive of no event that is read here; hand it in with `millstream dlq redrive`",
+            "a redrive of an event that is not read here is skipped; redrive it with `millstream dlq redrive`",
+            code="redrive_skipped",
             group=self._group,
             topic=message.topic(),
             partition=message.partition(),

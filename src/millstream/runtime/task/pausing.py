@@ -41,6 +41,7 @@ class PartitionPauses:
             log.warning(
                 "too much is parked: the partition waits until handlers succeed again, or until its keys are redriven "
                 "or discarded (millstream dlq)",
+                code="too_much_parked",
                 topics=list(self._topics),
                 partition=number,
                 events=len(tasks[number].queues),

@@ -56,7 +56,12 @@ def _warn(context: Context, group_id: str, what: str) -> None:
         named.add(group_id)
         client = context.client_id or "without a name"
         log.warning(
-            "group_protocol_refused: the client %r at %s joins group %r %s", client, context.client_host, group_id, what
+            "the client %r at %s joins group %r %s",
+            client,
+            context.client_host,
+            group_id,
+            what,
+            extra={"code": "group_protocol_refused"},
         )
 
 

@@ -333,7 +333,7 @@ class Groups:
         try:
             self._journal.add(group.entry())
         except Refused as refused:
-            log.warning("group %s: %s", group.id, refused)
+            log.warning("group %s: %s", group.id, refused, extra={"code": "group_not_saved"})
 
     def _enter(self, group: Group, state: GroupState) -> None:
         group.state = state
@@ -353,7 +353,13 @@ class Groups:
                 self._begin_generation(group)
             case GroupState.COMPLETING | GroupState.STABLE:
                 late = [member for member in group.members.values() if not member.has_synced]
-                log.warning("group %s: %d members never synced generation %d", group.id, len(late), group.generation)
+                log.warning(
+                    "group %s: %d members never synced generation %d",
+                    group.id,
+                    len(late),
+                    group.generation,
+                    extra={"code": "members_never_synced"},
+                )
                 for member in late:
                     group.remove(member)
                 self._prepare(group)
@@ -385,7 +391,13 @@ class Groups:
         if member.join_reply is not None or member.sync_reply is not None:
             self._heard_of(group, member)  # it waits for us
             return
-        log.info("group %s: member %s was not heard of for %d ms", group.id, member.id, member.session_timeout)
+        log.info(
+            "group %s: member %s was not heard of for %d ms",
+            group.id,
+            member.id,
+            member.session_timeout,
+            extra={"code": "member_expired"},
+        )
         self._remove(group, member)
 
     def _remove(self, group: Group, member: Member) -> None:

@@ -49,7 +49,13 @@ class Journal:
                     raise DataError(f"{self._path} is damaged at byte {position}, where it was once sound")
                 # After a power failure whole lines may follow a torn one: none of them was acknowledged.
                 cut = len(data) - position
-                log.warning("cut a torn tail of %d bytes off %s at byte %d", cut, self._path, position)
+                log.warning(
+                    "cut a torn tail of %d bytes off %s at byte %d",
+                    cut,
+                    self._path,
+                    position,
+                    extra={"code": "torn_tail_cut"},
+                )
                 self._files.truncate(self._path, position)
                 break
             position += len(line)

@@ -45,7 +45,11 @@ class Retention:
         try:
             self.forget()
         except Refused as refused:
-            log.warning("cannot forget old offsets and transactional ids: %s", refused)
+            log.warning(
+                "cannot forget old offsets and transactional ids: %s",
+                refused,
+                extra={"code": "old_state_not_forgotten"},
+            )
 
     def _expired(self, group: Group, before: int) -> list[TopicPartition]:
         simple = group.protocol_type is None

@@ -245,7 +245,12 @@ class Transactions:
         for transaction in self.by_id.values():
             match transaction.state:
                 case State.PREPARE_COMMIT | State.PREPARE_ABORT:
-                    log.warning("ending transaction %s, found as %s", transaction.id, transaction.state)
+                    log.warning(
+                        "ending transaction %s, found as %s",
+                        transaction.id,
+                        transaction.state,
+                        extra={"code": "transaction_found_open"},
+                    )
                     self._try_to_complete(transaction)
                 case State.ONGOING:
                     self._watch(transaction)
@@ -314,7 +319,12 @@ class Transactions:
             transaction.groups = {}
         except Refused as refused:
             transaction.state = State.PREPARE_COMMIT if commit else State.PREPARE_ABORT
-            log.warning("transaction %s is decided but cannot end yet: %s", transaction.id, refused)
+            log.warning(
+                "transaction %s is decided but cannot end yet: %s",
+                transaction.id,
+                refused,
+                extra={"code": "transaction_not_ended"},
+            )
             transaction.timer = self._timers.after(RETRY_MS, lambda: self._try_to_complete(transaction))
             raise Refused(ErrorCode.coordinator_not_available, str(refused)) from refused
 
@@ -352,12 +362,22 @@ class Transactions:
 
     def _time_out(self, transaction: Transaction) -> None:
         if transaction.state is State.ONGOING:
-            log.warning("transaction %s was open for %d ms and is aborted", transaction.id, transaction.timeout)
+            log.warning(
+                "transaction %s was open for %d ms and is aborted",
+                transaction.id,
+                transaction.timeout,
+                extra={"code": "transaction_timed_out"},
+            )
             try:
                 self._prepare(transaction, commit=False, fence=True)
                 self._complete_soon(transaction)
             except Refused as refused:
-                log.warning("cannot abort transaction %s yet: %s", transaction.id, refused)
+                log.warning(
+                    "cannot abort transaction %s yet: %s",
+                    transaction.id,
+                    refused,
+                    extra={"code": "timed_out_transaction_not_aborted"},
+                )
                 transaction.timer = self._timers.after(RETRY_MS, lambda: self._time_out(transaction))
 
     def _remember(self, transaction: Transaction) -> None:

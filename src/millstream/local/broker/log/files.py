@@ -73,11 +73,16 @@ class Files:
                 self._take_back(path, fd, written)
             if not self._refusing:
                 self._refusing = True
-                log.error("cannot write in %s: %s; writes are refused until it can", path.parent, error.strerror)
+                log.error(
+                    "cannot write in %s: %s; writes are refused until it can",
+                    path.parent,
+                    error.strerror,
+                    extra={"code": "disk_refuses_writes"},
+                )
             raise
         if self._refusing:
             self._refusing = False
-            log.warning("%s can be written again", path.parent)
+            log.warning("%s can be written again", path.parent, extra={"code": "disk_writable_again"})
         if self.durable and not cache:
             self._unsynced[path] = None
             self.unsynced_bytes += len(data)
@@ -212,7 +217,12 @@ class Files:
     def _note_failure(self, path: Path, error: OSError) -> OSError:
         self._failed.add(path)
         self.sync_failures += 1
-        log.error("cannot sync %s: %s; it takes no more until the next start", path, error.strerror)
+        log.error(
+            "cannot sync %s: %s; it takes no more until the next start",
+            path,
+            error.strerror,
+            extra={"code": "sync_failed"},
+        )
         return OSError(error.errno, f"cannot sync {path}: {error.strerror}")
 
     def _sync_file(self, path: Path) -> None:
@@ -226,5 +236,9 @@ class Files:
         try:
             self._disk.truncate(fd, os.fstat(fd).st_size - written)
         except OSError:
-            log.exception("%s has a torn end that cannot be cut off; it takes no more until the next start", path)
+            log.exception(
+                "%s has a torn end that cannot be cut off; it takes no more until the next start",
+                path,
+                extra={"code": "torn_tail_not_cut"},
+            )
             self._failed.add(path)

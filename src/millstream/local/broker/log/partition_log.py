@@ -67,7 +67,11 @@ class PartitionLog:
         base, size, newest = checkpoint["tail"] if checkpoint else (-1, 0, -1)
         gone = base < first  # what the checkpoint saw has expired since
         if checkpoint and (sizes or {0: 0}).get(base, -1) < size and not gone:
-            log.warning("%s is shorter than it was known to be; reading it from its beginning", folder)
+            log.warning(
+                "%s is shorter than it was known to be; reading it from its beginning",
+                folder,
+                extra={"code": "log_shorter_than_known"},
+            )
             base, gone = -1, True
         segments = [
             Segment(files, folder, b, sizes.get(b, 0), None)
@@ -106,7 +110,13 @@ class PartitionLog:
                 where = f"{segment.path} at byte {segment.size}"
                 if segment is not self.segments[-1]:
                     raise DataError(f"{where}: {bad}; later segments exist, so this is damage, no torn tail") from bad
-                log.warning("cut a torn tail of %d bytes off %s: %s", segment.truncate(), where, bad)
+                log.warning(
+                    "cut a torn tail of %d bytes off %s: %s",
+                    segment.truncate(),
+                    where,
+                    bad,
+                    extra={"code": "torn_tail_cut"},
+                )
             if segment is not self.segments[-1]:
                 segment.seal(self.end_offset)
         self._unread.clear()

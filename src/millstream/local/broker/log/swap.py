@@ -38,7 +38,9 @@ def finish_swaps(files: Files, folder: Path) -> dict[str, int]:
         return sizes
     for name in unfinished:
         if name.endswith(SWAP):
-            log.warning("finishing the compaction of %s, interrupted at %s", folder, name)
+            log.warning(
+                "finishing the compaction of %s, interrupted at %s", folder, name, extra={"code": "compaction_resumed"}
+            )
             _finish(files, folder, folder / name, list(sizes))
     for name in os.listdir(folder):
         if name.endswith((CLEANED, ".new")):
