@@ -4,7 +4,7 @@ import pytest
 
 from millstream.errors import ConfigurationError, TopicReplaced
 from millstream.kafka import BEGINNING, Committed, TopicSpec, connect
-from millstream.runtime.loop.commit_note import MOST, CommitNote, cluster_token, read_note
+from millstream.runtime.loop.commit_note import MAX_UNITS, CommitNote, cluster_token, read_note
 from millstream.runtime.loop.topic_ids import TopicIds
 from millstream.settings import Settings
 from millstream.testing.child import wait_until
@@ -95,8 +95,8 @@ def test_state_that_is_gone_stops_the_service_and_says_what_to_do(place: Place):
 def test_a_service_with_hundreds_of_stores_has_room_for_what_is_done():
     state = tuple(f"{number:06x}:{number:06x}" for number in range(200))
     note = CommitNote("c" * 8, "t" * 22, 2**62, state, "", "service.kafka.0/1796051721496555788/1000000")
-    assert len(note.text()) < MOST
+    assert len(note.text()) < MAX_UNITS
     assert read_note(note.text()) == note
     # An effect keeps its state in one topic, and needs the room for what is done.
     note = CommitNote("c" * 8, "t" * 22, 2**62, state[:1], "1," * 1_950, "1796051721496.fffffff")
-    assert len(note.text()) <= MOST
+    assert len(note.text()) <= MAX_UNITS

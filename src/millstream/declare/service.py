@@ -185,11 +185,11 @@ class Service:
         return self._group or f"{self.name}.{kind.value}"
 
     def redrive_topic(self, kind: Kind) -> str:
-        """The topic by which a person hands events to the handlers of one kind again."""
+        """The topic by which an operator redrives events to the handlers of one kind."""
         return f"{self.group(kind)}.redrive"
 
     def parked_topic(self, kind: Kind) -> str:
-        """The compacted topic of what is parked by handlers of one kind that have no database."""
+        """The compacted topic of events that handlers of one kind without a database have parked."""
         return f"{self.group(kind)}.parked"
 
     def timers_topic(self, kind: Kind) -> str:

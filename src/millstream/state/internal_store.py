@@ -22,7 +22,7 @@ class InternalStore(Generic[K]):
 
     - `name`: for logs and metrics.
     - `topic`: its compacted changelog.
-    - `value`: the class of what it keeps, written as MessagePack: fields may come with defaults, or go.
+    - `value`: the class of its values, written as MessagePack: fields may come with defaults, or go.
     - `timed`: its values have a moment at which they are `due`, and are found by it.
     """
 
@@ -45,7 +45,7 @@ class InternalMemoryStore(MemoryStore[Any]):
         try:
             self.get(key)
         except DecodeError as error:
-            # Bytes that somebody else wrote here must not keep the rest from coming back.
+            # Foreign bytes must not keep the rest from being restored.
             log.warning(
                 "a record of others in a store is skipped", code="foreign_store_record", key=key, error=str(error)
             )
@@ -81,7 +81,7 @@ class DueStore(InternalMemoryStore):
         return key, self.get(key)
 
     def postpone(self, key: str, moment: float) -> None:
-        """Leave a value that is due until `moment`. It stays as it is: written anew, it is due as it says."""
+        """Postpone a due value until `moment`. The value stays as it is: written again, it is due as it says."""
         self._postponed[key] = moment
         heapq.heappush(self._moments, (moment, key))
 

@@ -12,7 +12,7 @@ that hold state, `d` what is done beyond the offset, `m` a mark of the transacti
 import hashlib
 from typing import NamedTuple
 
-MOST = 4_095
+MAX_UNITS = 4_095
 """UTF-16 units that a broker stores beside an offset. A note has ASCII only."""
 
 _FORM = "ms1"
