@@ -58,8 +58,12 @@ def test_topics_and_configurations_are_administered(admin: AdminClient, topic: s
     entry = ConfigEntry("retention.ms", "123456", incremental_operation=AlterConfigOpType.SET)
     which = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
     settled(admin.incremental_alter_configs([which]))
-    (config,) = settled(admin.describe_configs([ConfigResource(ResourceType.TOPIC, topic)]))
-    assert config["retention.ms"].value == "123456"
+    asked = [ConfigResource(ResourceType.TOPIC, topic)]
+    wait_until(
+        lambda: settled(admin.describe_configs(asked))[0]["retention.ms"].value == "123456",
+        seconds=PATIENCE_SECONDS,
+        what="every broker knows the new value",
+    )
     settled(admin.delete_topics([topic]))
 
 

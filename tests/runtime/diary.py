@@ -185,13 +185,13 @@ class DiaryRig:
     def dead_letters(self) -> list[Message]:
         return self.records(self.diary.sayings.dead_letters)
 
-    def wait_for_notes(self, wanted: dict[str, list[int]], *, woken: bool = False, seconds: float = 30) -> None:
+    def wait_for_notes(self, wanted: dict[str, list[int]], *, woken: bool = False, seconds: float = 120) -> None:
         try:
             wait_until(lambda: self.notes(woken) == wanted, seconds=seconds, what=f"{wanted}", every=0.1)
         except TimeoutError as error:
             raise AssertionError(f"{error}; noted {self.notes(woken)}") from None
 
-    def wait_for_letters(self, count: int, seconds: float = 30) -> list[Message]:
+    def wait_for_letters(self, count: int, seconds: float = 120) -> list[Message]:
         wait_until(lambda: len(self.dead_letters()) >= count, seconds=seconds, what=f"{count} dead letters", every=0.1)
         return self.dead_letters()
 

@@ -28,7 +28,7 @@ class Errors:
         return error
 
     def wait_until_gone(self) -> None:
-        wait_until(lambda: all(made() is None for made in self._made), seconds=30, what="the errors to go", every=0.05)
+        wait_until(lambda: all(made() is None for made in self._made), seconds=120, what="the errors to go", every=0.05)
 
 
 @contextmanager

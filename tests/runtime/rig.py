@@ -175,7 +175,7 @@ class Rig:
             admin.close()
         return sum(partition.lag for partition in found)
 
-    def wait_until_caught_up(self, seconds: float = 30) -> None:
+    def wait_until_caught_up(self, seconds: float = 120) -> None:
         wait_until(lambda: self.lag() == 0, seconds=seconds, what=f"{self.service.name} to catch up", every=0.05)
 
 

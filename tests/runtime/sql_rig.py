@@ -237,10 +237,10 @@ class SqlRig:
             admin.close()
         return sum(partition.lag for partition in found)
 
-    def wait_until_caught_up(self, seconds: float = 30) -> None:
+    def wait_until_caught_up(self, seconds: float = 120) -> None:
         wait_until(lambda: self.lag() == 0, seconds=seconds, what=f"{self.service.name} to catch up", every=0.05)
 
-    def wait_until_published(self, count: int, seconds: float = 30) -> None:
+    def wait_until_published(self, count: int, seconds: float = 120) -> None:
         wait_until(
             lambda: sum(map(len, self.published().values())) >= count,
             seconds=seconds,

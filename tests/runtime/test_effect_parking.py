@@ -62,12 +62,12 @@ def wait_until_parked(rig: EffectRig, count: int, attempts: int = 1) -> list[Par
         found[:] = rig.parked()
         return len(found) == count and (not count or max(event.attempts for event in found) >= attempts)
 
-    wait_until(parked, seconds=30, what=f"{count} parked events", every=0.05)
+    wait_until(parked, seconds=120, what=f"{count} parked events", every=0.05)
     return found
 
 
 def wait_for_letters(rig: EffectRig, count: int) -> list[Message]:
-    wait_until(lambda: len(rig.dead_letters()) >= count, seconds=30, what=f"{count} dead letters", every=0.05)
+    wait_until(lambda: len(rig.dead_letters()) >= count, seconds=120, what=f"{count} dead letters", every=0.05)
     return rig.dead_letters()
 
 
@@ -215,7 +215,7 @@ def test_parked_keys_go_with_their_partition_to_another_instance(cluster: Cluste
         with running(second):
             wait_until(
                 lambda: any(partition.parked for partition in list(second._partitions.values())),
-                seconds=30,
+                seconds=120,
                 what="parked keys at the second instance",
             )
             trouble.mend()

@@ -239,7 +239,7 @@ def test_a_broker_that_dies_again_and_again_repeats_no_call_and_doubles_no_outco
     with running(rig.worker()):
         for life in range(4):
             rig.charge(*[(f"card-{number % 40}", number) for number in range(life * 200, life * 200 + 200)])
-            wait_until(lambda seen=life * 200: len(rig.calls()) > seen, seconds=30, what="some calls")
+            wait_until(lambda seen=life * 200: len(rig.calls()) > seen, seconds=120, what="some calls")
             kafka.kill()
             kafka.restart()
         rig.wait_until_charged(800, seconds=60)

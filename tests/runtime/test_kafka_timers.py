@@ -82,7 +82,7 @@ def test_killed_again_and_again_every_timer_fires_once(make: Make, tmp_path: Pat
         before = sum(map(len, rig.notes(woken=True).values()))
         wait_until(
             lambda before=before: sum(map(len, rig.notes(woken=True).values())) > min(before + 20, 199),
-            seconds=30,
+            seconds=120,
             what="some timers to fire",
             every=0.05,
         )

@@ -107,7 +107,7 @@ def test_nothing_is_lost_or_twice_when_the_process_is_killed_over_and_over(rig: 
             enough = min(5_900, 1_200 * (life + 1))
             wait_until(
                 lambda: sum(map(len, rig.shipped().values())) + len(rig.dead_letters()) > enough,  # noqa: B023
-                seconds=30,
+                seconds=120,
                 what=f"{enough} events to be done",
             )
             end(child, how=signal.SIGKILL)
@@ -166,14 +166,14 @@ def test_a_zombie_that_was_stopped_is_fenced_when_it_goes_on(rig: Rig, tmp_path:
     zombie = rig.child(tmp_path / "zombie.log")
     try:
         rig.pay(*((order, 1) for order in orders))
-        wait_until(lambda: rig.lag() == 0, seconds=30, what="the first payments", every=0.05)
+        wait_until(lambda: rig.lag() == 0, seconds=120, what="the first payments", every=0.05)
         os.kill(zombie.pid, signal.SIGSTOP)
         rig.pay(*((order, 1) for order in orders))
         with rig.running():
             rig.wait_until_caught_up()
             rig.pay(*((order, 1) for order in orders))
             os.kill(zombie.pid, signal.SIGCONT)
-            zombie.wait(30)
+            zombie.wait(120)
             rig.wait_until_caught_up()
     finally:
         end(zombie)
@@ -190,7 +190,7 @@ def test_a_handler_that_outlasts_its_transaction_does_its_event_again(rig: Rig):
     settings = rig.settings(0).model_copy(update={"transaction_timeout_ms": 2_000})
     worker = KafkaWorker(rig.service, settings, rig.contracts, connect(settings, rig.name))
     with rig.running(worker) as running:
-        wait_until(lambda: running.error is not None or rig.lag() == 0, seconds=30, what="an end", every=0.05)
+        wait_until(lambda: running.error is not None or rig.lag() == 0, seconds=120, what="an end", every=0.05)
     with rig.running():
         rig.wait_until_caught_up()
     assert rig.shipped() == {"o-1": [1, 2], "o-2": [1]}

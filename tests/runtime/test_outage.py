@@ -1,6 +1,5 @@
 """A worker's wait for what does not answer is bounded. In virtual time."""
 
-import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -34,7 +33,7 @@ def waited(interval: int | None, *, polls: bool = True, busy: float = 0.0) -> fl
         time.sleep(busy)
         began = time.monotonic()
         with pytest.raises(RegistryUnavailable):
-            outage.wait_out(silent, threading.Event())
+            outage.wait_out(silent)
         found.append(time.monotonic() - began)
 
     with World(1, CALM) as world:

@@ -119,7 +119,7 @@ def test_one_relays_and_the_next_takes_over(rig: SqlRig):
             assert not also_mine
         standing_by = Running(rig.relay(), PATIENCE)
         append(rig, 1)
-        wait_until(lambda: rig.wake.is_set(), seconds=30, what="nobody has taken the row")
+        wait_until(lambda: rig.wake.is_set(), seconds=120, what="nobody has taken the row")
         assert published(rig) == []
     wait_for(rig, 1)
     standing_by.stop()

@@ -73,13 +73,13 @@ class Broken:
 
 def wait_for(rig: SqlRig, wanted: dict[str, list[int]], *, reminded: bool = False) -> None:
     try:
-        wait_until(lambda: rig.quantities(reminded=reminded) == wanted, seconds=30, what=f"{wanted}", every=0.1)
+        wait_until(lambda: rig.quantities(reminded=reminded) == wanted, seconds=120, what=f"{wanted}", every=0.1)
     except TimeoutError as error:
         raise AssertionError(f"{error}; there is {rig.quantities(reminded=reminded)}") from None
 
 
 def wait_for_letters(rig: SqlRig, count: int) -> list[Any]:
-    wait_until(lambda: len(rig.dead_letters()) >= count, seconds=30, what=f"{count} dead letters", every=0.1)
+    wait_until(lambda: len(rig.dead_letters()) >= count, seconds=120, what=f"{count} dead letters", every=0.1)
     return rig.dead_letters()
 
 
@@ -243,7 +243,7 @@ def test_killed_again_and_again_parked_keys_keep_their_order(make: Make, tmp_pat
         child = rig.child(tmp_path / f"output-{life}.log")
         before = sum(rig.table().values())
         wait_until(
-            lambda before=before: sum(rig.table().values()) > before or before == 80, seconds=30, what="progress"
+            lambda before=before: sum(rig.table().values()) > before or before == 80, seconds=120, what="progress"
         )
         end(child)
     broken.mended.set()
@@ -327,7 +327,7 @@ def test_ids_whose_window_has_passed_are_forgotten_as_fast_as_they_come(make: Ma
             return connection.execute(select(func.count()).where(inbox_table.c.group_id == group)).scalar_one()
 
     with running(rig.worker()):
-        wait_until(lambda: left() == 0, seconds=30, what="the old ids to be gone", every=0.1)
+        wait_until(lambda: left() == 0, seconds=120, what="the old ids to be gone", every=0.1)
 
 
 def test_a_busy_database_forgets_old_ids_later(shared_kafka: LocalKafka, tmp_path: Path):

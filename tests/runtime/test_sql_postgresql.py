@@ -162,11 +162,11 @@ def test_idle_connections_to_a_server_that_is_gone_are_closed(caplog: pytest.Log
             first.close()
             second.close()
             server.kill()
-            wait_until(lambda: all(one.closed for one in idle if one), seconds=30, what="idle ones are closed")
+            wait_until(lambda: all(one.closed for one in idle if one), seconds=120, what="idle ones are closed")
             assert not used.closed, "one in use is left to those who use it"
             with pytest.raises(OperationalError):
                 busy.execute(text("SELECT 1"))
-        wait_until(lambda: server.port not in half_closed_by(os.getpid()), seconds=30, what="all are closed")
+        wait_until(lambda: server.port not in half_closed_by(os.getpid()), seconds=120, what="all are closed")
         server.start()
         with engine.connect() as first, engine.connect() as second:
             assert [one.scalar(text("SELECT 1")) for one in (first, second)] == [1, 1]
@@ -185,7 +185,7 @@ def test_nobody_looks_after_the_connections_of_an_engine_that_is_gone(server: Po
     engine.dispose()
     del engine
     gc.collect()
-    wait_until(lambda: not own.is_alive(), seconds=30, what="it has ended")
+    wait_until(lambda: not own.is_alive(), seconds=120, what="it has ended")
 
 
 def test_one_relays_at_a_time(engine: Engine):

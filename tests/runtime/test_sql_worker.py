@@ -220,7 +220,7 @@ def test_a_broker_that_dies_again_and_again_costs_nothing(kafka: LocalKafka, tmp
     with running(rig.worker(), rig.relay()):
         for life in range(4):
             rig.order(*[(f"product-{number % 5}", 1) for number in range(200)])
-            wait_until(lambda seen=life * 200: sum(rig.table().values()) > seen, seconds=30, what="some orders")
+            wait_until(lambda seen=life * 200: sum(rig.table().values()) > seen, seconds=120, what="some orders")
             kafka.kill()
             kafka.restart()
         rig.wait_until_published(800, seconds=60)

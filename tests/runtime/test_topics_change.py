@@ -169,7 +169,7 @@ def test_members_of_a_group_share_no_state_after_partitions_were_added(rig: Rig)
         pay(rig, f"o-{partition}", partition)
     with rig.running(rig.worker(0)) as first, rig.running(rig.worker(1)) as second:
         wanted = {"o-0": [1], "o-1": [1]}
-        wait_until(lambda: rig.shipped() == wanted, seconds=30, what="shipments", every=0.1)
+        wait_until(lambda: rig.shipped() == wanted, seconds=120, what="shipments", every=0.1)
         both = (first.worker.partitions, second.worker.partitions)
         wait_until(
             lambda: first.worker.partitions | second.worker.partitions == {0, 1}, seconds=20, what="all to be held"
@@ -233,11 +233,11 @@ def relayed(stock: SqlRig) -> list[int]:
 
 
 def wait_until_relayed(stock: SqlRig, *values: int) -> None:
-    wait_until(lambda: relayed(stock) == [*values], seconds=30, what=f"{values} to be published", every=0.05)
+    wait_until(lambda: relayed(stock) == [*values], seconds=120, what=f"{values} to be published", every=0.05)
 
 
 def wait_until_tidied(stock: SqlRig) -> None:
-    wait_until(lambda: rows_left(stock) == 0, seconds=30, what="published rows to be deleted", every=0.05)
+    wait_until(lambda: rows_left(stock) == 0, seconds=120, what="published rows to be deleted", every=0.05)
 
 
 def test_a_topic_made_again_under_the_relay_gets_every_row_from_then_on_once(stock: SqlRig):

@@ -31,6 +31,7 @@ from millstream.declare import (
     dead_letter,
     seconds,
 )
+from millstream.errors import Unavailable
 from millstream.http import Web
 from millstream.kafka import Message, connect
 from millstream.operate.assembly import assemble, topics_of
@@ -51,10 +52,14 @@ houses: dict[str, "House"] = {}
 
 
 class Gate:
-    """Lets calls through until it is closed for their name; they wait there until it is `open`."""
+    """Lets calls through until it is closed for their name; they wait there until it is `open`.
+
+    - `unanswered`: by worker and name, how many calls from now on nobody answers.
+    """
 
     def __init__(self) -> None:
         self.closed = ""
+        self.unanswered: dict[tuple[str, str], float] = {}
         self.entered = threading.Event()
         self._open = threading.Event()
 
@@ -62,6 +67,10 @@ class Gate:
         if name == self.closed:
             self.entered.set()
             self._open.wait()
+        call = threading.current_thread().name, name
+        if self.unanswered.get(call, 0) > 0:
+            self.unanswered[call] -= 1
+            raise Unavailable(f"nobody answers {name}")
 
     def open(self) -> None:
         self._open.set()
@@ -75,9 +84,9 @@ class Gated:
 
     def __getattr__(self, name: str) -> Any:
         inner = getattr(self._inner, name)
-        if name in ("consumer", "producer", "transactional_producer"):
+        if name in ("admin", "consumer", "producer", "transactional_producer"):
             return lambda *given, **named: Gated(inner(*given, **named), self._gate)
-        if name not in ("poll_batch", "init", "send_offsets", "commit"):
+        if name not in ("poll_batch", "init", "send_offsets", "commit", "topic_ids"):
             return inner
 
         def call(*given: Any, **named: Any) -> Any:

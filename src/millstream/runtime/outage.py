@@ -73,6 +73,8 @@ class Outage:
     def __init__(
         self, worker: str, settings: Settings, health: Health | None, meanwhile: Callable[[], object] = lambda: None
     ) -> None:
+        self.stop = Event()
+        """Set when the worker is to stop: the event that its `run` was given."""
         self._worker = worker
         self._poll_interval = settings.poll_interval_ms / 1000
         self._reporter = OutageReporter(worker, health)
@@ -82,7 +84,7 @@ class Outage:
         self._lost_at: float | None = None
         self._probe_at = 0.0
 
-    def wait_out(self, step: Callable[[], T], stop: Event, before_wait: Callable[[], object] = lambda: None) -> T:
+    def wait_out(self, step: Callable[[], T], before_wait: Callable[[], object] = lambda: None) -> T:
         """Return what `step` returns, once it does.
 
         - `before_wait`: called before each wait, such as to commit what earlier events did.
@@ -111,7 +113,7 @@ class Outage:
                     self._reporter.over()
                 return answer
             self._meanwhile()
-            if stop.wait(max(0.0, min(pause, until - time.monotonic()))):
+            if self.stop.wait(max(0.0, min(pause, until - time.monotonic()))):
                 raise Stopping
             pause = min(longest, 2 * pause)
 

@@ -9,14 +9,10 @@ from millstream.declare import Service, Value
 from millstream.errors import DecodeError, Fenced
 from millstream.kafka import BEGINNING, Kafka, Message, Offsets, TopicPartition
 from millstream.patterns.view.sink import Listener, PositionsMoved, Row, RowsRefused, Sink
-from millstream.runtime.loop.liveness import Liveness
+from millstream.runtime.loop.consumer_loop import ConsumerLoop, Processor
 from millstream.runtime.loop.offset_reporter import OffsetReporter
-from millstream.runtime.loop.topic_ids import TopicIds
-from millstream.runtime.outage import Outage
 from millstream.runtime.records.dead_letter import dead_letter, reason_of
 from millstream.runtime.records.dead_letter_log import dead_letter_log
-from millstream.runtime.task.metrics import WorkerMetrics
-from millstream.runtime.worker import Stopping
 from millstream.settings import Settings
 from millstream.telemetry import Health, get_logger, metrics
 
@@ -44,7 +40,7 @@ class SinkBackground:
         return SinkWorker(self, settings, contracts, kafka, health=health)
 
 
-class SinkWorker:
+class SinkWorker(Processor):
     """Reads committed rows and applies them in batches, from where the sink says that it stands.
 
     The positions in the sink are the truth; the consumer group, named like the worker, shares partitions out between
@@ -69,43 +65,68 @@ class SinkWorker:
         self._settings = settings
         self._kafka = kafka
         self._contracts = contracts
-        self._ids = TopicIds(kafka, self.name, [of.topic])
-        self._offset_reporter = OffsetReporter(self.name, self._ids)
-        self._metrics = WorkerMetrics(of.service.name, self.name)
-        self._liveness = Liveness(health, self.name)
-        self._outage = Outage(self.name, settings, health, lambda: self._metrics.lag(self._consumer))
+        self._loop = ConsumerLoop(
+            self,
+            kafka,
+            settings,
+            name=self.name,
+            service=of.service.name,
+            group=of.group,
+            topics=[of.topic],
+            max_records=CHUNK,
+            co_partitioned=False,
+            health=health,
+        )
+        self._consumer = self._loop.consumer
+        self._decode: Callable[[bytes | None], Any] = contracts.values(of.topic, of.value).decode
+        self._offset_reporter = OffsetReporter(self.name, self._loop.ids)
         self._positions: dict[TopicPartition, int] = {}
         self._moved = 0
 
     def run(self, stop: threading.Event) -> None:
-        self._decode: Callable[[bytes | None], Any] = self._contracts.values(self._of.topic, self._of.value).decode
-        topic_id = self._ids.refresh().get(self._of.topic, "")
-        self._sink.open(self._of.service, self._settings, self.name, self._of.value, topic_id)
-        consumer = self._consumer = self._kafka.consumer(
-            self.name, instance=f"{self.name}-{self._settings.slot}", on_error=self._outage.heard
-        )
-        try:
-            consumer.subscribe([self._of.topic], on_assigned=self._assigned, on_revoked=self._revoked)
-            while not stop.is_set():
-                self._outage.probe(consumer, self._of.topic)
-                batch = consumer.poll_batch(CHUNK, _IDLE_SECONDS)
-                if batch:
-                    self._apply(batch, stop)
-                if not batch or self._offset_reporter.due:
-                    dead_letter_log.flush()
-                    self._offset_reporter.report(self._consumer, self._positions)
-                self._metrics.lag(consumer)
-        except Stopping:  # told to stop while it waited
-            return
-        finally:
-            consumer.close()
-            self._sink.close()
+        self._loop.run(stop)
 
-    def _apply(self, batch: Sequence[Message], stop: threading.Event) -> None:
-        if any(message.offset() < self._positions.get((message.topic(), message.partition()), 0) for message in batch):
-            # Offsets that are past: of a topic that was made again, they are new.
-            self._outage.wait_out(self._ids.check, stop)
-        rows, letters = self._read(batch, stop)
+    # What the loop asks for
+
+    def open(self) -> None:
+        topic_id = self._loop.wait_out(self._loop.ids.refresh).get(self._of.topic, "")
+        self._sink.open(self._of.service, self._settings, self.name, self._of.value, topic_id)
+
+    def before_poll(self) -> float:
+        return _IDLE_SECONDS
+
+    def process(self, batch: list[Message]) -> None:
+        if batch:
+            self._apply(batch)
+        if not batch or self._offset_reporter.due:
+            dead_letter_log.flush()
+            self._offset_reporter.report(self._consumer, self._positions)
+
+    def assign(self, partitions: list[TopicPartition]) -> Offsets:
+        self._loop.ids.check()
+        found = dict(self._sink.positions(partitions))
+        for partition in partitions:
+            self._positions.pop(partition, None)
+        self._positions |= found
+        return {partition: found.get(partition, BEGINNING) for partition in partitions}
+
+    def revoke(self, partitions: list[TopicPartition]) -> None:
+        self._offset_reporter.report(self._consumer, self._positions)
+        self.lose(partitions)
+
+    def lose(self, partitions: list[TopicPartition]) -> None:
+        for partition in partitions:
+            self._positions.pop(partition, None)
+            self._offset_reporter.forget(partition)
+
+    def close(self) -> None:
+        self._sink.close()
+
+    # Rows
+
+    def _apply(self, batch: Sequence[Message]) -> None:
+        self._loop.check_order(batch, lambda at: self._positions.get(at, 0))
+        rows, letters = self._read(batch)
         if letters:
             self._set_aside(letters)
         moved = {(message.topic(), message.partition()): message.offset() + 1 for message in batch}
@@ -129,9 +150,7 @@ class SinkWorker:
             at = [(message, ((message.key() or b"").decode(errors="replace"), message.offset())) for message in batch]
             self._set_aside([(message, refused[place]) for message, place in at if place in refused])
 
-    def _read(
-        self, batch: Sequence[Message], stop: threading.Event
-    ) -> tuple[dict[str, Row], list[tuple[Message, DecodeError]]]:
+    def _read(self, batch: Sequence[Message]) -> tuple[dict[str, Row], list[tuple[Message, DecodeError]]]:
         """The newest row of each key, and what is none. Raises `RegistryUnavailable` and `Stopping`."""
         rows: dict[str, Row] = {}
         letters: list[tuple[Message, DecodeError]] = []
@@ -139,7 +158,7 @@ class SinkWorker:
             value = message.value()
             try:
                 key = (message.key() or b"").decode()
-                kept = None if value is None else self._outage.wait_out(lambda value=value: self._decode(value), stop)
+                kept = None if value is None else self._loop.wait_out(lambda value=value: self._decode(value))
                 rows[key] = Row(key, kept, message.offset())
             except UnicodeDecodeError as error:
                 letters.append((message, DecodeError("bad_key", str(error))))
@@ -162,25 +181,10 @@ class SinkWorker:
         finally:
             producer.close()
 
-    def _assigned(self, partitions: list[TopicPartition]) -> Offsets | None:
-        self._ids.check()
-        found = dict(self._sink.positions(partitions))
-        for partition in partitions:
-            self._positions.pop(partition, None)
-        self._positions |= found
-        self._liveness.assigned()
-        return {partition: found.get(partition, BEGINNING) for partition in partitions}
-
-    def _revoked(self, partitions: list[TopicPartition]) -> None:
-        self._offset_reporter.report(self._consumer, self._positions)
-        for partition in partitions:
-            self._positions.pop(partition, None)
-            self._offset_reporter.forget(partition)
-
     def _catch_up(self) -> None:
         self._moved += 1
         if self._moved > _MOST_MOVED:
             raise Fenced(f"Another process writes to the sink {self.name!r}; stop this one.")
         mine = self._consumer.assignment()
         log.warning("positions moved elsewhere; going on from there", code="positions_moved", worker=self.name)
-        self._consumer.seek(self._assigned(mine) or {})
+        self._consumer.seek(self.assign(mine))

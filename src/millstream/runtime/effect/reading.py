@@ -1,6 +1,5 @@
 """From a record to an event in flight: a new one, a parked one, or a redrive."""
 
-import threading
 from collections.abc import Mapping
 
 from millstream.errors import DecodeError
@@ -35,7 +34,7 @@ class Reader:
         self._metrics = metrics
         self._outage = outage
 
-    def read(self, message: Message, stop: threading.Event) -> InFlight:
+    def read(self, message: Message) -> InFlight:
         """Read a record that was polled.
 
         Raises `RegistryUnavailable` where the registry stays silent, and `Stopping`.
@@ -43,21 +42,21 @@ class Reader:
         partition = self._partitions[message.topic(), message.partition()]
         partition.received += 1
         if message.topic() == self._redrives:
-            return self._redriven(partition, message, stop)
+            return self._redriven(partition, message)
         item = InFlight(partition, partition, message.offset(), message)
-        self._decode(item, stop)
+        self._decode(item)
         return item
 
-    def parked(self, event: ParkedEvent, stop: threading.Event) -> InFlight:
+    def parked(self, event: ParkedEvent) -> InFlight:
         """Read an event that a predecessor has parked. Raises as `read` does."""
         partition = self._partitions[event.at[:2]]
         item = InFlight(partition, partition, event.offset(), event, redrives=event.redrives, parked=True)
         item.attempts, item.first_failed_at, item.slept = event.attempts, event.first_failed_at, event.slept
         item.due_at = None if event.held else event.due_at or 0.0
-        self._decode(item, stop)
+        self._decode(item)
         return item
 
-    def _redriven(self, partition: Partition, message: Message, stop: threading.Event) -> InFlight:
+    def _redriven(self, partition: Partition, message: Message) -> InFlight:
         try:
             redrive = read_redrive(message)
             home = self._partitions[redrive.at[:2]]
@@ -66,12 +65,12 @@ class Reader:
             return InFlight(partition, partition, message.offset(), message)
         item = InFlight(partition, home, message.offset(), redrive, redrive.action, redrive.count)
         if redrive.action is Action.HANDLE:
-            self._decode(item, stop)
+            self._decode(item)
         return item
 
-    def _decode(self, item: InFlight, stop: threading.Event) -> None:
+    def _decode(self, item: InFlight) -> None:
         try:
-            read = self._outage.wait_out(lambda: self._reader.read(item.message), stop)
+            read = self._outage.wait_out(lambda: self._reader.read(item.message))
         except DecodeError as error:
             item.unreadable = error
         else:

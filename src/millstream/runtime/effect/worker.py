@@ -16,7 +16,7 @@ from millstream.contracts.catalogue import Contracts
 from millstream.declare import Kind, Service
 from millstream.errors import KafkaFault, Unavailable
 from millstream.kafka.limits import RecordLimits
-from millstream.kafka.port import BEGINNING, HOLD, Committed, Kafka, Offsets, TopicPartition
+from millstream.kafka.port import BEGINNING, Committed, Kafka, Message, Offsets, TopicPartition
 from millstream.runtime.effect.attempts import Attempts
 from millstream.runtime.effect.bounds import Bounds
 from millstream.runtime.effect.calls import Calls
@@ -29,16 +29,12 @@ from millstream.runtime.effect.reading import Reader
 from millstream.runtime.effect.resources import OPEN_SECONDS, Resources
 from millstream.runtime.effect.watermark import Watermark
 from millstream.runtime.loop.assigned import AssignedPartitions
-from millstream.runtime.loop.liveness import Liveness
-from millstream.runtime.loop.topic_ids import TopicIds
+from millstream.runtime.loop.consumer_loop import ConsumerLoop, Processor
 from millstream.runtime.loop.transaction import AtLeastOnce, ExactlyOnce, Transaction
-from millstream.runtime.outage import Outage
 from millstream.runtime.process_pauses import ProcessPauses
 from millstream.runtime.records.inbound import InboundReader
 from millstream.runtime.records.outbound import Outbound
 from millstream.runtime.records.output_topics import written_topics
-from millstream.runtime.task.metrics import WorkerMetrics
-from millstream.runtime.worker import Stopping
 from millstream.settings import Settings
 from millstream.telemetry import Health, Tracer, get_logger, still_alive, watched
 
@@ -58,7 +54,7 @@ REPORT_SECONDS = 0.5
 """Seconds between two reports of parked and failing events, which also notice pauses of the process."""
 
 
-class EffectWorker:
+class EffectWorker(Processor):
     """Runs the effects of a service.
 
     Events of one key are carried out in order, and up to a handler's `concurrency` keys at once. Outcomes, dead
@@ -90,74 +86,117 @@ class EffectWorker:
         self._service = service
         self._settings = settings
         self._handlers = service.of_kind(kind)
-        self._topics = [*(topic.name for topic in service.consumed(kind)), service.redrive_topic(kind)]
         self._group = service.group(kind)
         self._tracer = tracer or Tracer()
-        self._outage = Outage(self.name, settings, health, self._meanwhile)
-        self._consumer = kafka.consumer(
-            self._group,
-            instance=f"{self._group}-{settings.slot}",
-            co_partitioned=True,
-            on_error=self._outage.heard,
-        )
-        self._member = GroupMemberProxy(self._consumer)
         self._kafka = kafka
+        self._parked = ParkedTopic(kafka, service.parked_topic(kind))
+        self._loop = ConsumerLoop(
+            self,
+            kafka,
+            settings,
+            name=self.name,
+            service=service.name,
+            group=self._group,
+            topics=[*(topic.name for topic in service.consumed(kind)), service.redrive_topic(kind)],
+            state_topics=[self._parked.topic],
+            max_records=CHUNK,
+            timed=False,
+            health=health,
+        )
+        self._consumer, self._metrics = self._loop.consumer, self._loop.metrics
+        self._member = GroupMemberProxy(self._consumer)
         self._transaction: Transaction = (
             ExactlyOnce(kafka, f"{self.name}.{settings.slot}")
             if service.delivery == "exactly_once"
             else AtLeastOnce(kafka)
         )
-        self._parked = ParkedTopic(kafka, service.parked_topic(kind))
-        self._ids = TopicIds(kafka, self._group, self._topics, [self._parked.topic])
         self._assigned_partitions = AssignedPartitions(service, kind)
         self._partitions: dict[TopicPartition, Partition] = {}
-        self._metrics = WorkerMetrics(service.name, self._group, timed=False)
         self._reader = Reader(
             InboundReader(service, kind, contracts),
             service.redrive_topic(kind),
             self._partitions,
             self._metrics,
-            self._outage,
+            self._loop.outage,
         )
         self._restored: list[InFlight] = []
         self._bounds = Bounds(self._consumer, service.redrive_topic(kind), service.most_parked)
         self._outbound = Outbound(service, contracts, settings.record_bytes)
         self._limits = RecordLimits(kafka, settings.message_bytes)
-        self._liveness = Liveness(health, self.name)
         self._health = health
         self._pauses = ProcessPauses()
 
-        self._stop = threading.Event()
         self._failure: BaseException | None = None
-        self._looping = threading.Thread(target=self._loop_forever, name=f"{self.name}.loop", daemon=True)
+        self._calling = threading.Thread(target=self._loop_forever, name=f"{self.name}.loop", daemon=True)
         self._ready: Future[None] = Future()
-        self._loop: asyncio.AbstractEventLoop
+        self._event_loop: asyncio.AbstractEventLoop
         self._calls: Calls
         self._commits: Commits
 
     def run(self, stop: threading.Event) -> None:
-        """Carry out effects until `stop` is set; then lets calls under way finish for some seconds."""
-        self._stop = stop
-        self._looping.start()
-        try:
-            self._wait_for_resources()
-            self._keep_to_limits(*written_topics(self._service, Kind.EFFECT))
-            self._retry_until_answered(self._transaction.start)
-            self._consumer.subscribe(
-                self._topics, on_assigned=self._assigned, on_revoked=self._revoked, on_lost=self._lost
-            )
-            while not stop.is_set():
-                self._turn()
-            self._release(list(self._partitions.values()))
-        except Stopping:  # stopped while it waited
-            pass
-        finally:
-            self._consumer.close()
-            self._leave()
+        """Carry out effects until `stop` is set; then let calls under way finish for some seconds."""
+        self._calling.start()
+        self._loop.run(stop)
         if self._failure is not None:
             raise self._failure
 
-    # The thread that polls
+    # What the loop asks for: on the thread that polls
+
+    def open(self) -> None:
+        self._wait_for_resources()
+        self._loop.wait_out(lambda: self._keep_to_limits(*written_topics(self._service, Kind.EFFECT)))
+        self._loop.wait_out(self._transaction.start)
+
+    def before_poll(self) -> float:
+        self._pauses.beat()
+        if self._failure is not None:
+            raise self._failure
+        self._bounds.hold_back(self._partitions)
+        return PAUSED_WAIT if self._bounds.busy else IDLE_WAIT
+
+    def process(self, batch: list[Message]) -> None:
+        self._member.serve()
+        if self._restored:
+            # Not before: their completions commit with group metadata that knows of this assignment.
+            self._tell_calls(self._calls.restore, self._restored)
+            self._restored = []
+        if batch:
+            self._loop.check_order(batch, lambda at: self._partitions[at].watermark.end)
+            self._tell_calls(self._calls.take, [self._reader.read(message) for message in batch])
+
+    def meanwhile(self) -> None:
+        # Calls under way go on, and commit through this thread.
+        self._member.serve()
+
+    def assign(self, partitions: list[TopicPartition]) -> Offsets:
+        mine = self._assigned_partitions.mine(partitions)
+        self._loop.ids.refresh()
+        committed = self._loop.ids.valid(self._consumer.committed(mine))
+        for at, (offset, done) in committed.items():
+            self._partitions[at] = Partition(at, Watermark(offset, done))
+        # Read after the positions: an event that they have moved past is parked by then.
+        self._restore(mine)
+        return {at: BEGINNING if found.offset is None else found.offset for at, found in committed.items()}
+
+    def revoke(self, partitions: list[TopicPartition]) -> None:
+        self._release([self._partitions[at] for at in partitions if at in self._partitions])
+        self._forget(partitions)
+
+    def lose(self, partitions: list[TopicPartition]) -> None:
+        lost = [self._partitions[at] for at in partitions if at in self._partitions]
+        for partition in lost:
+            partition.gone = True
+        self._in_calls(self._calls.close(lost, 0), 2.0)
+        self._forget(partitions)
+
+    def finish(self) -> None:
+        self._release(list(self._partitions.values()))
+
+    def close(self) -> None:
+        """Let the event loop end, its resources closed."""
+        if self._ready.done() and self._calling.is_alive():
+            self._tell_calls(self._commits.leave)
+            self._calling.join(SETTLE_SECONDS)
 
     def _keep_to_limits(self, *topics: str) -> None:
         """Know what these topics take now. Called while no transaction is open."""
@@ -171,75 +210,18 @@ class EffectWorker:
         except TimeoutError:
             raise Unavailable(f"What {self.name} needs was not open within {OPEN_SECONDS:g} s.") from None
 
-    def _leave(self) -> None:
-        """Let the loop end, its resources closed."""
-        if self._ready.done() and self._looping.is_alive():
-            self._tell_loop(self._commits.leave)
-            self._looping.join(SETTLE_SECONDS)
-
-    def _turn(self) -> None:
-        self._pauses.beat()
-        if self._failure is not None:
-            raise self._failure
-        self._bounds.hold_back(self._partitions)
-        self._outage.probe(self._consumer, self._topics[0])
-        batch = self._consumer.poll_batch(CHUNK, PAUSED_WAIT if self._bounds.busy else IDLE_WAIT)
-        self._member.serve()
-        if self._restored:
-            # Not before: their completions commit with group metadata that knows of this assignment.
-            self._tell_loop(self._calls.restore, self._restored)
-            self._restored = []
-        if batch:
-            if any(
-                message.offset() < self._partitions[message.topic(), message.partition()].watermark.end
-                for message in batch
-            ):
-                # Past offsets are new ones where a topic was deleted and created again.
-                self._retry_until_answered(self._ids.check)
-            items = [self._reader.read(message, self._stop) for message in batch]
-            self._tell_loop(self._calls.take, items)
-        self._metrics.lag(self._consumer)
-
-    def _meanwhile(self) -> None:
-        # Calls under way go on, and commit through this thread.
-        self._member.serve()
-        self._metrics.lag(self._consumer)
-
-    def _assigned(self, partitions: list[TopicPartition]) -> Offsets | None:
-        mine = self._assigned_partitions.mine(partitions)
-        self._ids.refresh()
-        committed = self._ids.valid(self._consumer.committed(mine))
-        for at, (offset, done) in committed.items():
-            self._partitions[at] = Partition(at, Watermark(offset, done))
-        # Read after the positions: an event that they have moved past is parked by then.
-        self._restore(mine)
-        self._liveness.assigned()
-        starts = {at: BEGINNING if found.offset is None else found.offset for at, found in committed.items()}
-        return starts | dict.fromkeys(set(partitions) - set(mine), HOLD)
-
     def _restore(self, partitions: list[TopicPartition]) -> None:
-        items = [self._reader.parked(event, self._stop) for event in self._parked.restore(partitions)]
+        items = [self._reader.parked(event) for event in self._parked.restore(partitions)]
         for item in items:
             item.home.parked += 1
         if items:
             log.info("parked events restored", code="parked_events_restored", worker=self.name, events=len(items))
         self._restored += items
 
-    def _revoked(self, partitions: list[TopicPartition]) -> None:
-        self._release([self._partitions[at] for at in partitions if at in self._partitions])
-        self._forget(partitions)
-
-    def _lost(self, partitions: list[TopicPartition]) -> None:
-        lost = [self._partitions[at] for at in partitions if at in self._partitions]
-        for partition in lost:
-            partition.gone = True
-        self._in_loop(self._calls.close(lost, 0), 2.0)
-        self._forget(partitions)
-
     def _release(self, partitions: list[Partition]) -> None:
         """Finish the calls under way in these partitions, commit them, and let the partitions go."""
-        if partitions and self._looping.is_alive():
-            self._in_loop(self._finish(partitions), FINISH_SECONDS + SETTLE_SECONDS)
+        if partitions and self._calling.is_alive():
+            self._in_calls(self._finish(partitions), FINISH_SECONDS + SETTLE_SECONDS)
         for partition in partitions:
             partition.gone = True
 
@@ -250,14 +232,14 @@ class EffectWorker:
         self._restored = [item for item in self._restored if item.home.at in self._partitions]
         self._bounds.forget(partitions)
 
-    def _tell_loop(self, what: Callable[..., None], *arguments: Any) -> None:
+    def _tell_calls(self, what: Callable[..., None], *arguments: Any) -> None:
         # A loop that just ended has left its reason in _failure.
         with suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(what, *arguments)
+            self._event_loop.call_soon_threadsafe(what, *arguments)
 
-    def _in_loop(self, coroutine: Coroutine[Any, Any, None], seconds: float) -> None:
+    def _in_calls(self, coroutine: Coroutine[Any, Any, None], seconds: float) -> None:
         try:
-            future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+            future = asyncio.run_coroutine_threadsafe(coroutine, self._event_loop)
             deadline = time.monotonic() + seconds
             while not wait([future], timeout=SERVE_SECONDS).done:
                 # Commits meanwhile need this thread.
@@ -277,9 +259,6 @@ class EffectWorker:
         except (RuntimeError, CancelledError):
             coroutine.close()
 
-    def _retry_until_answered(self, ask: Callable[[], object]) -> None:
-        self._outage.wait_out(ask, self._stop)
-
     # The event loop
 
     def _loop_forever(self) -> None:
@@ -290,7 +269,7 @@ class EffectWorker:
             self._fail(error)
 
     async def _live(self) -> None:
-        self._loop = asyncio.get_running_loop()
+        self._event_loop = asyncio.get_running_loop()
         resources = Resources(self._service, self._handlers, self._settings, self._fail)
         try:
             await resources.open()
@@ -326,7 +305,7 @@ class EffectWorker:
             self._calls.refused,
             self._calls.not_parked,
             self._keep_to_limits,
-            self._ids,
+            self._loop.ids,
         )
         self._ready.set_result(None)
         reporting = asyncio.create_task(self._report(health))

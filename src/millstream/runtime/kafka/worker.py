@@ -9,14 +9,12 @@ from millstream.contracts.catalogue import Contracts
 from millstream.declare import Kind, Service
 from millstream.errors import CommitUnknown, EncodeError, KafkaFault, RecordsRefused, TransactionAborted, Unavailable
 from millstream.kafka.limits import RecordLimits
-from millstream.kafka.port import BEGINNING, HOLD, Consumer, Kafka, Message, Offsets, TopicPartition
+from millstream.kafka.port import BEGINNING, Kafka, Message, Offsets, TopicPartition
 from millstream.runtime.kafka.invoke import kafka_invoker, routes
 from millstream.runtime.kafka.task import KafkaTask
 from millstream.runtime.loop.assigned import AssignedPartitions
-from millstream.runtime.loop.liveness import Liveness
-from millstream.runtime.loop.topic_ids import TopicIds
-from millstream.runtime.loop.transaction import AtLeastOnce, ExactlyOnce
-from millstream.runtime.outage import Outage
+from millstream.runtime.loop.consumer_loop import ConsumerLoop, Processor
+from millstream.runtime.loop.transaction import AtLeastOnce, ExactlyOnce, Transaction
 from millstream.runtime.process_pauses import ProcessPauses
 from millstream.runtime.records.dead_letter import Record
 from millstream.runtime.records.foreign_keys import checked_stores
@@ -24,7 +22,6 @@ from millstream.runtime.records.inbound import EventMetadata, InboundReader
 from millstream.runtime.records.outbound import Outbound
 from millstream.runtime.records.output_topics import written_topics
 from millstream.runtime.task.failures import FailureHandler, Stop
-from millstream.runtime.task.metrics import WorkerMetrics
 from millstream.runtime.task.parked import ParkedEvent
 from millstream.runtime.task.partition_task import InternalStores, seconds_until_due
 from millstream.runtime.task.pausing import PartitionPauses
@@ -49,7 +46,7 @@ _MAX_FORGOTTEN = 20_000
 """Ids of one partition's inbox that are deleted in one transaction: more than one adds."""
 
 
-class KafkaWorker:
+class KafkaWorker(Processor):
     """Runs the Kafka handlers of a service, in one thread.
 
     An event is handled exactly once: its outputs and state become visible together with the fact that it was handled.
@@ -80,8 +77,7 @@ class KafkaWorker:
         self.name = f"{service.name}.{Kind.KAFKA.value}"
         self._service = service
         self._settings = settings
-        self._kafka = kafka
-        self._group = service.group(Kind.KAFKA)
+        group = service.group(Kind.KAFKA)
         self._topics = [topic.name for topic in service.consumed(Kind.KAFKA)]
         self._redrives = service.redrive_topic(Kind.KAFKA)
         self._transactional_id = f"{self.name}.{settings.slot}"
@@ -89,21 +85,33 @@ class KafkaWorker:
         self._states = StatePartitions(
             service, contracts, kafka, self._internal_stores.all, record_bytes=settings.record_bytes, progress=progress
         )
-        self._ids = TopicIds(kafka, self._group, [*self._topics, self._redrives], self._states.topics)
+        self._loop = ConsumerLoop(
+            self,
+            kafka,
+            settings,
+            name=self.name,
+            service=service.name,
+            group=group,
+            topics=[*self._topics, self._redrives],
+            state_topics=self._states.topics,
+            max_records=CHUNK,
+            health=health,
+        )
+        self._consumer, self._metrics = self._loop.consumer, self._loop.metrics
+        self._transaction: Transaction = (
+            ExactlyOnce(kafka, self._transactional_id) if service.delivery == "exactly_once" else AtLeastOnce(kafka)
+        )
         self._assigned_partitions = AssignedPartitions(service, Kind.KAFKA)
         self._reader = InboundReader(service, Kind.KAFKA, contracts)
         self._outbound = Outbound(service, contracts, settings.record_bytes)
-        self._metrics = WorkerMetrics(service.name, self._group)
-        self._liveness = Liveness(health, self.name)
         invokers = {
-            handler.name: kafka_invoker(handler, service.name, self._group, tracer or Tracer(), self._metrics)
+            handler.name: kafka_invoker(handler, service.name, group, tracer or Tracer(), self._metrics)
             for handler in service.of_kind(Kind.KAFKA)
         }
         self._checked = checked_stores(service)
         self._routes = routes(self._reader, invokers, self._checked)
         self._reader.decode[service.timers_topic(Kind.KAFKA)] = timer_decoder(service.timers(Kind.KAFKA))
         self._invokers = invokers
-        self._outage = Outage(self.name, settings, health, lambda: self._metrics.lag(self._consumer))
         self._limits = RecordLimits(kafka, settings.message_bytes)
         self._pauses = ProcessPauses()
         self._failures = FailureHandler(
@@ -112,13 +120,13 @@ class KafkaWorker:
             self.name,
             self._reader,
             self._metrics,
-            lambda: self._commit(),
-            outage=self._outage,
+            self._commit,
+            outage=self._loop.outage,
             limits=self._limits,
             limits_changed=self._limits_changed,
             pauses=self._pauses,
         )
-        self._stop = threading.Event()
+        self._partition_pauses = PartitionPauses(Kind.KAFKA, self._consumer, self._topics, service.most_parked)
         self._tasks: dict[int, KafkaTask] = {}
         self._positions: dict[TopicPartition, int] = {}
         self._committed: dict[TopicPartition, int] = {}
@@ -127,8 +135,6 @@ class KafkaWorker:
         self._transaction_number = 0
         self._open = False
         self._pending_error: BaseException | None = None
-        self._unready: BaseException | None = None
-        """Why assigned partitions could not be taken: records come for them, and there is no task."""
         self._began = 0.0
         self._events = 0
         self._together = settings.commit_max_events
@@ -143,75 +149,101 @@ class KafkaWorker:
         return set(self._tasks)
 
     def run(self, stop: threading.Event) -> None:
-        self._stop = self._failures.stop = stop
-        once = self._service.delivery == "exactly_once"
-        self._transaction = ExactlyOnce(self._kafka, self._transactional_id) if once else AtLeastOnce(self._kafka)
-        self._consumer: Consumer = self._kafka.consumer(
-            self._group,
-            instance=f"{self._group}-{self._settings.slot}",
-            co_partitioned=True,
-            on_error=self._outage.heard,
-        )
-        self._partition_pauses = PartitionPauses(Kind.KAFKA, self._consumer, self._topics, self._service.most_parked)
-        try:
-            # First of all: a transaction that a former incarnation left open ends here; what it committed can be read.
-            self._keep_to_limits(written_topics(self._service, Kind.KAFKA))
-            self._retry_until_answered(self._transaction.start)
-            self._consumer.subscribe(
-                [*self._topics, self._redrives],
-                on_assigned=self._assigned,
-                on_revoked=self._revoked,
-                on_lost=self._lost,
-            )
-            with self._pauses.beating(self.name):
-                while not stop.is_set():
-                    self._turn()
-        except Stopping:  # stopped while it waited
-            pass
-        except Stop as stopped:
-            # What was finished is committed; what the event that stops us has done so far must not be.
-            self._pending_error = stopped.error
-            raise stopped.error from None
-        except BaseException as error:
-            # What is half-done must not be committed on the way out.
-            self._pending_error = error
-            raise
-        finally:
-            self._consumer.close()
-            self._transaction.close()
+        with self._pauses.beating(self.name):
+            try:
+                self._loop.run(stop)
+            except Stop as stopped:
+                raise stopped.error from None
 
-    def _turn(self) -> None:
-        """Handle what is there, and commit when nothing more is."""
-        self._metrics.lag(self._consumer)
-        self._outage.probe(self._consumer, self._topics[0])
-        try:
-            self._do_what_is_due()
-            idle = 0 if self._open else seconds_until_due(self._tasks.values(), _IDLE_SECONDS)
-            batch = self._consumer.poll_batch(CHUNK, idle)
-            if self._pending_error is not None:
-                raise self._pending_error
-            if batch and not self._open:
-                self._check_order(batch)
-            if not batch and self._open:
-                self._commit()
-            while batch:
-                part, batch = batch[: self._together], batch[self._together :]
-                self._handle(part)
-        except RecordsRefused as refused:
-            self._narrow_down(refused)
-        except (TransactionAborted, CommitUnknown, Unavailable) as error:
-            if error is self._unready:
-                raise
-            log.warning("doing a transaction again", code="transaction_retried", worker=self.name, error=str(error))
-            self._do_again(error)
+    # What the loop asks for
+
+    def open(self) -> None:
+        # First of all: a transaction that a former incarnation left open ends here; what it committed can be read.
+        self._loop.wait_out(lambda: self._keep_to_limits(written_topics(self._service, Kind.KAFKA)))
+        self._loop.wait_out(self._transaction.start)
+
+    def before_poll(self) -> float:
+        self._recovering(self._do_what_is_due)
+        return 0 if self._open else seconds_until_due(self._tasks.values(), _IDLE_SECONDS)
+
+    def process(self, batch: list[Message]) -> None:
+        self._recovering(lambda: self._handle_all(batch))
         self._partition_pauses.hold_back(self._tasks)
         self._partition_pauses.report(self._metrics, self._tasks)
 
-    def _check_order(self, batch: list[Message]) -> None:
-        """Raise `TopicReplaced` where past offsets show that a topic was deleted and created again."""
-        committed = self._committed
-        if any(message.offset() < committed.get((message.topic(), message.partition()), 0) for message in batch):
-            self._retry_until_answered(self._ids.check)
+    def assign(self, partitions: list[TopicPartition]) -> Offsets:
+        mine = self._assigned_partitions.mine(partitions)
+        numbers = {partition for _, partition in mine}
+        # First of all: a broker answers with offsets only once no transaction is about to change them, and previous
+        # holders can send no more. Before that, a changelog may lack what a frozen predecessor is yet to commit.
+        self._loop.ids.refresh()
+        committed = self._loop.ids.valid(self._consumer.committed(mine))
+        for at in mine:
+            self._committed.pop(at, None)
+        self._committed |= {at: found.offset for at, found in committed.items() if found.offset is not None}
+        self._states.restore(numbers)
+        for number in numbers - self._tasks.keys():
+            stores = self._states.stores(number)
+            self._tasks[number] = KafkaTask(
+                number, self._service, self._internal_stores, stores, self._outbound, self._invokers, self._checked
+            )
+        return {at: self._committed.get(at, BEGINNING) for at in mine}
+
+    def revoke(self, partitions: list[TopicPartition]) -> None:
+        if self._pending_error is None:
+            try:
+                self._commit()
+            except (TransactionAborted, CommitUnknown, Unavailable, RecordsRefused) as error:
+                # To be dealt with after the poll, for the partitions that stay.
+                self._pending_error = error
+        self._leave(partitions)
+
+    def lose(self, partitions: list[TopicPartition]) -> None:
+        if self._open and self._pending_error is None:
+            self._pending_error = TransactionAborted("Partitions were lost to another member of the group.")
+        self._leave(partitions)
+
+    def fail(self, error: BaseException) -> None:
+        # What was finished is committed; what is half done must not be, on the way out.
+        self._pending_error = error
+
+    def close(self) -> None:
+        self._transaction.close()
+
+    def _leave(self, partitions: list[TopicPartition]) -> None:
+        # A partition number is held through any of the topics, and under one assignor all of them move together.
+        staying = {number for _, number in set(self._consumer.assignment()) - set(partitions)}
+        gone = {number for _, number in partitions} - staying
+        self._states.drop(gone)
+        self._partition_pauses.forget(gone)
+        for number in gone:
+            self._tasks.pop(number, None)
+        for at in partitions:
+            self._committed.pop(at, None)
+
+    # Events
+
+    def _handle_all(self, batch: list[Message]) -> None:
+        """Handle what was polled, and commit when nothing more is there."""
+        if self._pending_error is not None:
+            raise self._pending_error
+        if not batch:
+            self._commit()
+        elif not self._open:
+            committed = self._committed
+            self._loop.check_order(batch, lambda at: committed.get(at, 0))
+        while batch:
+            part, batch = batch[: self._together], batch[self._together :]
+            self._handle(part)
+
+    def _recovering(self, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except RecordsRefused as refused:
+            self._narrow_down(refused)
+        except (TransactionAborted, CommitUnknown, Unavailable) as error:
+            log.warning("doing a transaction again", code="transaction_retried", worker=self.name, error=str(error))
+            self._do_again(error)
 
     def _handle(self, batch: list[Message]) -> None:
         # The hot loop: names are local, and nothing is done for an event that can be done for a chunk or at the start.
@@ -258,7 +290,7 @@ class KafkaWorker:
             positions[topic, partition] = offset + 1
             if clock() > deadline:
                 self._commit()
-                if self._stop.is_set():
+                if self._loop.stop.is_set():
                     raise Stopping
                 deadline = self._begin_if_need_be()
         self._metrics.chunk(len(batch), clock() - began)
@@ -283,7 +315,7 @@ class KafkaWorker:
         now = time.time()
         for task in list(self._tasks.values()):
             for _ in range(_MAX_DUE):
-                if self._stop.is_set() or (message := task.take_due(now)) is None:
+                if self._loop.stop.is_set() or (message := task.take_due(now)) is None:
                     break
                 self._begin_if_need_be()
                 self._last, self._chunk = message, 1
@@ -403,15 +435,15 @@ class KafkaWorker:
     def _recover(self, error: KafkaFault | EncodeError) -> None:
         """Go back to what is committed: nothing after it is visible to any reader."""
         if isinstance(error, CommitUnknown):
-            self._retry_until_answered(self._transaction.start)
-            self._retry_until_answered(self._settle)
+            self._loop.wait_out(self._transaction.start)
+            self._loop.wait_out(self._settle)
         else:
             self._give_up()
-        self._retry_until_answered(self._rewind)
+        self._loop.wait_out(self._rewind)
 
     def _rewind(self) -> None:
         """Read on from what is committed."""
-        self._consumer.seek(self._ids.starts(self._consumer.committed(self._consumer.assignment()), BEGINNING))
+        self._consumer.seek(self._loop.ids.starts(self._consumer.committed(self._consumer.assignment()), BEGINNING))
 
     def _settle(self) -> None:
         """Find out whether a transaction of unknown outcome was committed: then its mark is beside all of its offsets.
@@ -430,70 +462,9 @@ class KafkaWorker:
     def _notes(self) -> dict[TopicPartition, str]:
         """Return the metadata of the committed offsets; the mark tells this transaction from all others."""
         mark = f"{self._transactional_id}/{self._incarnation}/{self._transaction_number}"
-        return {at: self._ids.note(at[0], offset, mark=mark) for at, offset in self._positions.items()}
+        return {at: self._loop.ids.note(at[0], offset, mark=mark) for at, offset in self._positions.items()}
 
     def _roll_back(self) -> None:
         self._states.rollback()
         for task in self._tasks.values():
             task.rebuild_queues()
-
-    def _retry_until_answered(self, step: Callable[[], object]) -> None:
-        """Try again while brokers do not answer, within bounds. Raises `Stopping` when the worker is stopped."""
-        self._outage.wait_out(step, self._stop)
-
-    # Partitions that come and go; called within poll_batch and close
-
-    def _assigned(self, partitions: list[TopicPartition]) -> Offsets | None:
-        mine = self._assigned_partitions.mine(partitions)
-        try:
-            self._take(mine)
-        except BaseException as error:
-            self._unready = error
-            raise
-        self._liveness.assigned()
-        starts = {at: self._committed.get(at, BEGINNING) for at in mine}
-        return starts | dict.fromkeys(set(partitions) - set(mine), HOLD)
-
-    def _take(self, partitions: list[TopicPartition]) -> None:
-        numbers = {partition for _, partition in partitions}
-        # First of all: a broker answers with offsets only once no transaction is about to change them, and previous
-        # holders can send no more. Before that, a changelog may lack what a frozen predecessor is yet to commit.
-        self._retry_until_answered(lambda: self._remember_committed(partitions))
-        self._retry_until_answered(lambda: self._states.restore(numbers))
-        for number in numbers - self._tasks.keys():
-            stores = self._states.stores(number)
-            self._tasks[number] = KafkaTask(
-                number, self._service, self._internal_stores, stores, self._outbound, self._invokers, self._checked
-            )
-
-    def _remember_committed(self, partitions: list[TopicPartition]) -> None:
-        self._ids.refresh()
-        committed = self._ids.valid(self._consumer.committed(partitions))
-        for at in partitions:
-            self._committed.pop(at, None)
-        self._committed |= {at: found.offset for at, found in committed.items() if found.offset is not None}
-
-    def _revoked(self, partitions: list[TopicPartition]) -> None:
-        if self._pending_error is None:
-            try:
-                self._commit()
-            except (TransactionAborted, CommitUnknown, Unavailable, RecordsRefused) as error:
-                # To be dealt with after the poll, for the partitions that stay.
-                self._pending_error = error
-        self._leave(partitions)
-
-    def _lost(self, partitions: list[TopicPartition]) -> None:
-        if self._open and self._pending_error is None:
-            self._pending_error = TransactionAborted("Partitions were lost to another member of the group.")
-        self._leave(partitions)
-
-    def _leave(self, partitions: list[TopicPartition]) -> None:
-        # A partition number is held through any of the topics, and under one assignor all of them move together.
-        staying = {number for _, number in set(self._consumer.assignment()) - set(partitions)}
-        gone = {number for _, number in partitions} - staying
-        self._states.drop(gone)
-        self._partition_pauses.forget(gone)
-        for number in gone:
-            self._tasks.pop(number, None)
-        for at in partitions:
-            self._committed.pop(at, None)

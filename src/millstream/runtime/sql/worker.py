@@ -11,13 +11,11 @@ from sqlalchemy.exc import DBAPIError
 from millstream.contracts import Contracts
 from millstream.declare import Kind, Service
 from millstream.errors import Fenced
-from millstream.kafka import BEGINNING, HOLD, Kafka, Message, Offsets, TopicPartition
+from millstream.kafka import BEGINNING, Kafka, Message, Offsets, TopicPartition
 from millstream.kafka.limits import RecordLimits
 from millstream.runtime.loop.assigned import AssignedPartitions
-from millstream.runtime.loop.liveness import Liveness
+from millstream.runtime.loop.consumer_loop import ConsumerLoop, Processor
 from millstream.runtime.loop.offset_reporter import OffsetReporter
-from millstream.runtime.loop.topic_ids import TopicIds
-from millstream.runtime.outage import Outage
 from millstream.runtime.process_pauses import ProcessPauses
 from millstream.runtime.records.dead_letter import Record
 from millstream.runtime.records.inbound import InboundReader
@@ -31,7 +29,6 @@ from millstream.runtime.sql.stores import SqlInternalStores
 from millstream.runtime.sql.task import SqlInvoker, SqlTask
 from millstream.runtime.sql.unit import PositionConflict, SqlUnit, not_done
 from millstream.runtime.task.failures import FailureHandler, Stop
-from millstream.runtime.task.metrics import WorkerMetrics
 from millstream.runtime.task.partition_task import seconds_until_due
 from millstream.runtime.task.pausing import PartitionPauses
 from millstream.runtime.task.timers import timer_decoder
@@ -53,7 +50,7 @@ MAX_CONFLICTS = 5
 """Position conflicts in a row, after which this process takes itself for the zombie."""
 
 
-class SqlWorker:
+class SqlWorker(Processor):
     """Runs a service's handlers that ask for a `Connection` or `Session`.
 
     - `engine`: the service's database, from `open_database`.
@@ -84,20 +81,24 @@ class SqlWorker:
         self._engine = engine
         self._wake_relay = wake_relay
         self._slice = settings.commit_interval_ms / 1000
-        self._most = settings.commit_max_events
         self._reader = InboundReader(service, Kind.SQL, contracts)
         self._outbox = Outbox(service.name)
         self._group = service.group(Kind.SQL)
-        self._instance = f"{self._group}-{settings.slot}"
-        self._outage = Outage(self.name, settings, health, lambda: self._metrics.lag(self._consumer))
-        self._consumer = kafka.consumer(
-            self._group, instance=self._instance, co_partitioned=True, on_error=self._outage.heard
-        )
-        self._producer = None if self._exactly_once else kafka.producer()
-        self._metrics = WorkerMetrics(service.name, self._group)
-        self._liveness = Liveness(health, self.name)
-        self._positions: dict[TopicPartition, int] = {}
         self._redrives = service.redrive_topic(Kind.SQL)
+        self._loop = ConsumerLoop(
+            self,
+            kafka,
+            settings,
+            name=self.name,
+            service=service.name,
+            group=self._group,
+            topics=[*self._topics, self._redrives],
+            max_records=min(POLL_RECORDS, settings.commit_max_events),
+            health=health,
+        )
+        self._consumer, self._metrics = self._loop.consumer, self._loop.metrics
+        self._producer = None if self._exactly_once else kafka.producer()
+        self._positions: dict[TopicPartition, int] = {}
         self._reader.decode[service.timers_topic(Kind.SQL)] = timer_decoder(service.timers(Kind.SQL))
         self._internal_stores = SqlInternalStores(service)
         self._tasks: dict[int, SqlTask] = {}
@@ -114,7 +115,7 @@ class SqlWorker:
             self._metrics,
             lambda: self._commit(self._unit),
             passing,
-            outage=self._outage,
+            outage=self._loop.outage,
             limits=self._limits,
             limits_changed=self._limits_changed,
             pauses=self._pauses,
@@ -123,8 +124,7 @@ class SqlWorker:
         self._assigned_partitions = AssignedPartitions(service, Kind.SQL)
         self._has_inbox = any(handler.inbox for handler in service.of_kind(Kind.SQL))
         self._tidy_at = 0.0
-        self._ids = TopicIds(kafka, self._group, [*self._topics, self._redrives])
-        self._offset_reporter = OffsetReporter(self.name, self._ids)
+        self._offset_reporter = OffsetReporter(self.name, self._loop.ids)
         self._conflicts = 0
 
     def run(self, stop: threading.Event) -> None:
@@ -133,59 +133,78 @@ class SqlWorker:
         Raises `Fenced` when a newer holder of this slot took over, what the database raises when it does not come to
         itself within some ten seconds, and a handler's own error where it is declared `on_failure=stop`.
         """
-        self._failures.stop = stop
-        try:
-            self._limits.ask(written_topics(self._service, Kind.SQL))
-            self._outbound.keep_to(self._limits)
-            self._consumer.subscribe(
-                [*self._topics, self._redrives],
-                on_assigned=self._assigned,
-                on_revoked=self._revoked,
-                on_lost=self._lost,
-            )
-            with self._pauses.beating(self.name):
-                while not stop.is_set():
-                    self._turn(stop)
-        except Stop as stopped:
-            raise stopped.error from None
-        finally:
-            self._consumer.close()
-            if self._producer is not None:
-                self._producer.close()
+        with self._pauses.beating(self.name):
+            try:
+                self._loop.run(stop)
+            except Stop as stopped:
+                raise stopped.error from None
 
-    def _turn(self, stop: threading.Event) -> None:
-        """Handle the events that are there and what is due."""
-        self._outage.probe(self._consumer, self._topics[0])
-        idle = seconds_until_due(self._tasks.values(), POLL_SECONDS)
-        messages = self._consumer.poll_batch(min(POLL_RECORDS, self._most), idle)
-        if messages:
-            self._work_through(messages, stop)
+    # What the loop asks for
+
+    def open(self) -> None:
+        self._loop.wait_out(lambda: self._limits.ask(written_topics(self._service, Kind.SQL)))
+        self._outbound.keep_to(self._limits)
+
+    def before_poll(self) -> float:
+        return seconds_until_due(self._tasks.values(), POLL_SECONDS)
+
+    def process(self, batch: list[Message]) -> None:
+        if batch:
+            self._work_through(batch)
         if seconds_until_due(self._tasks.values(), POLL_SECONDS) == 0:
-            self._retry_until_committed(lambda: self._do_what_is_due(stop), stop)
-        if not messages or self._offset_reporter.due:
+            self._retry_until_committed(self._do_what_is_due)
+        if not batch or self._offset_reporter.due:
             self._report_offsets()
         self._tidy()
         self._partition_pauses.hold_back(self._tasks)
         self._partition_pauses.report(self._metrics, self._tasks)
-        self._metrics.lag(self._consumer)
 
-    def _work_through(self, messages: Sequence[Message], stop: threading.Event) -> None:
-        if len(not_done(messages, self._positions)) < len(messages):
-            # Past offsets are new ones where a topic was deleted and created again.
-            self._retry_until_committed(lambda: self._outage.wait_out(self._ids.check, stop), stop)
+    def close(self) -> None:
+        if self._producer is not None:
+            self._producer.close()
+
+    def assign(self, partitions: list[TopicPartition]) -> Offsets:
+        self._loop.ids.refresh()
+        mine = self._assigned_partitions.mine(partitions)
+        found = self._read_state(mine)
+        if not self._exactly_once:
+            return self._loop.ids.starts(self._consumer.committed(mine), BEGINNING)
+        # Where the database knows nothing, nothing was done, whatever the group has committed.
+        return {partition: found.get(partition, BEGINNING) for partition in mine}
+
+    def revoke(self, partitions: list[TopicPartition]) -> None:
+        self._report_offsets()
+        self.lose(partitions)
+
+    def lose(self, partitions: list[TopicPartition]) -> None:
+        for partition in partitions:
+            self._positions.pop(partition, None)
+            self._offset_reporter.forget(partition)
+        # A number is held through any of the topics, and under one assignor all of them move together.
+        staying = {number for _, number in set(self._consumer.assignment()) - set(partitions)}
+        gone = {number for _, number in partitions} - staying
+        self._internal_stores.drop(gone)
+        self._partition_pauses.forget(gone)
+        for number in gone:
+            self._tasks.pop(number, None)
+            self._positions.pop((self._internal_stores.declared.parked.topic, number), None)
+
+    # Transactions
+
+    def _work_through(self, messages: Sequence[Message]) -> None:
+        positions = self._positions
+        self._loop.check_order(messages, lambda at: positions.get(at, 0))
         going_on = True
-        while going_on and not stop.is_set() and (left := not_done(messages, self._positions)):
-            going_on = self._retry_until_committed(
-                lambda left=left: self._transaction(not_done(left, self._positions), stop), stop
-            )
+        while going_on and not self._loop.stop.is_set() and (left := not_done(messages, positions)):
+            going_on = self._retry_until_committed(lambda left=left: self._transaction(not_done(left, positions)))
             messages = left
 
-    def _retry_until_committed(self, transaction: Callable[[], None], stop: threading.Event) -> bool:
+    def _retry_until_committed(self, transaction: Callable[[], None]) -> bool:
         """Do a transaction, and again after transient errors; return False where there is nothing to go on with.
 
         Raises an error that lasts longer than some ten seconds.
         """
-        troubles = 0
+        troubles, stop = 0, self._loop.stop
         while not stop.is_set():
             try:
                 transaction()
@@ -206,7 +225,7 @@ class SqlWorker:
                 return True
         return False
 
-    def _transaction(self, messages: Sequence[Message], stop: threading.Event) -> None:
+    def _transaction(self, messages: Sequence[Message]) -> None:
         """Handle as many of `messages` as fit into one transaction's time."""
         began = time.monotonic()
         with self._open_unit() as unit:
@@ -219,13 +238,13 @@ class SqlWorker:
                     break
             self._commit(unit)
 
-    def _do_what_is_due(self, stop: threading.Event) -> None:
-        """Handle parked events and timers that are due, as many as fit into one transaction's time."""
+    def _do_what_is_due(self) -> None:
+        """Parked events whose turn it is, and timers, as many as fit into one transaction's time."""
         began, now = time.monotonic(), time.time()
         with self._open_unit() as unit:
             for task in self._tasks.values():
                 for _ in range(MAX_DUE):
-                    if stop.is_set() or time.monotonic() - began > self._slice:
+                    if self._loop.stop.is_set() or time.monotonic() - began > self._slice:
                         break
                     if (message := task.take_due(now)) is None:
                         break
@@ -236,7 +255,7 @@ class SqlWorker:
     @contextmanager
     def _open_unit(self) -> Iterator[SqlUnit]:
         group, outbox = (self._group, self._outbox) if self._exactly_once else (None, None)
-        with SqlUnit(self._engine, self._positions, group, outbox, self._internal_stores, self._ids.ids) as unit:
+        with SqlUnit(self._engine, self._positions, group, outbox, self._internal_stores, self._loop.ids.ids) as unit:
             self._unit = unit
             try:
                 yield unit
@@ -303,23 +322,12 @@ class SqlWorker:
             self._consumer, {at: next for at, next in self._positions.items() if at[0] != marks}
         )
 
-    def _assigned(self, partitions: list[TopicPartition]) -> Offsets | None:
-        self._ids.refresh()
-        mine = self._assigned_partitions.mine(partitions)
-        found = self._read_state(mine)
-        self._liveness.assigned()
-        held = dict.fromkeys(set(partitions) - set(mine), HOLD)
-        if not self._exactly_once:
-            return {**self._ids.starts(self._consumer.committed(mine), BEGINNING), **held}
-        # Without a position in the database nothing was done, whatever the group has committed.
-        return {**{partition: found.get(partition, BEGINNING) for partition in mine}, **held}
-
     def _read_state(self, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
         """Read the positions and the internal stores of these partitions from the database."""
         numbers = sorted({number for _, number in partitions})
         wanted = [*partitions, *((self._internal_stores.declared.parked.topic, number) for number in numbers)]
         with self._engine.execution_options(**READ_ONLY).connect() as connection:
-            found = read_positions(connection, self._group, wanted, self._ids.ids) if self._exactly_once else {}
+            found = read_positions(connection, self._group, wanted, self._loop.ids.ids) if self._exactly_once else {}
             self._internal_stores.restore(connection, numbers)
         for partition in wanted:
             self._positions.pop(partition, None)
@@ -330,23 +338,6 @@ class SqlWorker:
             )
         return found
 
-    def _revoked(self, partitions: list[TopicPartition]) -> None:
-        self._report_offsets()
-        self._lost(partitions)
-
-    def _lost(self, partitions: list[TopicPartition]) -> None:
-        for partition in partitions:
-            self._positions.pop(partition, None)
-            self._offset_reporter.forget(partition)
-        # A number is held through any of the topics, and under one assignor all of them move together.
-        staying = {number for _, number in set(self._consumer.assignment()) - set(partitions)}
-        gone = {number for _, number in partitions} - staying
-        self._internal_stores.drop(gone)
-        self._partition_pauses.forget(gone)
-        for number in gone:
-            self._tasks.pop(number, None)
-            self._positions.pop((self._internal_stores.declared.parked.topic, number), None)
-
     def _catch_up(self) -> None:
         """Go on from the positions in the database after a conflict, unless conflicts repeat."""
         self._conflicts += 1
@@ -354,7 +345,7 @@ class SqlWorker:
         if self._conflicts > MAX_CONFLICTS:
             raise Fenced(
                 f"Group {self._group!r} has another holder of these partitions: the positions in the database moved "
-                f"{self._conflicts} times while {self._instance!r} worked on them. Stop this process."
+                f"{self._conflicts} times while {self._loop.instance!r} worked on them. Stop this process."
             )
         mine = self._consumer.assignment()
         found = self._read_state(mine)

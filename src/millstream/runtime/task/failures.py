@@ -1,6 +1,5 @@
 """Failures of events: another attempt, a parked key, a dead letter, or the end of the worker."""
 
-import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, NoReturn, Protocol
@@ -78,7 +77,7 @@ class FailureHandler:
     """Handles the events of a worker that are not done at the first call. Used by its thread alone.
 
     - `commit`: commits what earlier events did; called before every wait.
-    - `outage`: how it waits for the registry.
+    - `outage`: how it waits for the registry, and knows of the order to stop.
     - `limits`: how large a dead letter may be; `limits_changed`: asks for the limits of topics again, and says whether
       any has changed.
     - `spare`: whether an error is not the event's fault; it is raised as it is.
@@ -100,7 +99,6 @@ class FailureHandler:
         limits_changed: Callable[[], bool],
         pauses: ProcessPauses,
     ) -> None:
-        self.stop = threading.Event()
         self.rejected: dict[tuple[str, int, int], EncodeError] = {}
         """Events whose outputs Kafka refuses, by topic, partition and offset."""
         self._service = service.name
@@ -316,7 +314,7 @@ class FailureHandler:
             records = retry_handler(
                 handler,
                 lambda: self._call(attempt),
-                stop=self.stop,
+                stop=self._outage.stop,
                 failed=failed,
                 before_wait=self._commit,
                 clock=self._pauses.awake,
@@ -340,8 +338,8 @@ class FailureHandler:
         raise Stop(error) from None
 
     def _read(self, message: Message) -> tuple[Handler, object, EventMetadata] | None:
-        """Read a record. One whose schema only the registry knows waits for it, as do those behind it."""
-        return self._outage.wait_out(lambda: self._reader.read(message), self.stop, before_wait=self._commit)
+        """An event whose schema only the registry knows waits for it, and those behind it too: they may be like it."""
+        return self._outage.wait_out(lambda: self._reader.read(message), before_wait=self._commit)
 
     def _handler(self, message: Message) -> Handler | None:
         try:
