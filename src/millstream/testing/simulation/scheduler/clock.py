@@ -9,7 +9,9 @@ STARTS_AT = 1_767_225_600_000_000
 
 
 class Owner:
-    """Whoever a change concerns. Owners share nothing, so that only the threads of one that changed are checked.
+    """The process or other party that a change concerns.
+
+    Owners share nothing, so that only the threads of one that changed are checked.
 
     - `wakes_all`: a change of this one may concern the threads of all others.
     """

@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class Crashed(ProcessEnds):
-    """The process ends here and now, as by kill -9: nothing that comes on the way out has any effect."""
+    """The process ends here and now, as by kill -9: nothing that its code still does has any effect."""
 
 
 class Incarnation(Owner):

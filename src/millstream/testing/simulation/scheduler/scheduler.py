@@ -1,6 +1,6 @@
-"""Who runs next, and what time it is: one thread at a time, and time passes only when all of them wait.
+"""The scheduler: one thread runs at a time, and time passes only when all of them wait.
 
-Threads pass a run token: whoever has to wait looks for the next that can go on, lets time pass until there is one, and
+Threads pass a run token: one that has to wait looks for the next that can go on, lets time pass until there is one, and
 passes it the token. So there is no thread that schedules, and one that is its own successor goes on at once.
 """
 

@@ -63,8 +63,8 @@ class Signal:
         return self._next
 
     def notify(self) -> None:
-        given, self._next = self._next, Awaited()
-        given.succeed(None)
+        notified, self._next = self._next, Awaited()
+        notified.succeed(None)
 
 
 class Task(Awaited[T]):

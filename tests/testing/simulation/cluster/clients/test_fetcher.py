@@ -1,4 +1,4 @@
-"""What a simulated consumer keeps of its partitions."""
+"""The state of a simulated consumer's partitions."""
 
 from millstream.testing.simulation.cluster.clients.fetcher import FetchState
 

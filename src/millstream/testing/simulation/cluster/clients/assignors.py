@@ -1,4 +1,4 @@
-"""Who reads what: the two assignors that the port uses, in the encodings of the consumer protocol."""
+"""The two assignors that the port uses, and the encodings of the consumer protocol."""
 
 import struct
 from typing import NamedTuple
@@ -21,7 +21,7 @@ Assignment = dict[str, list[TopicPartition]]
 
 
 def ranges(members: list[Subscriber], counts: dict[str, int]) -> Assignment:
-    """Of each topic every member gets a range, in the same order for all topics: equal numbers come together.
+    """Assign a range of each topic to every member, in the same order for all topics: equal numbers come together.
 
     >>> members = [Subscriber(name, name, ("a", "b"), ()) for name in ("m1", "m2")]
     >>> ranges(members, {"a": 3, "b": 2})["m2"]
@@ -31,15 +31,15 @@ def ranges(members: list[Subscriber], counts: dict[str, int]) -> Assignment:
     for topic, count in sorted(counts.items()):
         readers = sorted((member for member in members if topic in member.topics), key=lambda member: member.name)
         start = 0
-        for place, member in enumerate(readers):
-            size = count // len(readers) + (place < count % len(readers))
+        for number, member in enumerate(readers):
+            size = count // len(readers) + (number < count % len(readers))
             assigned[member.member_id] += [(topic, index) for index in range(start, start + size)]
             start += size
     return assigned
 
 
 def sticky(members: list[Subscriber], counts: dict[str, int]) -> Assignment:
-    """Members keep what they own as far as that is fair. What moves is nobody's until its owner has given it up.
+    """Leave members what they own as far as that is fair. What moves is unassigned until its owner has given it up.
 
     >>> members = [Subscriber("m1", "m1", ("a",), (("a", 0), ("a", 1))), Subscriber("m2", "m2", ("a",), ())]
     >>> sticky(members, {"a": 2})
@@ -53,11 +53,11 @@ def sticky(members: list[Subscriber], counts: dict[str, int]) -> Assignment:
     wanted: Assignment = {member.member_id: [] for member in members}
     readers = {topic: [member.member_id for member in members if topic in member.topics] for topic in counts}
     everything = [(topic, index) for topic in sorted(counts) if readers[topic] for index in range(counts[topic])]
-    most = -(-len(everything) // len(members))
+    limit = -(-len(everything) // len(members))
     free: list[TopicPartition] = []
     for partition in everything:
         owner = owners.get(partition)
-        keeps = owner is not None and owner in readers[partition[0]] and len(wanted[owner]) < most
+        keeps = owner is not None and owner in readers[partition[0]] and len(wanted[owner]) < limit
         if keeps and owner is not None:
             wanted[owner].append(partition)
         else:
@@ -72,7 +72,7 @@ def sticky(members: list[Subscriber], counts: dict[str, int]) -> Assignment:
 
 
 def _even_out(wanted: Assignment, readers: dict[str, list[str]]) -> None:
-    """Move partitions until nobody has two more than another who could read one of them."""
+    """Move partitions until no member has two more than another that could read one of them."""
     while True:
         for most in sorted(wanted, key=lambda member: -len(wanted[member])):
             for partition in reversed(wanted[most]):
@@ -89,7 +89,7 @@ def _even_out(wanted: Assignment, readers: dict[str, list[str]]) -> None:
 
 
 def write_subscription(topics: list[str], owned: list[TopicPartition]) -> bytes:
-    """What a member says when it joins, in version 1."""
+    """Write the metadata that a member joins with, in version 1."""
     out = struct.pack(">hi", 1, len(topics))
     for topic in topics:
         out += _text(topic)
@@ -97,7 +97,7 @@ def write_subscription(topics: list[str], owned: list[TopicPartition]) -> bytes:
 
 
 def read_subscription(data: bytes) -> tuple[tuple[str, ...], tuple[TopicPartition, ...]]:
-    """The topics, and what is owned."""
+    """Read the topics and the owned partitions of a member."""
     (count,), at = struct.unpack_from(">i", data, 2), 6
     topics: list[str] = []
     for _ in range(count):
@@ -108,12 +108,12 @@ def read_subscription(data: bytes) -> tuple[tuple[str, ...], tuple[TopicPartitio
 
 
 def write_assignment(partitions: list[TopicPartition]) -> bytes:
-    """What a member gets."""
+    """Write the partitions that a member is assigned."""
     return struct.pack(">h", 0) + _partitions(partitions) + struct.pack(">i", -1)
 
 
 def read_assignment(data: bytes) -> list[TopicPartition]:
-    """What a member got; no bytes are nothing."""
+    """Read the partitions that a member is assigned; no bytes are none."""
     return _read_partitions(data, 2) if data else []
 
 

@@ -19,7 +19,7 @@ from millstream.testing.simulation.cluster.records import (
 from millstream.testing.simulation.scheduler.tasks import Signal, Steps
 
 LINGER = 0.005
-MOST_BATCH_BYTES = 500_000
+MAX_BATCH_BYTES = 500_000
 FULL_QUEUE_TIMEOUT = 30.0
 """Seconds that a full queue may stay full before `produce` raises."""
 DELIVERED_BEFORE = 46
@@ -49,7 +49,7 @@ class Sender:
         self.identity: tuple[int, int] | None = None
         """Producer id and epoch."""
         self.changed = Signal()
-        self.batch_bytes = MOST_BATCH_BYTES
+        self.batch_bytes = MAX_BATCH_BYTES
         options = settings.kafka
         self._client = client
         self._transactional_id = transactional_id

@@ -17,7 +17,7 @@ from millstream.kafka import TopicSpec
 from millstream.testing.simulation import ROUGH, Faults, World
 from millstream.testing.simulation.scheduler import scheduler
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 TELL = f"""
 import hashlib, sys
 sys.path.insert(0, {str(ROOT)!r})
