@@ -71,7 +71,7 @@ def test_a_worker_ends_at_the_bound(
     assert house.stop.wait(60)
     house.crew.finish()
     assert house.crew.exit is Exit.FAILED
-    (line,) = said(caplog, "worker failed")
+    (line,) = said(caplog, "worker_failed")
     assert (line["worker"], "nobody answers" in line["error"]) == (worker, True)
     (line,) = said(caplog, "outage_too_long")
     assert (line["worker"], line["of"]) == (worker, "brokers")
