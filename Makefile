@@ -44,8 +44,8 @@ crash: $(VENV)/dev.stamp ## a crash of the local broker at every operation of it
 fuzz: $(VENV)/dev.stamp ## hostile bytes for the local broker, half an hour (ARGS="--seconds 60 --seed 1")
 	@$(BIN)/python -m tests.fuzz $(ARGS)
 
-lint: $(VENV)/dev.stamp ## ruff and pyright
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyright --warnings
+lint: $(VENV)/dev.stamp ## ruff, the words of names (tests/words.py), and pyright
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/python -m tests.words && $(BIN)/pyright --warnings
 
 codes: $(VENV)/dev.stamp ## write docs/codes.md from the codes of errors and log events
 	@$(BIN)/python -m tests.codes

@@ -71,7 +71,7 @@ class Payments:
         attempts: int | None = 3,
         backoff: float = 0.01,
         within: float = 60.0,
-        most_parked: int = 1_000,
+        max_parked: int = 1_000,
     ) -> None:
         class Charge(Event, key="card"):
             card: str
@@ -87,7 +87,7 @@ class Payments:
 
         self.charges = Topic(f"{name}.charges", Charge, partitions=PARTITIONS, format="json")
         self.charged = Topic(f"{name}.charged", Charged, partitions=PARTITIONS, format="json")
-        self.service = service = Service(f"{name}-payment", delivery=delivery, most_parked=most_parked)
+        self.service = service = Service(f"{name}-payment", delivery=delivery, max_parked=max_parked)
         self.trouble: Callable[[int, Call], Awaitable[None]] = lambda number, call: asyncio.sleep(0)
         self.opened = self.closed = 0
 

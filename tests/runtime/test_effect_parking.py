@@ -314,7 +314,7 @@ def test_what_is_no_redrive_is_passed_over(cluster: Cluster, tmp_path: Path):
 
 
 def test_a_partition_with_too_much_parked_pauses_and_a_redrive_lets_it_go_on(cluster: Cluster, tmp_path: Path):
-    rig = rig_on(cluster, tmp_path, on_failure=park_key, most_parked=50)
+    rig = rig_on(cluster, tmp_path, on_failure=park_key, max_parked=50)
     trouble = Trouble(rig, 0, error=Rejected("card_unknown"))
     rig.charge(*[("bad", number) for number in range(300)])
     worker = rig.worker()

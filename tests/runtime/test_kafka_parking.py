@@ -197,7 +197,7 @@ def test_a_dead_letter_that_is_redriven_comes_of_the_same_event(make: Make):
 
 
 def test_a_partition_with_too_much_parked_pauses_until_there_is_room(make: Make):
-    rig = make(retry=Retry(attempts=1), on_failure=park_key, most_parked=5)
+    rig = make(retry=Retry(attempts=1), on_failure=park_key, max_parked=5)
     rig.diary.trouble = broken = Broken("a")
     others = "bcdefghijklm"
     rig.say(*(("a", number) for number in range(5)))

@@ -175,7 +175,7 @@ def test_a_held_event_obeys_a_person_behind_an_older_one_that_was_handed_in_befo
 
 
 def test_a_partition_with_too_much_parked_pauses_until_there_is_room(make: Make):
-    rig = make(retry=Retry(attempts=1), on_failure=park_key, most_parked=5)
+    rig = make(retry=Retry(attempts=1), on_failure=park_key, max_parked=5)
     rig.stock.trouble = broken = Broken("a")
     others = "bcdefghijklm"
     paused = metrics.PARTITIONS_PAUSED.labels(rig.service.name, "sql")._value

@@ -44,7 +44,7 @@ class Service:
     - `start`: where its groups begin that have read nothing yet: `"earliest"`, `"latest"`, or a `datetime` with a time
       zone. By default at the earliest event there is, unless what the service publishes is there already: then it was
       renamed, or has lost its positions, and refuses to start.
-    - `most_parked`: events that may be parked in one partition of a kind of handler; with as many it pauses and alerts.
+    - `max_parked`: events that may be parked in one partition of a kind of handler; with as many it pauses and alerts.
 
     >>> from millstream.declare.contract import Event
     >>> class Paid(Event, key="order_id"):
@@ -69,7 +69,7 @@ class Service:
         tables: "MetaData | None" = None,
         web: str | None = None,
         publishes: Iterable[type[Contract]] = (),
-        most_parked: int = 1_000,
+        max_parked: int = 1_000,
         start: Start | None = None,
     ) -> None:
         where = f"Service {name!r}"
@@ -81,8 +81,8 @@ class Service:
             raise DeclarationError(f'{where}: web={web!r} names no factory: write web="module:function"')
         publishes = tuple(publishes)
         check_event_classes(f"{where}: publishes=", publishes, timers=False)
-        if most_parked < 1:
-            raise DeclarationError(f"Service {name!r}: most_parked={most_parked} could park nothing; it is at least 1")
+        if max_parked < 1:
+            raise DeclarationError(f"Service {name!r}: max_parked={max_parked} could park nothing; it is at least 1")
         self.name = name
         self.delivery: Delivery = delivery
         self.tables = tables
@@ -95,7 +95,7 @@ class Service:
             raise DeclarationError(f"Service {name!r}: start={start.isoformat()} has no time zone; add tzinfo=UTC")
         if not isinstance(start, datetime) and start not in (None, "earliest", "latest"):
             raise DeclarationError(f"Service {name!r}: start={start!r} is neither 'earliest', 'latest' nor a datetime")
-        self.most_parked = most_parked
+        self.max_parked = max_parked
         self.start: Start | None = start
         self._group = group
 

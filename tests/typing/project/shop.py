@@ -128,7 +128,7 @@ class Gateway:
 
 
 # Kafka state
-shop = Service("shop", tables=tables, publishes=[Placed, Deleted[Product]], most_parked=100)
+shop = Service("shop", tables=tables, publishes=[Placed, Deleted[Product]], max_parked=100)
 
 
 @shop.on(Placed, retry=Retry(attempts=5, backoff=exponential(0.2)), on_failure=park_key)

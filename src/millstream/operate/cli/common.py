@@ -101,7 +101,7 @@ def print_json_list(values: Iterable[Any]) -> None:
 
 
 def print_table(table: "Table") -> None:
-    """A table on standard output, in full where nobody looks; rich honours NO_COLOR."""
+    """Print a table, in full where standard output is no terminal; rich honours NO_COLOR."""
     from rich.console import Console
 
     # What others wrote, such as an error's text, is shown to the letter: "[/v1/charges]" is no closing tag.

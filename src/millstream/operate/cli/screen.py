@@ -28,7 +28,7 @@ class Screen(Protocol):
 
 
 def screen_for(up: "Up", *, as_json: bool, terminal: bool) -> "Screen":
-    """The screen for whoever looks."""
+    """Return the screen for a terminal, a pipe or a program."""
     if as_json:
         return JsonLines()
     return LiveTable(up) if terminal else PlainLines(up)
@@ -94,7 +94,7 @@ class LiveTable:
         self._live = Live(console=self._console, auto_refresh=False, transient=False)
 
     def show(self, event: Event) -> None:
-        """Draws the table anew; what went wrong, and what a process says, stays above it."""
+        """Draw the table again; errors, and lines of processes, stay above it."""
         from rich.markup import escape
 
         event = self._once(event)

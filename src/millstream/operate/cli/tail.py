@@ -31,7 +31,7 @@ def tail(
 ) -> None:
     """Print the records of a topic, decoded, as they are committed. Ctrl-C ends it.
 
-    What the system declares as Personal is masked. Where no system can be found, nobody knows what is personal: then
+    What the system declares as Personal is masked. Where no system can be found, it is not known what is personal: then
     values are hidden.
 
     Examples:

@@ -73,7 +73,7 @@ class Attempts:
             envelope=meta.envelope(),
         )
         began, pauses = self._pauses.awake(), self._pauses.count
-        with self._resources.lent(handler) as resources:
+        with self._resources.lend(handler) as resources:
             records, error = await self._within(handler, item.event, meta, call, resources)
         seconds = self._pauses.awake() - began
         self._seconds[handler.name].observe_many(seconds, 1)

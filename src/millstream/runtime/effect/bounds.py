@@ -17,13 +17,13 @@ class Bounds:
     """Pauses partitions, and resumes them. Used by the thread that polls.
 
     - `redrives`: the redrive topic, which is never paused for parked events.
-    - `most_parked`: the limit of parked events of all partitions with one number.
+    - `max_parked`: the limit of parked events of all partitions with one number.
     """
 
-    def __init__(self, consumer: Consumer, redrives: str, most_parked: int) -> None:
+    def __init__(self, consumer: Consumer, redrives: str, max_parked: int) -> None:
         self._consumer = consumer
         self._redrives = redrives
-        self._most_parked = most_parked
+        self._max_parked = max_parked
         self._busy: set[TopicPartition] = set()
         self._full: set[TopicPartition] = set()
 
@@ -67,7 +67,7 @@ class Bounds:
         for (_, number), held in partitions.items():
             events[number] += held.parked
             keys[number] += held.parked_keys
-        full = {at for at in partitions if at[0] != self._redrives and events[at[1]] >= self._most_parked}
+        full = {at for at in partitions if at[0] != self._redrives and events[at[1]] >= self._max_parked}
         for topic, number in sorted(full - self._full):
             log.warning(
                 "too much is parked: the partition waits until what its handlers call answers again, or until its keys "
@@ -77,6 +77,6 @@ class Bounds:
                 partition=number,
                 events=events[number],
                 keys=keys[number],
-                most=self._most_parked,
+                limit=self._max_parked,
             )
         return full

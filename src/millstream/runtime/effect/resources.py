@@ -57,15 +57,15 @@ class Resources:
         return self._wanted[handler]
 
     @contextmanager
-    def lent(self, handler: Handler) -> Iterator[Mapping[type, Any]]:
+    def lend(self, handler: Handler) -> Iterator[Mapping[type, Any]]:
         """Lend the resources of `handler` to an attempt; none is closed before the attempt has ended."""
-        lent = {wanted: self._open[wanted] for wanted in self._wanted[handler.name]}
-        for opened in lent.values():
+        resources = {wanted: self._open[wanted] for wanted in self._wanted[handler.name]}
+        for opened in resources.values():
             opened.users += 1
         try:
-            yield {wanted: opened.value for wanted, opened in lent.items()}
+            yield {wanted: opened.value for wanted, opened in resources.items()}
         finally:
-            for opened in lent.values():
+            for opened in resources.values():
                 opened.give_back()
 
     async def renew(self, wanted: type) -> None:

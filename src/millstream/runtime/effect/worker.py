@@ -120,7 +120,7 @@ class EffectWorker(Processor):
             self._loop.outage,
         )
         self._restored: list[InFlight] = []
-        self._bounds = Bounds(self._consumer, service.redrive_topic(kind), service.most_parked)
+        self._bounds = Bounds(self._consumer, service.redrive_topic(kind), service.max_parked)
         self._outbound = Outbound(service, contracts, settings.record_bytes)
         self._limits = RecordLimits(kafka, settings.message_bytes)
         self._health = health

@@ -126,7 +126,7 @@ class KafkaWorker(Processor):
             limits_changed=self._limits_changed,
             pauses=self._pauses,
         )
-        self._partition_pauses = PartitionPauses(Kind.KAFKA, self._consumer, self._topics, service.most_parked)
+        self._partition_pauses = PartitionPauses(Kind.KAFKA, self._consumer, self._topics, service.max_parked)
         self._tasks: dict[int, KafkaTask] = {}
         self._positions: dict[TopicPartition, int] = {}
         self._committed: dict[TopicPartition, int] = {}

@@ -120,7 +120,7 @@ class SqlWorker(Processor):
             limits_changed=self._limits_changed,
             pauses=self._pauses,
         )
-        self._partition_pauses = PartitionPauses(Kind.SQL, self._consumer, self._topics, service.most_parked)
+        self._partition_pauses = PartitionPauses(Kind.SQL, self._consumer, self._topics, service.max_parked)
         self._assigned_partitions = AssignedPartitions(service, Kind.SQL)
         self._has_inbox = any(handler.inbox for handler in service.of_kind(Kind.SQL))
         self._tidy_at = 0.0

@@ -20,14 +20,14 @@ class PartitionPauses:
 
     - `kind`: of the handlers.
     - `topics`: those that pause.
-    - `most_parked`: the limit of events of one partition.
+    - `max_parked`: the limit of events of one partition.
     """
 
-    def __init__(self, kind: Kind, consumer: Consumer, topics: Sequence[str], most_parked: int) -> None:
+    def __init__(self, kind: Kind, consumer: Consumer, topics: Sequence[str], max_parked: int) -> None:
         self._kind = kind
         self._consumer = consumer
         self._topics = topics
-        self._max_parked = most_parked
+        self._max_parked = max_parked
         self._full: set[int] = set()
         self._reported = False
         self._report_at = 0.0
@@ -46,7 +46,7 @@ class PartitionPauses:
                 partition=number,
                 events=len(tasks[number].queues),
                 keys=tasks[number].queues.keys,
-                most=self._max_parked,
+                limit=self._max_parked,
             )
         if pause := self._partitions(full - self._full):
             self._consumer.pause(pause)

@@ -59,7 +59,7 @@ def redrive(
     system: SystemOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Redrive dead letters: to the service that failed, and to no other. Each once, whoever else redrives it.
+    """Redrive dead letters: to the service that failed, and to no other. Each once, also when others redrive it.
 
     With ids, all of them or none; with a filter, those that are not refused, and the others are listed.
 

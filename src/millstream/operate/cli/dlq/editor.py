@@ -25,7 +25,7 @@ def in_editor(draft: "Draft") -> "Edited":
     """
     command, shown = _command(), draft.text().encode()
     # A private folder: the copies that editors leave beside a file are deleted with it.
-    folder, kept = Path(tempfile.mkdtemp(prefix="dead-letter-")), False
+    folder, keep = Path(tempfile.mkdtemp(prefix="dead-letter-")), False
     path = folder / "event.json"
     try:
         path.write_bytes(shown)
@@ -35,12 +35,12 @@ def in_editor(draft: "Draft") -> "Edited":
         except ConfigurationError as error:
             if written.split() == shown.split():
                 raise
-            kept = True
+            keep = True
             raise ConfigurationError(
                 f"{error}. Your text is in {path}: correct it, give it with --value-file, and delete it"
             ) from None
     finally:
-        if not kept:
+        if not keep:
             shutil.rmtree(folder, ignore_errors=True)
 
 
