@@ -43,7 +43,7 @@ class SimulatedBroker:
 
     @property
     def reachable(self) -> bool:
-        """Whether a connection to it can be made."""
+        """True while clients can connect."""
         return self._core is not None and not self._cut
 
     def cut(self) -> None:

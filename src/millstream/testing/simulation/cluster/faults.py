@@ -1,9 +1,9 @@
-"""What goes wrong in a world, and how often."""
+"""The faults of a world, and how often they happen."""
 
 from typing import Literal, NamedTuple
 
 RequestOutcome = Literal["answered", "lost", "answer lost", "late", "held"]
-"""What becomes of a request; held ones arrive when `SimulatedBroker.release` is called."""
+"""The outcome of a request; held ones arrive when `SimulatedBroker.release` is called."""
 
 
 class Faults(NamedTuple):

@@ -1,4 +1,4 @@
-"""What a simulated client needs of the world around it."""
+"""The part of a world that a simulated client needs."""
 
 from typing import NamedTuple
 

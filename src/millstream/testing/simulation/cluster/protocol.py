@@ -29,7 +29,7 @@ VERSIONS = {
 
 
 class Api(NamedTuple):
-    """How one request is written and its answer read."""
+    """The functions that write one kind of request and read its answer."""
 
     key: int
     head: bytes

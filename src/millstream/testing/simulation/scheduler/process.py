@@ -24,22 +24,22 @@ class Process:
 
     @property
     def running(self) -> bool:
-        """Whether any thread of it has not ended yet."""
+        """True until its last thread has ended."""
         return self.incarnation.threads > 0
 
     @property
     def error(self) -> BaseException | None:
-        """What its last incarnation ended with, if that was no crash."""
+        """The error that ended its last incarnation, if that was no crash."""
         return self.incarnation.error
 
     @property
     def frozen(self) -> bool:
-        """Whether it does nothing now, and will go on as if nothing had been."""
+        """True while it does nothing and will go on as if nothing had been."""
         return self.running and not self.incarnation.dead and self._scheduler.now < self.incarnation.frozen_until
 
     @property
     def restartable(self) -> bool:
-        """Whether it runs and comes back when it is killed: the fault schedule chooses among these."""
+        """True while it runs and would start again when killed: the fault schedule chooses among these."""
         return self._restart and self.running and not self.incarnation.dead
 
     def kill(self) -> None:

@@ -22,7 +22,7 @@ _real_join = threading.Thread.join
 
 
 class Threads:
-    """What takes the place of parts of `threading`, `queue` and `asyncio` in a world."""
+    """The replacements of parts of `threading`, `queue` and `asyncio` in a world."""
 
     def __init__(self, scheduler: Scheduler) -> None:
         self._scheduler = scheduler
@@ -48,11 +48,11 @@ class Threads:
         finally:
             log.removeFilter(_is_no_crash)
             for thread in list(self._threads):
-                # Kept for the end of the interpreter, and with what was never done the whole world with it.
+                # Kept until the interpreter ends, and with its unfinished work the whole world.
                 pool._threads_queues.pop(thread, None)  # type: ignore[attr-defined] # nothing public forgets
 
     def _wait(self, condition: Any, timeout: float | None = None) -> bool:
-        """As `threading.Condition.wait`."""
+        """Wait as `threading.Condition.wait` does."""
         waiter = _Waiter(self._scheduler)
         condition._waiters.append(waiter)
         saved = condition._release_save()
@@ -109,7 +109,7 @@ class Loop(asyncio.BaseEventLoop):
         return ()
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
-        """As asyncio has it; but a process that was killed says nothing about what it left undone."""
+        """Log the error as asyncio does; a process that was killed logs nothing about what it left undone."""
         if not self._incarnation.dead:
             super().call_exception_handler(context)
 

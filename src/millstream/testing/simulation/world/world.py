@@ -60,7 +60,7 @@ class World(Scheduler):
 
     @property
     def faults(self) -> Faults:
-        """What goes wrong, and how often, from when it is set on."""
+        """The faults from now on, and how often they happen."""
         return self._network.faults
 
     @faults.setter

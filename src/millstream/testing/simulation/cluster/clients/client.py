@@ -33,7 +33,7 @@ class Client:
         self.client_id = client_id
         self.connection = self.connect()
         self.broken = False
-        """Whether a connection of this client ever broke before an answer."""
+        """True once a connection of this client broke before an answer."""
         self._partition_counts: dict[str, int] = {}
 
     def connect(self) -> Connection:

@@ -1,4 +1,4 @@
-"""What a consumer reads: its partitions, their positions, and the records that wait for the application."""
+"""The fetcher of a consumer: its partitions, their positions, and the records that wait for the application."""
 
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence

@@ -14,7 +14,7 @@ from millstream.testing.simulation.scheduler.tasks import Steps
 def read_to_end(
     host: Host, client_id: str, starts: Offsets, isolation: Isolation, timeout: float
 ) -> Iterator[list[Message]]:
-    """As `millstream.kafka.read.read_to_end`."""
+    """Read partitions as `millstream.kafka.read.read_to_end` does."""
     if not starts:
         return
     reader = Client(host, client_id)
