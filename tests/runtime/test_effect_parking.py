@@ -319,7 +319,7 @@ def test_a_partition_with_too_much_parked_pauses_and_a_redrive_lets_it_go_on(clu
     rig.charge(*[("bad", number) for number in range(300)])
     worker = rig.worker()
     with running(worker):
-        wait_until(lambda: worker._bounds.full == 1, seconds=20, what="the partition to pause")
+        wait_until(lambda: worker._partition_pauses.full == 1, seconds=20, what="the partition to pause")
         paused = metrics.PARTITIONS_PAUSED.labels(rig.service.name, "effect")._value
         wait_until(lambda: paused.get() == 1, seconds=10, what="the pause to be told of")
         assert metrics.PARKED_KEYS.labels(rig.service.name, "effect", "held")._value.get() == 1

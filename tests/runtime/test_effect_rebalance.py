@@ -176,8 +176,8 @@ def test_partitions_that_go_and_come_back_within_one_poll_go_on_with_what_is_par
         batch = poll(*arguments)
         if worker._restored and not again:
             again.extend(worker._consumer.assignment())
-            worker._revoked(again)
-            worker._assigned(again)
+            worker.revoke(again)
+            worker.assign(again)
         return batch
 
     worker._consumer.poll_batch = poll_with_a_second_rebalance

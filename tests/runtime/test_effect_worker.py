@@ -163,7 +163,7 @@ def test_what_is_finished_beyond_an_unfinished_call_is_not_repeated(rig: EffectR
 
 
 def test_much_in_hand_pauses_the_partition_and_all_is_done_in_the_end(rig: EffectRig, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("millstream.runtime.effect.bounds.MAX_IN_HAND", 20)
+    monkeypatch.setattr("millstream.runtime.effect.in_flight.MAX_IN_HAND", 20)
     most = 0
     open_gate = threading.Event()
 
@@ -175,7 +175,7 @@ def test_much_in_hand_pauses_the_partition_and_all_is_done_in_the_end(rig: Effec
     rig.charge(*[(f"card-{number % 400}", number) for number in range(2_000)])
     worker = rig.worker()
     with running(worker):
-        wait_until(lambda: len(worker._bounds.paused) == 2, seconds=20, what="both partitions paused")
+        wait_until(lambda: len(worker._partition_pauses.paused) == 2, seconds=20, what="both partitions paused")
         most = max(partition.in_hand for partition in worker._partitions.values())
         open_gate.set()
         rig.wait_until_charged(2_000)

@@ -263,8 +263,8 @@ def test_who_tries_a_key_that_somebody_else_has_by_now_changes_nothing(make: Mak
     broken.mended.set()
     with running(rig.worker(), rig.relay()):
         wait_for(rig, {"a": [1]})
-    told = threading.Event()
-    first._retry_until_committed(lambda: first._do_what_is_due(told), told)
+    first._loop.outage.stop = threading.Event()
+    first._retry_until_committed(first._do_what_is_due)
     with running(rig.relay()):
         pass
     assert rig.quantities() == {"a": [1]}

@@ -3,6 +3,8 @@
 import asyncio
 from bisect import bisect_left
 from collections import deque
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +17,10 @@ from millstream.runtime.records.inbound import EventMetadata
 from millstream.runtime.records.redrive import Action
 from millstream.runtime.task.key_queues import QueueKey
 from millstream.runtime.task.parked import ParkedEvent, park
+from millstream.runtime.task.pausing import Parked
+
+MAX_IN_HAND = 500
+"""Events of one partition received and not settled; past it the partition is paused. Also keeps its metadata short."""
 
 LONGEST_REST = 60.0
 """Seconds after which a queue looks at the clock again, which may have been set."""
@@ -192,3 +198,22 @@ class KeyQueue:
     def enqueue(self, item: InFlight) -> None:
         """Insert it in the order in which the events were first read."""
         self.waiting.insert(bisect_left(self.waiting, item.at, key=lambda other: other.at), item)
+
+
+def too_busy(partitions: Mapping[TopicPartition, Partition], busy: AbstractSet[TopicPartition]) -> set[TopicPartition]:
+    """Return the partitions with too many events in hand: those that were `busy`, until half of it is settled."""
+    return {
+        at
+        for at, held in partitions.items()
+        if held.in_hand >= MAX_IN_HAND or (at in busy and held.in_hand > MAX_IN_HAND // 2)
+    }
+
+
+def parked_in(partitions: Mapping[TopicPartition, Partition]) -> dict[int, Parked]:
+    """Count what is parked of all partitions with one number, where anything is."""
+    found: dict[int, Parked] = {}
+    for (_, number), held in partitions.items():
+        if held.parked:
+            before = found.get(number, Parked(0, 0))
+            found[number] = Parked(before.events + held.parked, before.keys + held.parked_keys)
+    return found

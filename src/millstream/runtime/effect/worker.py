@@ -18,12 +18,11 @@ from millstream.errors import KafkaFault, Unavailable
 from millstream.kafka.limits import RecordLimits
 from millstream.kafka.port import BEGINNING, Committed, Kafka, Message, Offsets, TopicPartition
 from millstream.runtime.effect.attempts import Attempts
-from millstream.runtime.effect.bounds import Bounds
 from millstream.runtime.effect.calls import Calls
 from millstream.runtime.effect.commits import Commits
 from millstream.runtime.effect.group_member import GroupMemberProxy
 from millstream.runtime.effect.health import EffectHealth
-from millstream.runtime.effect.in_flight import InFlight, Partition
+from millstream.runtime.effect.in_flight import InFlight, Partition, parked_in, too_busy
 from millstream.runtime.effect.parked_topic import ParkedTopic
 from millstream.runtime.effect.reading import Reader
 from millstream.runtime.effect.resources import OPEN_SECONDS, Resources
@@ -35,6 +34,7 @@ from millstream.runtime.process_pauses import ProcessPauses
 from millstream.runtime.records.inbound import InboundReader
 from millstream.runtime.records.outbound import Outbound
 from millstream.runtime.records.output_topics import written_topics
+from millstream.runtime.task.pausing import PartitionPauses
 from millstream.settings import Settings
 from millstream.telemetry import Health, Tracer, get_logger, still_alive, watched
 
@@ -120,7 +120,10 @@ class EffectWorker(Processor):
             self._loop.outage,
         )
         self._restored: list[InFlight] = []
-        self._bounds = Bounds(self._consumer, service.redrive_topic(kind), service.max_parked)
+        topics = [topic.name for topic in service.consumed(kind)]
+        self._partition_pauses = PartitionPauses(self._consumer, topics, service.max_parked)
+        self._busy: set[TopicPartition] = set()
+        """Partitions that are paused for events in hand."""
         self._outbound = Outbound(service, contracts, settings.record_bytes)
         self._limits = RecordLimits(kafka, settings.message_bytes)
         self._health = health
@@ -151,8 +154,9 @@ class EffectWorker(Processor):
         self._pauses.beat()
         if self._failure is not None:
             raise self._failure
-        self._bounds.hold_back(self._partitions)
-        return PAUSED_WAIT if self._bounds.busy else IDLE_WAIT
+        self._busy = too_busy(self._partitions, self._busy)
+        self._partition_pauses.hold_back(parked_in(self._partitions), self._busy)
+        return PAUSED_WAIT if self._busy else IDLE_WAIT
 
     def process(self, batch: list[Message]) -> None:
         self._member.serve()
@@ -230,7 +234,8 @@ class EffectWorker(Processor):
             self._partitions.pop(at, None)
         # A rebalance may take within one poll what it gave: the next holder restores these.
         self._restored = [item for item in self._restored if item.home.at in self._partitions]
-        self._bounds.forget(partitions)
+        self._partition_pauses.forget(partitions)
+        self._busy = self._busy.difference(partitions)
 
     def _tell_calls(self, what: Callable[..., None], *arguments: Any) -> None:
         # A loop that just ended has left its reason in _failure.
@@ -327,7 +332,9 @@ class EffectWorker(Processor):
             still_alive()
             self._pauses.beat()
             events, retrying, held = self._calls.parked()
-            self._metrics.parked(Kind.EFFECT.value, events, retrying=retrying, held=held, paused=self._bounds.full)
+            self._metrics.parked(
+                Kind.EFFECT.value, events, retrying=retrying, held=held, paused=self._partition_pauses.full
+            )
             health.report()
             await asyncio.sleep(REPORT_SECONDS)
 

@@ -24,7 +24,7 @@ from millstream.runtime.records.output_topics import written_topics
 from millstream.runtime.task.failures import FailureHandler, Stop
 from millstream.runtime.task.parked import ParkedEvent
 from millstream.runtime.task.partition_task import InternalStores, seconds_until_due
-from millstream.runtime.task.pausing import PartitionPauses
+from millstream.runtime.task.pausing import PartitionPauses, parked_in
 from millstream.runtime.task.timers import FiredTimer, timer_decoder
 from millstream.runtime.worker import ProcessEnds, Stopping
 from millstream.settings import Settings
@@ -126,7 +126,7 @@ class KafkaWorker(Processor):
             limits_changed=self._limits_changed,
             pauses=self._pauses,
         )
-        self._partition_pauses = PartitionPauses(Kind.KAFKA, self._consumer, self._topics, service.max_parked)
+        self._partition_pauses = PartitionPauses(self._consumer, self._topics, service.max_parked)
         self._tasks: dict[int, KafkaTask] = {}
         self._positions: dict[TopicPartition, int] = {}
         self._committed: dict[TopicPartition, int] = {}
@@ -168,8 +168,8 @@ class KafkaWorker(Processor):
 
     def process(self, batch: list[Message]) -> None:
         self._recovering(lambda: self._handle_all(batch))
-        self._partition_pauses.hold_back(self._tasks)
-        self._partition_pauses.report(self._metrics, self._tasks)
+        self._partition_pauses.hold_back(parked_in(self._tasks))
+        self._partition_pauses.report(self._metrics, Kind.KAFKA, self._tasks)
 
     def assign(self, partitions: list[TopicPartition]) -> Offsets:
         mine = self._assigned_partitions.mine(partitions)
@@ -215,7 +215,7 @@ class KafkaWorker(Processor):
         staying = {number for _, number in set(self._consumer.assignment()) - set(partitions)}
         gone = {number for _, number in partitions} - staying
         self._states.drop(gone)
-        self._partition_pauses.forget(gone)
+        self._partition_pauses.forget(partitions)
         for number in gone:
             self._tasks.pop(number, None)
         for at in partitions:

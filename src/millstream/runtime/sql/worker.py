@@ -30,9 +30,9 @@ from millstream.runtime.sql.task import SqlInvoker, SqlTask
 from millstream.runtime.sql.unit import PositionConflict, SqlUnit, not_done
 from millstream.runtime.task.failures import FailureHandler, Stop
 from millstream.runtime.task.partition_task import seconds_until_due
-from millstream.runtime.task.pausing import PartitionPauses
+from millstream.runtime.task.pausing import PartitionPauses, parked_in
 from millstream.runtime.task.timers import timer_decoder
-from millstream.runtime.worker import Stopping
+from millstream.runtime.worker import ProcessEnds, Stopping
 from millstream.settings import Settings
 from millstream.telemetry import Health, Tracer, get_logger
 
@@ -120,7 +120,7 @@ class SqlWorker(Processor):
             limits_changed=self._limits_changed,
             pauses=self._pauses,
         )
-        self._partition_pauses = PartitionPauses(Kind.SQL, self._consumer, self._topics, service.max_parked)
+        self._partition_pauses = PartitionPauses(self._consumer, self._topics, service.max_parked)
         self._assigned_partitions = AssignedPartitions(service, Kind.SQL)
         self._has_inbox = any(handler.inbox for handler in service.of_kind(Kind.SQL))
         self._tidy_at = 0.0
@@ -156,8 +156,8 @@ class SqlWorker(Processor):
         if not batch or self._offset_reporter.due:
             self._report_offsets()
         self._tidy()
-        self._partition_pauses.hold_back(self._tasks)
-        self._partition_pauses.report(self._metrics, self._tasks)
+        self._partition_pauses.hold_back(parked_in(self._tasks))
+        self._partition_pauses.report(self._metrics, Kind.SQL, self._tasks)
 
     def close(self) -> None:
         if self._producer is not None:
@@ -184,7 +184,7 @@ class SqlWorker(Processor):
         staying = {number for _, number in set(self._consumer.assignment()) - set(partitions)}
         gone = {number for _, number in partitions} - staying
         self._internal_stores.drop(gone)
-        self._partition_pauses.forget(gone)
+        self._partition_pauses.forget(partitions)
         for number in gone:
             self._tasks.pop(number, None)
             self._positions.pop((self._internal_stores.declared.parked.topic, number), None)
@@ -269,7 +269,21 @@ class SqlWorker(Processor):
         """Return the records of one event: outputs, a dead letter, or nothing yet."""
         if message.topic() == self._redrives:
             return self._failures.redrive(message, task, lambda redrive: redrive.partition() == task.partition)
-        return self._failures.first(message, task)
+        if task.parked or self._failures.rejected:
+            return self._failures.first(message, task)
+        try:
+            read = self._reader.read(message)
+            if read is None:
+                return []
+            handler, event, meta = read
+            self._failures.calls_begin()
+            records = task.attempt(handler, event, meta)
+        except ProcessEnds:
+            raise
+        except BaseException as error:
+            return self._failures.first(message, task, failed=error)
+        self._metrics.handled[handler.name, message.topic()] += 1
+        return records
 
     def _limits_changed(self) -> bool:
         """Return whether topics take other records than before."""

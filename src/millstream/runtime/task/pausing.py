@@ -2,63 +2,85 @@
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from typing import NamedTuple
 
 from millstream.declare import Kind
-from millstream.kafka.port import Consumer
+from millstream.kafka.port import Consumer, TopicPartition
 from millstream.runtime.task.metrics import WorkerMetrics
 from millstream.runtime.task.partition_task import PartitionTask
 from millstream.telemetry import get_logger
 
 log = get_logger(__name__)
 
-
 _REPORT_EVERY = 1.0
 
 
-class PartitionPauses:
-    """Pauses partitions with too many parked events, and resumes them. The redrive topic is never paused.
+class Parked(NamedTuple):
+    """How much of one partition is parked."""
 
-    - `kind`: of the handlers.
-    - `topics`: those that pause.
-    - `max_parked`: the limit of events of one partition.
+    events: int
+    keys: int
+
+
+class PartitionPauses:
+    """Pauses partitions with too many parked events, and resumes them. Used by the thread that polls.
+
+    - `topics`: those that pause for parked events; the redrive topic never does.
+    - `max_parked`: the limit of events of all partitions with one number.
     """
 
-    def __init__(self, kind: Kind, consumer: Consumer, topics: Sequence[str], max_parked: int) -> None:
-        self._kind = kind
+    def __init__(self, consumer: Consumer, topics: Sequence[str], max_parked: int) -> None:
         self._consumer = consumer
         self._topics = topics
         self._max_parked = max_parked
         self._full: set[int] = set()
+        self._busy: AbstractSet[TopicPartition] = frozenset()
         self._reported = False
         self._report_at = 0.0
+        self.paused: set[TopicPartition] = set()
+        """The partitions that are paused, for whatever reason."""
 
-    def hold_back(self, tasks: Mapping[int, PartitionTask]) -> None:
-        """Pause and resume partitions by what is parked now."""
-        full = {number for number, task in tasks.items() if task.parked and len(task.queues) >= self._max_parked}
-        if full == self._full:
+    @property
+    def full(self) -> int:
+        """The number of partitions that are paused for parked events; those of all topics with one number are one."""
+        return len(self._full)
+
+    def hold_back(self, parked: Mapping[int, Parked], busy: AbstractSet[TopicPartition] = frozenset()) -> None:
+        """Pause and resume partitions.
+
+        - `parked`: by partition number, where anything is.
+        - `busy`: partitions that are to pause for another reason.
+        """
+        full = {number for number, (events, _) in parked.items() if events >= self._max_parked}
+        if full == self._full and busy == self._busy:
             return
-        for number in full - self._full:
+        for number in sorted(full - self._full):
             log.warning(
                 "too much is parked: the partition waits until handlers succeed again, or until its keys are redriven "
                 "or discarded (millstream dlq)",
                 code="too_much_parked",
                 topics=list(self._topics),
                 partition=number,
-                events=len(tasks[number].queues),
-                keys=tasks[number].queues.keys,
+                events=parked[number].events,
+                keys=parked[number].keys,
                 limit=self._max_parked,
             )
-        if pause := self._partitions(full - self._full):
+        self._full, self._busy = full, busy
+        mine = self._consumer.assignment()
+        wanted = {at for at in mine if at in busy or (at[0] in self._topics and at[1] in full)}
+        if pause := sorted(wanted - self.paused):
             self._consumer.pause(pause)
-        if resume := self._partitions(self._full - full):
+        if resume := sorted(self.paused - wanted):
             self._consumer.resume(resume)
-        self._full = full
+        self.paused = wanted
 
-    def forget(self, numbers: Iterable[int]) -> None:
-        """Forget partitions that this worker has lost."""
-        self._full.difference_update(numbers)
+    def forget(self, partitions: Iterable[TopicPartition]) -> None:
+        """Forget partitions that this worker has lost: they are not paused when they are assigned again."""
+        self.paused.difference_update(partitions)
+        self._full.difference_update(number for _, number in partitions)
 
-    def report(self, metrics: WorkerMetrics, tasks: Mapping[int, PartitionTask]) -> None:
+    def report(self, metrics: WorkerMetrics, kind: Kind, tasks: Mapping[int, PartitionTask]) -> None:
         """Report what is parked, if anything is or was."""
         now = time.monotonic()
         if now < self._report_at:
@@ -70,9 +92,9 @@ class PartitionPauses:
         self._reported = bool(parked)
         held = sum(queues.held for queues in parked)
         keys = sum(queues.keys for queues in parked)
-        events = sum(map(len, parked))
-        metrics.parked(self._kind.value, events, retrying=keys - held, held=held, paused=len(self._full))
+        metrics.parked(kind.value, sum(map(len, parked)), retrying=keys - held, held=held, paused=len(self._full))
 
-    def _partitions(self, numbers: Iterable[int]) -> list[tuple[str, int]]:
-        mine = self._consumer.assignment()
-        return [at for at in mine if at[0] in self._topics and at[1] in set(numbers)]
+
+def parked_in(tasks: Mapping[int, PartitionTask]) -> dict[int, Parked]:
+    """Count what is parked of each partition, where anything is."""
+    return {number: Parked(len(task.queues), task.queues.keys) for number, task in tasks.items() if task.parked}
