@@ -121,7 +121,7 @@ def test_a_wait_for_brokers_is_told_and_ends_with_the_setting(
 ):
     monkeypatch.syspath_prepend(str(shop))
     monkeypatch.setattr(run_module, "WAITS_SECONDS", 0.05)
-    monkeypatch.setattr(assembly, "PATIENCE", 0.5)
+    monkeypatch.setattr(assembly, "START_TIMEOUT", 0.5)
     monkeypatch.setenv("MILLSTREAM_BOOTSTRAP_SERVER", "127.0.0.1:2")
     settings = Settings(
         bootstrap_servers="127.0.0.1:1", registry_url="http://ann:s3cret@127.0.0.1:1", data_dir=tmp_path
@@ -138,7 +138,7 @@ def test_a_wait_for_brokers_is_told_and_ends_with_the_setting(
 
 
 def test_a_taken_slot_has_an_exit_code_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(slots, "Slot", partial(Slot, patience=0.1))
+    monkeypatch.setattr(slots, "Slot", partial(Slot, timeout=0.1))
     settings = Settings(data_dir=tmp_path)
     system = System("shop", ["tests_operate_none:none"])
     monkeypatch.setattr(System, "service", lambda self, name: Service(name))
@@ -149,7 +149,7 @@ def test_a_taken_slot_has_an_exit_code_of_its_own(tmp_path: Path, monkeypatch: p
 def test_an_address_that_is_taken_is_named_once_the_slot_is_held(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    monkeypatch.setattr(slots, "Slot", partial(Slot, patience=0.1))
+    monkeypatch.setattr(slots, "Slot", partial(Slot, timeout=0.1))
     monkeypatch.setattr(System, "service", lambda self, name: Service(name))
     system = System("shop", ["tests_operate_none:none"])
     with socket.create_server(("127.0.0.1", 0)) as busy:
