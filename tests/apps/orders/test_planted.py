@@ -99,7 +99,7 @@ class Planted(NamedTuple):
 
 MISTAKES = (
     Planted(offsets_before_the_transaction, "audit: order: ends exactly once", "it has not ended", first=3),
-    Planted(position_skipped, "audit: order: ends exactly once", "it has not ended", first=8),
+    Planted(position_skipped, "audit: order: ends exactly once", "it has not ended", first=18),
     Planted(effects_overtake, "the customer of order", "was told how it ended before that it is created", first=2),
     Planted(
         events_overtake,
