@@ -150,10 +150,10 @@ def test_a_registry_that_is_slow_then_down_then_mad_loses_nothing_and_holds_up_o
     rig.parcels.trouble = lambda paid: handled.update([paid.order_id])
 
     def handles(*orders: str) -> None:
-        wait_until(lambda: all(handled[order] for order in orders), seconds=20, what=f"{orders} to be handled")
+        wait_until(lambda: all(handled[order] for order in orders), seconds=60, what=f"{orders} to be handled")
 
     def is_asked(mood: str, times: int) -> None:
-        wait_until(lambda: registry.asked[mood] >= times, seconds=20, what=f"the registry to be asked while {mood}")
+        wait_until(lambda: registry.asked[mood] >= times, seconds=60, what=f"the registry to be asked while {mood}")
 
     with rig.running(), paying_on_and_on(load):
         handles("load-0")
@@ -189,6 +189,6 @@ def test_a_registry_that_is_slow_then_down_then_mad_loses_nothing_and_holds_up_o
     assert rig.shipped() == {order: list(range(1, count + 1)) for order, count in sent.items()}
     reasons = [dict(letter.headers() or ())["millstream-dlq-reason"] for letter in rig.dead_letters()]
     assert sorted(reasons) == [b"not_framed", b"unknown_schema"]
-    assert registry.asked["slow"] == 1
+    assert 1 <= registry.asked["slow"] <= 5, "once, or again after a time-out; not for each record"
     for each in (rig, sender, load):
         each.close()

@@ -102,7 +102,7 @@ class Bank:
         return sum(partition.lag for partition in found)
 
     def wait_until_caught_up(self) -> None:
-        wait_until(lambda: self.lag() == 0, seconds=40, what="the bank to catch up", every=0.05)
+        wait_until(lambda: self.lag() == 0, seconds=120, what="the bank to catch up", every=0.05)
 
 
 def main() -> None:

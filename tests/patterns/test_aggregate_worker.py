@@ -81,7 +81,7 @@ def test_a_bank_that_is_killed_over_and_over_does_each_command_once(bank: Bank, 
             bank.send(*sent[life * 1_000 :][:1_000])
             wait_until(
                 lambda: sum(map(len, bank.said().values())) > 800 * (life + 1),  # noqa: B023
-                seconds=40,
+                seconds=120,
                 what=f"life {life} to have done some",
             )
             end(child, how=signal.SIGKILL)

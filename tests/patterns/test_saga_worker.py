@@ -69,7 +69,7 @@ def test_compensation_survives_kill_9_and_nothing_is_said_twice(make: Make, tmp_
             child = rig.child(tmp_path / f"output-{life}.log")
             before = _count(rig)
             rig.send(*(rig.trips.BookTrip(trip=name, city="Rome") for name in part))
-            wait_until(lambda before=before: _count(rig) > before + 20, seconds=40, what="some commands", every=0.05)
+            wait_until(lambda before=before: _count(rig) > before + 20, seconds=120, what="some commands", every=0.05)
             end(child)
         with running(rig, rig.trips.service):
             rig.wait_for_ends({name: ENDS[name.split("-")[0]] for name in names})

@@ -200,7 +200,7 @@ class TripsRig:
                 found.setdefault(event.trip, []).append(type(event).__name__)
         return found
 
-    def wait_for_ends(self, wanted: dict[str, list[str]], seconds: float = 40) -> None:
+    def wait_for_ends(self, wanted: dict[str, list[str]], seconds: float = 120) -> None:
         ends = self.trips.ends
         wait_until(lambda: self.said(ends) == wanted, seconds=seconds, what="all trips to end", every=0.1)
 

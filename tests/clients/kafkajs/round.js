@@ -6,7 +6,12 @@ const kafka = new Kafka({ clientId: 'kafkajs', brokers: bootstrap.split(','), lo
 
 async function administer(admin) {
   const topics = [{ topic, numPartitions: 2, configEntries: [{ name: 'retention.ms', value: '600000' }] }]
-  const created = await admin.createTopics({ topics, waitForLeaders: true })
+  // Its own wait for leaders gives up where the node that it asks has not heard of the topic yet.
+  const created = await admin.createTopics({ topics, waitForLeaders: false })
+  for (let tries = 0; !(await admin.listTopics()).includes(topic); tries++) {
+    if (tries === 100) throw new Error(`no node knows ${topic}`)
+    await new Promise((resolve) => setTimeout(resolve, 100))
+  }
   await admin.createPartitions({ topicPartitions: [{ topic, count: 3 }] })
   const described = await admin.describeConfigs({
     resources: [{ type: 2, name: topic, configNames: ['retention.ms'] }],

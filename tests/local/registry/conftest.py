@@ -43,7 +43,7 @@ def running_registry(log: TopicLog) -> Iterator[httpx.Client]:
     with start_blocking_portal() as portal:
         registry = portal.call(serve, log, "127.0.0.1", 0)
         try:
-            with httpx.Client(base_url=registry.url, timeout=10) as client:
+            with httpx.Client(base_url=registry.url, timeout=60) as client:
                 yield client
         finally:
             portal.call(registry.close)

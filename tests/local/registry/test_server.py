@@ -24,7 +24,7 @@ def impatient(log: Any) -> Iterator[httpx.Client]:
     with start_blocking_portal() as portal:
         registry = portal.call(serve, log, "127.0.0.1", 0, Limits(request_seconds=0.5, connections=5))
         try:
-            with httpx.Client(base_url=registry.url, timeout=10) as client:
+            with httpx.Client(base_url=registry.url, timeout=60) as client:
                 yield client
         finally:
             portal.call(registry.close)
