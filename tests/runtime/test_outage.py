@@ -6,8 +6,18 @@ from typing import Any
 
 import pytest
 
+from millstream.contracts import Contracts, Registry
+from millstream.contracts.framing import framing
+from millstream.declare import Call, Event, Kind, Service, Topic
 from millstream.errors import RegistryUnavailable
+from millstream.runtime.effect.in_flight import Partition
+from millstream.runtime.effect.reading import Reader
+from millstream.runtime.effect.watermark import Watermark
 from millstream.runtime.outage import Outage
+from millstream.runtime.records.inbound import InboundReader
+from millstream.runtime.task.metrics import WorkerMetrics
+from millstream.runtime.task.parked import ParkedEvent
+from millstream.runtime.worker import Stopping
 from millstream.settings import Settings
 from millstream.testing.simulation import CALM, World
 
@@ -58,3 +68,27 @@ def waited(interval: int | None, *, polls: bool = True, busy: float = 0.0) -> fl
 )
 def test_a_wait_ends_before_the_group_puts_the_worker_out(wait: Callable[[], float], seconds: float):
     assert wait() == pytest.approx(seconds, abs=0.5)
+
+
+def test_parked_events_are_restored_within_one_wait():
+    """The restore of them all is what is waited for: each by itself would wait as long again."""
+
+    class Charged(Event, key="card", namespace="test"):
+        card: str
+
+    charges, till = Topic("charges", Charged), Service("till")
+
+    @till.effect(Charged)
+    async def note(charged: Charged, call: Call) -> None: ...
+
+    outage = Outage("w", Settings(), None)
+    outage.stop.set()
+    inbound = InboundReader(till, Kind.EFFECT, Contracts(Registry("http://127.0.0.1:1", patience=0.01)))
+    partitions = {(charges.name, 0): Partition((charges.name, 0), Watermark(0, ""))}
+    metrics = WorkerMetrics(till.name, till.group(Kind.EFFECT), timed=False)
+    reader = Reader(inbound, till.redrive_topic(Kind.EFFECT), partitions, metrics, outage)
+    event = ParkedEvent(at=(charges.name, 0, 7), stamp=(1, 0), raw_key=b"a", raw_value=framing(77) + b"\x02a")
+    with pytest.raises(RegistryUnavailable):
+        reader.parked(event)
+    with pytest.raises(Stopping):
+        reader.read(event)

@@ -44,11 +44,14 @@ class Reader:
         if message.topic() == self._redrives:
             return self._redriven(partition, message)
         item = InFlight(partition, partition, message.offset(), message)
-        self._decode(item)
+        self._outage.wait_out(lambda: self._decode(item))
         return item
 
     def parked(self, event: ParkedEvent) -> InFlight:
-        """Read an event that a predecessor has parked. Raises as `read` does."""
+        """Read an event that a predecessor has parked.
+
+        Raises `RegistryUnavailable` at once: whoever restores waits it out, all of it together.
+        """
         partition = self._partitions[event.at[:2]]
         item = InFlight(partition, partition, event.offset(), event, redrives=event.redrives, parked=True)
         item.attempts, item.first_failed_at, item.slept = event.attempts, event.first_failed_at, event.slept
@@ -65,12 +68,12 @@ class Reader:
             return InFlight(partition, partition, message.offset(), message)
         item = InFlight(partition, home, message.offset(), redrive, redrive.action, redrive.count)
         if redrive.action is Action.HANDLE:
-            self._decode(item)
+            self._outage.wait_out(lambda: self._decode(item))
         return item
 
     def _decode(self, item: InFlight) -> None:
         try:
-            read = self._outage.wait_out(lambda: self._reader.read(item.message))
+            read = self._reader.read(item.message)
         except DecodeError as error:
             item.unreadable = error
         else:
