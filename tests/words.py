@@ -18,7 +18,7 @@ NAMED = ("runtime", "operate/dlq", "operate/cli/dlq")
 HELP = ("operate/cli",)
 """Folders whose help texts and options are checked."""
 WIRE = ("telemetry/metrics.py", "runtime", "operate/dlq")
-"""Where names of metrics, labels, headers and fields of records are checked."""
+"""Files whose names of metrics, labels, headers and fields of records are checked."""
 
 PARTS = {
     "aside": "dead_letter",

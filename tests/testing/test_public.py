@@ -1,4 +1,4 @@
-"""What `millstream.testing` gives to others: its `__all__` and that of the simulation, and nothing beside them."""
+"""The public face of `millstream.testing`: its `__all__` and that of the simulation, and nothing beside them."""
 
 import ast
 import importlib

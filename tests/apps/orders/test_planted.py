@@ -42,7 +42,7 @@ def position_skipped(planted: pytest.MonkeyPatch) -> None:
 
 
 def effects_overtake(planted: pytest.MonkeyPatch) -> None:
-    """What comes for a parked key gets a queue beside that of the key."""
+    """An event of a parked key gets a queue beside that of the key."""
     queue_for = Calls._queue_for
 
     def another(self: Calls, item: InFlight) -> KeyQueue:

@@ -1,4 +1,4 @@
-"""Whether later events supersede a dead letter is looked up when it is redriven, not only when that is planned."""
+"""Later events that supersede a dead letter are looked up when it is redriven, not only when that is planned."""
 
 from collections import Counter
 from collections.abc import Iterator

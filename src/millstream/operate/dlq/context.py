@@ -119,7 +119,7 @@ class Origins:
 
 @dataclass(frozen=True, slots=True)
 class DlqContext:
-    """What every function that reads or redrives dead letters takes.
+    """The parameters of every function that reads or redrives dead letters.
 
     - `partitions`: the number of partitions of each topic that exists.
     """

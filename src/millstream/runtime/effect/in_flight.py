@@ -80,7 +80,7 @@ class InFlight:
     pauses: int = 0
     """Attempts in a row that a pause of the process was in the midst of."""
     due_at: float | None = 0.0
-    """When it is to be tried, in seconds since 1970; `None` while it waits for an operator."""
+    """The time of its next attempt, in seconds since 1970; `None` while it waits for an operator."""
     parked: bool = False
     """Its position has moved past it, and it waits in durable state."""
     park_error: Exception | None = None

@@ -29,7 +29,7 @@ from millstream.runtime.effect.resources import OPEN_SECONDS, Resources
 from millstream.runtime.effect.watermark import Watermark
 from millstream.runtime.loop.assigned import AssignedPartitions
 from millstream.runtime.loop.consumer_loop import ConsumerLoop, Processor
-from millstream.runtime.loop.transaction import AtLeastOnce, ExactlyOnce, Transaction
+from millstream.runtime.loop.transaction import transaction_for
 from millstream.runtime.process_pauses import ProcessPauses
 from millstream.runtime.records.inbound import InboundReader
 from millstream.runtime.records.outbound import Outbound
@@ -90,6 +90,7 @@ class EffectWorker(Processor):
         self._tracer = tracer or Tracer()
         self._kafka = kafka
         self._parked = ParkedTopic(kafka, service.parked_topic(kind))
+        topics = [topic.name for topic in service.consumed(kind)]
         self._loop = ConsumerLoop(
             self,
             kafka,
@@ -97,7 +98,7 @@ class EffectWorker(Processor):
             name=self.name,
             service=service.name,
             group=self._group,
-            topics=[*(topic.name for topic in service.consumed(kind)), service.redrive_topic(kind)],
+            topics=[*topics, service.redrive_topic(kind)],
             state_topics=[self._parked.topic],
             max_records=CHUNK,
             timed=False,
@@ -105,11 +106,7 @@ class EffectWorker(Processor):
         )
         self._consumer, self._metrics = self._loop.consumer, self._loop.metrics
         self._member = GroupMemberProxy(self._consumer)
-        self._transaction: Transaction = (
-            ExactlyOnce(kafka, f"{self.name}.{settings.slot}")
-            if service.delivery == "exactly_once"
-            else AtLeastOnce(kafka)
-        )
+        self._transaction = transaction_for(service, kafka, f"{self.name}.{settings.slot}")
         self._assigned_partitions = AssignedPartitions(service, kind)
         self._partitions: dict[TopicPartition, Partition] = {}
         self._reader = Reader(
@@ -120,7 +117,6 @@ class EffectWorker(Processor):
             self._loop.outage,
         )
         self._restored: list[InFlight] = []
-        topics = [topic.name for topic in service.consumed(kind)]
         self._partition_pauses = PartitionPauses(self._consumer, topics, service.max_parked)
         self._busy: set[TopicPartition] = set()
         """Partitions that are paused for events in hand."""

@@ -14,14 +14,14 @@ from millstream.runtime.kafka.invoke import kafka_invoker, routes
 from millstream.runtime.kafka.task import KafkaTask
 from millstream.runtime.loop.assigned import AssignedPartitions
 from millstream.runtime.loop.consumer_loop import ConsumerLoop, Processor
-from millstream.runtime.loop.transaction import AtLeastOnce, ExactlyOnce, Transaction
+from millstream.runtime.loop.transaction import transaction_for
 from millstream.runtime.process_pauses import ProcessPauses
 from millstream.runtime.records.dead_letter import Record
 from millstream.runtime.records.foreign_keys import checked_stores
 from millstream.runtime.records.inbound import EventMetadata, InboundReader
 from millstream.runtime.records.outbound import Outbound
 from millstream.runtime.records.output_topics import written_topics
-from millstream.runtime.task.failures import FailureHandler, Stop
+from millstream.runtime.task.failures import FailureHandler
 from millstream.runtime.task.parked import ParkedEvent
 from millstream.runtime.task.partition_task import InternalStores, seconds_until_due
 from millstream.runtime.task.pausing import PartitionPauses, parked_in
@@ -37,7 +37,7 @@ CHUNK = 200
 """Records taken at once. Larger chunks leave the processor's caches before they are looked at."""
 
 _IDLE_SECONDS = 0.25
-"""How long to wait for a record before looking whether to stop."""
+"""Seconds of waiting for a record before the order to stop is looked for."""
 
 _MAX_DUE = 100
 """Parked events and timers of one partition that are dealt with between two chunks."""
@@ -98,9 +98,7 @@ class KafkaWorker(Processor):
             health=health,
         )
         self._consumer, self._metrics = self._loop.consumer, self._loop.metrics
-        self._transaction: Transaction = (
-            ExactlyOnce(kafka, self._transactional_id) if service.delivery == "exactly_once" else AtLeastOnce(kafka)
-        )
+        self._transaction = transaction_for(service, kafka, self._transactional_id)
         self._assigned_partitions = AssignedPartitions(service, Kind.KAFKA)
         self._reader = InboundReader(service, Kind.KAFKA, contracts)
         self._outbound = Outbound(service, contracts, settings.record_bytes)
@@ -138,7 +136,7 @@ class KafkaWorker(Processor):
         self._began = 0.0
         self._events = 0
         self._together = settings.commit_max_events
-        """How many events may be in one transaction; fewer while a refused record is searched for."""
+        """The limit of events in one transaction; less while a refused record is searched for."""
         self._chunk = 0
         self._last: Message | None = None
         """The last event of the present chunk, and how many it has."""
@@ -150,10 +148,7 @@ class KafkaWorker(Processor):
 
     def run(self, stop: threading.Event) -> None:
         with self._pauses.beating(self.name):
-            try:
-                self._loop.run(stop)
-            except Stop as stopped:
-                raise stopped.error from None
+            self._loop.run(stop)
 
     # What the loop asks for
 
@@ -211,9 +206,7 @@ class KafkaWorker(Processor):
         self._transaction.close()
 
     def _leave(self, partitions: list[TopicPartition]) -> None:
-        # A partition number is held through any of the topics, and under one assignor all of them move together.
-        staying = {number for _, number in set(self._consumer.assignment()) - set(partitions)}
-        gone = {number for _, number in partitions} - staying
+        gone = self._loop.numbers_left(partitions)
         self._states.drop(gone)
         self._partition_pauses.forget(partitions)
         for number in gone:

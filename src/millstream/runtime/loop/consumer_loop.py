@@ -15,6 +15,7 @@ from millstream.kafka.port import HOLD, Kafka, Message, Offsets, TopicPartition
 from millstream.runtime.loop.liveness import Liveness
 from millstream.runtime.loop.topic_ids import TopicIds
 from millstream.runtime.outage import Outage
+from millstream.runtime.task.failures import Stop
 from millstream.runtime.task.metrics import WorkerMetrics
 from millstream.runtime.worker import Stopping
 from millstream.settings import Settings
@@ -26,7 +27,7 @@ T = TypeVar("T")
 
 
 class Processor(ABC):
-    """What one kind of worker does with its partitions and their records. Called on the loop's thread alone."""
+    """The work of one kind of worker on its partitions and their records. Called on the loop's thread alone."""
 
     def open(self) -> None:  # noqa: B027 - not every worker has it
         """Get ready, before the group is joined."""
@@ -126,6 +127,9 @@ class ConsumerLoop:
             self._processor.finish()
         except Stopping:  # told to stop while it waited
             pass
+        except Stop as stopped:
+            self._processor.fail(stopped.error)
+            raise stopped.error from None
         except BaseException as error:
             self._processor.fail(error)
             raise
@@ -149,6 +153,15 @@ class ConsumerLoop:
         """
         if any(message.offset() < position((message.topic(), message.partition())) for message in batch):
             self.wait_out(self.ids.check)
+
+    def numbers_left(self, partitions: Iterable[TopicPartition]) -> set[int]:
+        """Return the partition numbers that this worker has no more once these partitions are gone.
+
+        A number is held through any of the topics, and under one assignor all of them move together.
+        """
+        taken = set(partitions)
+        staying = {number for _, number in set(self.consumer.assignment()) - taken}
+        return {number for _, number in taken} - staying
 
     def _turn(self) -> None:
         self.metrics.lag(self.consumer)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from millstream.declare import Service
 from millstream.errors import Fenced, KafkaFault, TopicMissing, TransactionAborted
 from millstream.kafka.port import Headers, Kafka, Offsets, TopicPartition
 
@@ -96,3 +97,8 @@ class AtLeastOnce:
             raise
         except KafkaFault as fault:
             raise TransactionAborted(f"{fault} Doing it again.") from fault
+
+
+def transaction_for(service: Service, kafka: Kafka, transactional_id: str) -> Transaction:
+    """Return what commits together, as the service declares its `delivery`."""
+    return ExactlyOnce(kafka, transactional_id) if service.delivery == "exactly_once" else AtLeastOnce(kafka)

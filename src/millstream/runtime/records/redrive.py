@@ -16,7 +16,7 @@ PREFIX = "millstream-redrive-"
 
 
 class Action(Enum):
-    """What the operator has chosen."""
+    """The action that the operator has chosen."""
 
     HANDLE = "handle"
     """Handle it now; where its key is parked behind it, the key goes on from there."""

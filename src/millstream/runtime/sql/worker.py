@@ -28,7 +28,7 @@ from millstream.runtime.sql.positions import read_positions
 from millstream.runtime.sql.stores import SqlInternalStores
 from millstream.runtime.sql.task import SqlInvoker, SqlTask
 from millstream.runtime.sql.unit import PositionConflict, SqlUnit, not_done
-from millstream.runtime.task.failures import FailureHandler, Stop
+from millstream.runtime.task.failures import FailureHandler
 from millstream.runtime.task.partition_task import seconds_until_due
 from millstream.runtime.task.pausing import PartitionPauses, parked_in
 from millstream.runtime.task.timers import timer_decoder
@@ -134,10 +134,7 @@ class SqlWorker(Processor):
         itself within some ten seconds, and a handler's own error where it is declared `on_failure=stop`.
         """
         with self._pauses.beating(self.name):
-            try:
-                self._loop.run(stop)
-            except Stop as stopped:
-                raise stopped.error from None
+            self._loop.run(stop)
 
     # What the loop asks for
 
@@ -180,9 +177,7 @@ class SqlWorker(Processor):
         for partition in partitions:
             self._positions.pop(partition, None)
             self._offset_reporter.forget(partition)
-        # A number is held through any of the topics, and under one assignor all of them move together.
-        staying = {number for _, number in set(self._consumer.assignment()) - set(partitions)}
-        gone = {number for _, number in partitions} - staying
+        gone = self._loop.numbers_left(partitions)
         self._internal_stores.drop(gone)
         self._partition_pauses.forget(partitions)
         for number in gone:

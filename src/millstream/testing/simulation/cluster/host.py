@@ -8,7 +8,7 @@ from millstream.testing.simulation.scheduler.scheduler import Scheduler
 
 
 class Host(NamedTuple):
-    """Where clients run: time and threads, the network, and the broker at its other end."""
+    """The surroundings of clients: time and threads, the network, and the broker at its other end."""
 
     scheduler: Scheduler
     network: Network
