@@ -1,6 +1,7 @@
 """kafka-python 3, unmodified."""
 
 import contextlib
+import gc
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -13,8 +14,19 @@ from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from millstream.testing.child import wait_until
 from millstream.testing.plugin import Cluster
 
-pytestmark = [pytest.mark.real, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
-PATIENCE_SECONDS = 20
+pytestmark = [
+    pytest.mark.real,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+]
+PATIENCE_SECONDS = 60
+
+
+@pytest.fixture(autouse=True)
+def sockets_left_open() -> Iterator[None]:
+    """A client closed while it connects leaves its socket to the garbage collector: here, not in a later test."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture
@@ -27,7 +39,7 @@ def consumer(cluster: Cluster, topic: str, **settings: Any) -> KafkaConsumer:
     wanted: dict[str, Any] = {
         "auto_offset_reset": "earliest",
         "enable_auto_commit": False,
-        "consumer_timeout_ms": 10_000,
+        "consumer_timeout_ms": PATIENCE_SECONDS * 1000,
         **settings,
     }
     return KafkaConsumer(topic, bootstrap_servers=cluster.bootstrap, **wanted)

@@ -117,7 +117,7 @@ def test_a_system_comes_up_survives_its_victims_and_ends_quickly(
     logged = running.until("logged", "packing")
     assert logged["level"] == "error"
     assert logged["detail"].startswith(
-        "dead_letter  service=packing handler=pack topic=shop.orders.dlq reason=forbidden"
+        "dead letter  service=packing handler=pack topic=shop.orders.dlq reason=forbidden"
     )
     after = running.state
     assert after["addresses"] == before["addresses"]

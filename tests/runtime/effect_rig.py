@@ -67,10 +67,10 @@ class Payments:
         delivery: Delivery = "exactly_once",
         on_failure: OnFailure = dead_letter,
         concurrency: int = 8,
-        timeout: float = 5.0,
+        timeout: float = 60.0,
         attempts: int | None = 3,
         backoff: float = 0.01,
-        within: float = 60.0,
+        within: float = 3600.0,
         max_parked: int = 1_000,
     ) -> None:
         class Charge(Event, key="card"):
