@@ -7,7 +7,7 @@ from pathlib import Path
 LEAST_SECONDS = 10
 """An upper bound tells a hang from an answer, so it leaves room for a machine that many share."""
 
-CLOCKS = {"monotonic", "perf_counter", "time"}
+CLOCKS = {"monotonic", "perf_counter", "process_time", "time"}
 
 
 def _elapsed(node: ast.expr) -> bool:

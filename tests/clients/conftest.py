@@ -1,3 +1,4 @@
+import fcntl
 import json
 import shutil
 import subprocess
@@ -42,14 +43,17 @@ def kafkajs() -> Callable[..., Any]:
     _CACHE.mkdir(parents=True, exist_ok=True)
     locked = (_KAFKAJS / "package-lock.json").read_bytes()
     installed = _CACHE / "installed.json"
-    for name in ("package.json", "package-lock.json", ".npmrc"):
-        shutil.copy(_KAFKAJS / name, _CACHE / name)
-    if not installed.exists() or installed.read_bytes() != locked:
-        _node("npm", "ci", seconds=120)
-        installed.write_bytes(locked)
+    # Another process of the test run may want it, too: `npm ci` begins by deleting what is there.
+    with (_CACHE / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not installed.exists() or installed.read_bytes() != locked:
+            for name in ("package.json", "package-lock.json", ".npmrc"):
+                shutil.copy(_KAFKAJS / name, _CACHE / name)
+            _node("npm", "ci", seconds=120)
+            installed.write_bytes(locked)
+        shutil.copy(_KAFKAJS / "round.js", _CACHE / "round.js")
 
     def round_(*arguments: str) -> Any:
-        shutil.copy(_KAFKAJS / "round.js", _CACHE / "round.js")
         return json.loads(_node("node", "round.js", *arguments, seconds=60).splitlines()[-1])
 
     return round_

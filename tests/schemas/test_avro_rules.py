@@ -330,7 +330,7 @@ def test_two_unions_of_many_records_are_not_compared_for_ever() -> None:
     began = time.process_time()
     with pytest.raises(TooMuch, match=str(MAX_STEPS)):
         found(one, other)
-    assert time.process_time() - began < 10
+    assert time.process_time() - began < 60
 
 
 def test_a_chain_of_types_longer_than_the_stack_is_refused() -> None:

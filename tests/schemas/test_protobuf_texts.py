@@ -390,7 +390,7 @@ def test_a_megabyte_of_anything_is_judged_in_seconds(text: str) -> None:
             schema.normalized()
         except InvalidSchema:
             pass
-    assert time.process_time() - began < 20
+    assert time.process_time() - began < 60
 
 
 def encoded(file: FileDescriptorProto) -> str:
@@ -419,7 +419,7 @@ def test_options_that_nobody_has_declared_are_passed_over_at_once() -> None:
         message.field.add(name="a", number=1, type="TYPE_INT32", label="LABEL_OPTIONAL", options=unknown)
     began = time.process_time()
     assert "[" not in parse(encoded(file)).canonical
-    assert time.process_time() - began < 20
+    assert time.process_time() - began < 60
 
 
 def test_options_of_all_kinds_stand_together() -> None:

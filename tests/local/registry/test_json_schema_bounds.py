@@ -180,7 +180,7 @@ def test_a_pattern_made_to_take_for_ever_is_matched_at_once() -> None:
     reader = parse({"patternProperties": {"^(a+)+$": {"type": "string"}}, "additionalProperties": False})
     (misfit,) = reader.misfits(parse({"properties": {"a" * 50_000 + "b": {}}, "additionalProperties": False}))
     assert "PROPERTY_REMOVED_FROM_CLOSED_CONTENT_MODEL" in misfit
-    assert time.process_time() - began < 1
+    assert time.process_time() - began < SECONDS
 
 
 def market(kinds: int, **ids: str) -> dict[str, Any]:
