@@ -29,7 +29,7 @@ from millstream.declare import (
 )
 from millstream.errors import Unsettled
 from millstream.kafka import Message, Producer, TopicSpec, connect
-from millstream.runtime.effect.parked_topic import ParkedTopic
+from millstream.runtime.effect.parked_topic import restore_parked
 from millstream.runtime.effect.worker import EffectWorker
 from millstream.runtime.records.dead_letter import PREFIX
 from millstream.runtime.records.redrive import Action, redrive_headers
@@ -184,9 +184,8 @@ class EffectRig:
 
     def parked(self) -> list[ParkedEvent]:
         """What is parked now, in the order of the events."""
-        return ParkedTopic(self.kafka, self.parked_topic).restore(
-            [(self.payments.charges.name, number) for number in range(PARTITIONS)]
-        )
+        partitions = [(self.payments.charges.name, number) for number in range(PARTITIONS)]
+        return restore_parked(self.kafka, self.parked_topic, partitions)
 
     def redrive(self, letter: Message, action: Action = Action.HANDLE, number: int | None = None) -> None:
         """Hand a dead letter in again, or the charge with another number in its place."""

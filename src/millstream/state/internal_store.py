@@ -15,6 +15,9 @@ log = get_logger(__name__)
 
 K = TypeVar("K", bound=msgspec.Struct)
 
+encode_value = msgspec.msgpack.Encoder().encode
+"""Return the form of a value in every internal store."""
+
 
 @dataclass(frozen=True, eq=False)
 class InternalStore(Generic[K]):
@@ -33,8 +36,8 @@ class InternalStore(Generic[K]):
 
     def partition(self) -> MemoryStore[Any]:
         """One partition of it, empty."""
-        encode, decode = msgspec.msgpack.Encoder().encode, _reader(self.value)
-        return DueStore(self, encode, decode) if self.timed else InternalMemoryStore(self, encode, decode)
+        kind = DueStore if self.timed else InternalMemoryStore
+        return kind(self, encode_value, _reader(self.value))
 
 
 class InternalMemoryStore(MemoryStore[Any]):

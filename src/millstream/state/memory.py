@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 from millstream.declare import Store, Value
 from millstream.errors import EncodeError
@@ -31,7 +31,7 @@ class MemoryStore(Generic[V]):
     schema raises `EncodeError` at the line that put it.
 
     - `encode`, `decode`: between values and what the changelog carries.
-    - `most_bytes`: how large a value may be.
+    - `max_bytes`: how large a value may be.
     """
 
     def __init__(
@@ -39,13 +39,13 @@ class MemoryStore(Generic[V]):
         store: Declared[V],
         encode: Callable[[V], bytes] | None = None,
         decode: Callable[[bytes], V] | None = None,
-        most_bytes: int = sys.maxsize,
+        max_bytes: int = sys.maxsize,
     ) -> None:
         self._store = store
         self._class = store.value
         self._encode = encode or _nothing
         self._decode = decode
-        self.most_bytes = most_bytes
+        self.max_bytes = max_bytes
         self.ownership: Ownership | None = None
         """The rule for the keys that it takes; all, where there is none."""
         # Restored values stay bytes until somebody asks for them: a restore is quick, and most keys never wake up.
@@ -72,10 +72,10 @@ class MemoryStore(Generic[V]):
         if type(value) is not self._class:
             raise TypeError(f"{self._store} keeps {self._class.__name__}, not {type(value).__name__}")
         raw = self._encode(value)
-        if len(raw) > self.most_bytes:
+        if len(raw) > self.max_bytes:
             raise EncodeError(
                 f"{self._store}: the value of {key!r} has {len(raw):,} bytes, more than its changelog takes "
-                f"({self.most_bytes:,}). Keep less under one key, or raise message.max.bytes here and for the topic"
+                f"({self.max_bytes:,}). Keep less under one key, or raise message.max.bytes here and for the topic"
             )
         self._write(key, value, raw)
 
@@ -151,6 +151,9 @@ class MemoryStore(Generic[V]):
         assert self._decode is not None
         value = self._values[key] = self._decode(raw)
         return value
+
+
+AnyMemoryStore: TypeAlias = MemoryStore[Any]
 
 
 def memory(store: Store[D]) -> MemoryStore[D]:

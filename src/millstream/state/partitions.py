@@ -11,11 +11,12 @@ from millstream.kafka.metadata_wait import wait_for_transactions
 from millstream.kafka.port import Kafka
 from millstream.state.internal_store import InternalStore
 from millstream.state.memory import MemoryStore
+from millstream.state.partitioned_stores import PartitionedStores
 from millstream.telemetry import get_logger, metrics
 
 log = get_logger(__name__)
 
-_KEPT_KEY_BYTES = 300
+_INTERNAL_KEY_BYTES = 300
 """The number of bytes that a key of the runtime's own stores may have."""
 
 AnyStore: TypeAlias = Store[Any] | InternalStore[Any]
@@ -33,13 +34,13 @@ class Change(NamedTuple):
     value: bytes | None
 
 
-class StatePartitions:
-    """All partitions of all stores of one worker. Used by its thread alone.
+class StatePartitions(PartitionedStores[AnyStore]):
+    """All partitions of all stores of one worker, with a changelog each.
 
     Partition n of a store belongs to partition n of the topics that its handlers read, and to partition n of its
     changelog.
 
-    - `kept`: what the runtime keeps beside the stores of the service.
+    - `internal_stores`: the runtime's own, beside the stores of the service.
     - `transaction_timeout`: seconds that a restore waits for a transaction that another process left open.
     - `record_bytes`: how large a value may be.
     """
@@ -49,47 +50,35 @@ class StatePartitions:
         service: Service,
         contracts: Contracts,
         kafka: Kafka,
-        kept: Sequence[InternalStore[Any]] = (),
+        internal_stores: Sequence[InternalStore[Any]] = (),
         *,
         transaction_timeout: float = 60.0,
         record_bytes: int = 1_000_000,
         progress: Progress | None = None,
     ) -> None:
+        super().__init__()
         self._service = service.name
-        self._most_bytes = record_bytes
+        self._record_bytes = record_bytes
         self._kafka = kafka
         self._transaction_timeout = transaction_timeout
         self._progress = progress
         self._changelogs: dict[AnyStore, str] = {store: store.changelog(service.name) for store in service.stores()}
-        self._ways = {store: contracts.values(topic, store.value) for store, topic in self._changelogs.items()}
-        self._kept = tuple(kept)
-        self._changelogs |= {store: store.topic for store in self._kept}
+        self._routes = {store: contracts.values(topic, store.value) for store, topic in self._changelogs.items()}
+        self._internal_stores = tuple(internal_stores)
+        self._changelogs |= {store: store.topic for store in self._internal_stores}
         self._limits: dict[AnyStore, int] = {}
-        self._held: dict[int, dict[AnyStore, MemoryStore[Any]]] = {}
 
     @property
     def topics(self) -> list[str]:
         """The changelogs."""
         return list(self._changelogs.values())
 
-    @property
-    def held(self) -> set[int]:
-        """The partitions that are here."""
-        return set(self._held)
-
-    def stores(self, partition: int) -> dict[AnyStore, MemoryStore[Any]]:
-        """The stores of one partition, as handlers are given them, and what the runtime keeps.
-
-        Raises `KeyError` for a partition that is not here.
-        """
-        return self._held[partition]
-
     def keep_to(self, limits: RecordLimits) -> None:
         """Keep no value that its changelog does not take."""
         self._limits = {
-            store: min(self._most_bytes, limits.value(topic))
-            if store in self._ways
-            else limits.record(topic) - _KEPT_KEY_BYTES
+            store: min(self._record_bytes, limits.value(topic))
+            if store in self._routes
+            else limits.record(topic) - _INTERNAL_KEY_BYTES
             for store, topic in self._changelogs.items()
         }
         for stores in self._held.values():
@@ -98,7 +87,7 @@ class StatePartitions:
     def _limit(self, stores: Mapping[AnyStore, MemoryStore[Any]]) -> None:
         for store, held in stores.items():
             if store in self._limits:
-                held.most_bytes = self._limits[store]
+                held.max_bytes = self._limits[store]
 
     def restore(self, partitions: Iterable[int]) -> None:
         """Rebuild what was committed for these partitions; those that are here already stay as they are.
@@ -119,16 +108,12 @@ class StatePartitions:
 
     def _empty(self) -> dict[AnyStore, MemoryStore[Any]]:
         stores: dict[AnyStore, MemoryStore[Any]] = {
-            store: MemoryStore(store, way.encode, way.decode, self._most_bytes) for store, way in self._ways.items()
+            store: MemoryStore(store, route.encode, route.decode, self._record_bytes)
+            for store, route in self._routes.items()
         }
-        stores |= {store: store.partition() for store in self._kept}
+        stores |= {store: store.partition() for store in self._internal_stores}
         self._limit(stores)
         return stores
-
-    def drop(self, partitions: Iterable[int]) -> None:
-        """Forget partitions that somebody else holds from now on."""
-        for partition in partitions:
-            self._held.pop(partition, None)
 
     def changes(self) -> Iterator[Change]:
         """The changes of the current transaction, for the changelogs."""
@@ -139,30 +124,10 @@ class StatePartitions:
                     for key, value in changed.items():
                         yield Change(topic, partition, key.encode(), value)
 
-    def commit(self) -> None:
-        """The transaction with the changes has been committed."""
-        for state in self._all():
-            state.commit()
-
-    def rollback(self) -> None:
-        """The transaction was aborted: back to what was committed last."""
-        for state in self._all():
-            state.rollback()
-
-    def _all(self) -> Iterator[MemoryStore[Any]]:
-        for stores in self._held.values():
-            yield from stores.values()
-
     def _read(self, store: AnyStore, topic: str, states: dict[int, MemoryStore[Any]]) -> None:
         began, count = time.monotonic(), 0
-        restores = {partition: state.restore for partition, state in states.items()}
-        for batch in self._kafka.read_to_end(topic, list(states)):
-            for message in batch:
-                key = message.key()
-                if key is not None:
-                    # Bytes that somebody else wrote here must not keep the rest from coming back.
-                    restores[message.partition()](key.decode(errors="surrogateescape"), message.value())
-            count += len(batch)
+        for size in read_changelog(self._kafka, topic, states):
+            count += size
             if self._progress is not None:
                 self._progress(topic, count, time.monotonic() - began)
         took = time.monotonic() - began
@@ -175,3 +140,15 @@ class StatePartitions:
             records=count,
             seconds=round(took, 3),
         )
+
+
+def read_changelog(kafka: Kafka, topic: str, states: Mapping[int, MemoryStore[Any]]) -> Iterator[int]:
+    """Restore partitions of a store from its changelog. Yields how many records each batch had."""
+    restores = {partition: state.restore for partition, state in states.items()}
+    for batch in kafka.read_to_end(topic, list(states)):
+        for message in batch:
+            key = message.key()
+            if key is not None:
+                # Bytes that another client wrote here must not keep the rest from being restored.
+                restores[message.partition()](key.decode(errors="surrogateescape"), message.value())
+        yield len(batch)

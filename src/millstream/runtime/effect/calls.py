@@ -11,7 +11,7 @@ from millstream.kafka.limits import RecordLimits, record_bytes
 from millstream.runtime.effect.attempts import AttemptFailed, Attempts
 from millstream.runtime.effect.health import EffectHealth
 from millstream.runtime.effect.in_flight import Completion, InFlight, KeyQueue, Partition
-from millstream.runtime.effect.parked_topic import key_of, value_of
+from millstream.runtime.effect.parked_topic import record_of
 from millstream.runtime.process_pauses import PAUSES_FORGIVEN, ProcessPauses
 from millstream.runtime.records.dead_letter import Record, dead_letter
 from millstream.runtime.records.inbound import EventMetadata
@@ -187,7 +187,7 @@ class Calls:
             queue.enqueue(item)
             self._park(item)
         else:
-            self._finished(Completion(item, passes=True, unparked=item.at))
+            self._finished(Completion(item, passes=True, unparked=True))
 
     # One event
 
@@ -284,7 +284,7 @@ class Calls:
 
         One that it does not take waits in memory, and holds its position.
         """
-        size = record_bytes(key_of(item.at, item.message.timestamp()[1]), value_of(item.to_park()), None)
+        size = record_bytes(*record_of(item.message, item.to_park()), None)
         return item.parked or size <= self._limits.record(self._parked)
 
     def _park(self, item: InFlight, error: BaseException | None = None) -> None:
@@ -302,8 +302,7 @@ class Calls:
         """Complete an event with these records."""
         if item.parked:
             item.home.parked -= 1
-        unparked = item.at if item.parked else None
-        self._finished(Completion(item, not item.parked, records or [], unparked=unparked, error=error))
+        self._finished(Completion(item, not item.parked, records or [], unparked=item.parked, error=error))
 
     def refused(self, completion: Completion, error: EncodeError) -> None:
         """Turn a completion that Kafka refuses into a dead letter, and a refused dead letter into one without a value.

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -12,7 +12,7 @@ from millstream.errors import CommitUnknown, EncodeError, KafkaFault, RecordsRef
 from millstream.kafka.port import Committed, TopicPartition
 from millstream.runtime.effect.group_member import GroupMemberProxy, GroupMetadataSnapshot
 from millstream.runtime.effect.in_flight import Completion, InFlight, Partition
-from millstream.runtime.effect.parked_topic import key_of, value_of
+from millstream.runtime.effect.parked_topic import record_of
 from millstream.runtime.loop.topic_ids import TopicIds
 from millstream.runtime.loop.transaction import Transaction
 from millstream.runtime.records.dead_letter import reason_of
@@ -64,7 +64,7 @@ class Commits:
     - `ids`: of the topics that offsets are of.
     - `refused`: dead-letters an event whose outputs Kafka refuses.
     - `not_parked`: dead-letters an event that Kafka does not let be parked.
-    - `limits_changed`: called on the thread that commits, outside transactions, after a topic refused a record.
+    - `ask_limits`: called on the thread that commits, outside transactions, after a topic refused a record.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Commits:
         metrics: WorkerMetrics,
         refused: Callable[[Completion, EncodeError], None],
         not_parked: Callable[[Completion, EncodeError], None],
-        limits_changed: Callable[[str], None],
+        ask_limits: Callable[[Sequence[str]], None],
         ids: TopicIds,
     ) -> None:
         self._member = member
@@ -86,7 +86,7 @@ class Commits:
         self._metrics = metrics
         self._refused = refused
         self._not_parked = not_parked
-        self._limits_changed = limits_changed
+        self._ask_limits = ask_limits
         self._refusal: Refusal | None = None
         """The refusal for which the last transaction was aborted, where a single completion caused it."""
         self._ids = ids
@@ -192,7 +192,7 @@ class Commits:
         self._together = max(1, len(group.completions) // 2)
         if len(group.completions) == 1:
             self._refusal = Refusal(group.completions[0], refused, refused.topic)
-        self._limits_changed(refused.topic)
+        self._ask_limits([refused.topic])
 
     def _change(self, completion: Completion, error: EncodeError, topic: str) -> None:
         """Replace a completion of which Kafka refuses a record for `topic` by a dead letter.
@@ -278,14 +278,9 @@ class Commits:
 
     def _write_parked(self, completion: Completion) -> None:
         """Write to the parked topic what a completion parks, or a tombstone for what it releases."""
-        if completion.parked is not None:
-            at, value = completion.parked.at, value_of(completion.parked)
-        elif completion.unparked is not None:
-            at, value = completion.unparked, None
-        else:
-            return
-        milliseconds = completion.item.message.timestamp()[1]
-        self._transaction.produce(self._parked, value, key_of(at, milliseconds), partition=at[1])
+        if completion.parked is not None or completion.unparked:
+            key, value = record_of(completion.item.message, completion.parked)
+            self._transaction.produce(self._parked, value, key, partition=completion.item.message.partition())
 
     def _was_committed(self, group: Group) -> bool:
         """Ask the group, once the transaction is settled.

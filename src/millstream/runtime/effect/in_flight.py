@@ -113,7 +113,7 @@ class Completion:
     """The parts of one event that commit together.
 
     - `passes`: the position moves past it.
-    - `parked`, `unparked`: what is parked with this, and of which event (topic, partition, offset) nothing is any more.
+    - `parked`: what is parked with this; `unparked`: the event was parked, and is no more.
     - `error`: why a dead letter is among the records, if one is.
     - `minimal`: that dead letter is one without a value, as the whole one was refused.
     """
@@ -122,7 +122,7 @@ class Completion:
     passes: bool
     records: list[Record] = field(default_factory=list)
     parked: ParkedEvent | None = None
-    unparked: tuple[str, int, int] | None = None
+    unparked: bool = False
     error: BaseException | None = None
     minimal: bool = False
 
@@ -144,7 +144,7 @@ class Completion:
     @property
     def quiet(self) -> bool:
         """Return whether it only moves the position."""
-        return self.item.handler is None and not self.records and self.unparked is None
+        return self.item.handler is None and not self.records and not self.unparked
 
 
 @dataclass(eq=False, slots=True)

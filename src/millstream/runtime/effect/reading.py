@@ -12,7 +12,7 @@ from millstream.runtime.task.metrics import WorkerMetrics
 from millstream.runtime.task.parked import ParkedEvent
 
 
-class Reader:
+class InFlightReader:
     """Decodes events. Used by the thread that polls.
 
     - `redrives`: the redrive topic.

@@ -7,7 +7,7 @@ a helper thread of the loop's commits what is finished, so that neither polling 
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import CancelledError, Future, wait
 from contextlib import suppress
 from typing import Any
@@ -15,7 +15,6 @@ from typing import Any
 from millstream.contracts.catalogue import Contracts
 from millstream.declare import Kind, Service
 from millstream.errors import KafkaFault, Unavailable
-from millstream.kafka.limits import RecordLimits
 from millstream.kafka.port import BEGINNING, Committed, Kafka, Message, Offsets, TopicPartition
 from millstream.runtime.effect.attempts import Attempts
 from millstream.runtime.effect.calls import Calls
@@ -23,18 +22,13 @@ from millstream.runtime.effect.commits import Commits
 from millstream.runtime.effect.group_member import GroupMemberProxy
 from millstream.runtime.effect.health import EffectHealth
 from millstream.runtime.effect.in_flight import InFlight, Partition, parked_in, too_busy
-from millstream.runtime.effect.parked_topic import ParkedTopic
-from millstream.runtime.effect.reading import Reader
+from millstream.runtime.effect.parked_topic import restore_parked
+from millstream.runtime.effect.reading import InFlightReader
 from millstream.runtime.effect.resources import OPEN_SECONDS, Resources
 from millstream.runtime.effect.watermark import Watermark
-from millstream.runtime.loop.assigned import AssignedPartitions
-from millstream.runtime.loop.consumer_loop import ConsumerLoop, Processor
+from millstream.runtime.loop.handler_worker import HandlerWorker
 from millstream.runtime.loop.transaction import transaction_for
-from millstream.runtime.process_pauses import ProcessPauses
-from millstream.runtime.records.inbound import InboundReader
-from millstream.runtime.records.outbound import Outbound
 from millstream.runtime.records.output_topics import written_topics
-from millstream.runtime.task.pausing import PartitionPauses
 from millstream.settings import Settings
 from millstream.telemetry import Health, Tracer, get_logger, still_alive, watched
 
@@ -54,7 +48,7 @@ REPORT_SECONDS = 0.5
 """Seconds between two reports of parked and failing events, which also notice pauses of the process."""
 
 
-class EffectWorker(Processor):
+class EffectWorker(HandlerWorker):
     """Runs the effects of a service.
 
     Events of one key are carried out in order, and up to a handler's `concurrency` keys at once. Outcomes, dead
@@ -81,50 +75,30 @@ class EffectWorker(Processor):
         tracer: Tracer | None = None,
         health: Health | None = None,
     ) -> None:
-        kind = Kind.EFFECT
-        self.name = f"{service.name}.{kind.value}"
-        self._service = service
-        self._settings = settings
-        self._handlers = service.of_kind(kind)
-        self._group = service.group(kind)
-        self._tracer = tracer or Tracer()
-        self._kafka = kafka
-        self._parked = ParkedTopic(kafka, service.parked_topic(kind))
-        topics = [topic.name for topic in service.consumed(kind)]
-        self._loop = ConsumerLoop(
-            self,
-            kafka,
+        self._parked_topic = service.parked_topic(Kind.EFFECT)
+        super().__init__(
+            Kind.EFFECT,
+            service,
             settings,
-            name=self.name,
-            service=service.name,
-            group=self._group,
-            topics=[*topics, service.redrive_topic(kind)],
-            state_topics=[self._parked.topic],
+            contracts,
+            kafka,
+            state_topics=[self._parked_topic],
             max_records=CHUNK,
             timed=False,
             health=health,
         )
-        self._consumer, self._metrics = self._loop.consumer, self._loop.metrics
+        self._handlers = service.of_kind(Kind.EFFECT)
+        self._tracer = tracer or Tracer()
+        self._health = health
         self._member = GroupMemberProxy(self._consumer)
         self._transaction = transaction_for(service, kafka, f"{self.name}.{settings.slot}")
-        self._assigned_partitions = AssignedPartitions(service, kind)
         self._partitions: dict[TopicPartition, Partition] = {}
-        self._reader = Reader(
-            InboundReader(service, kind, contracts),
-            service.redrive_topic(kind),
-            self._partitions,
-            self._metrics,
-            self._loop.outage,
+        self._in_flight = InFlightReader(
+            self._reader, self._redrives, self._partitions, self._metrics, self._loop.outage
         )
         self._restored: list[InFlight] = []
-        self._partition_pauses = PartitionPauses(self._consumer, topics, service.max_parked)
         self._busy: set[TopicPartition] = set()
         """Partitions that are paused for events in hand."""
-        self._outbound = Outbound(service, contracts, settings.record_bytes)
-        self._limits = RecordLimits(kafka, settings.message_bytes)
-        self._health = health
-        self._pauses = ProcessPauses()
-
         self._failure: BaseException | None = None
         self._calling = threading.Thread(target=self._loop_forever, name=f"{self.name}.loop", daemon=True)
         self._ready: Future[None] = Future()
@@ -143,7 +117,7 @@ class EffectWorker(Processor):
 
     def open(self) -> None:
         self._wait_for_resources()
-        self._loop.wait_out(lambda: self._keep_to_limits(*written_topics(self._service, Kind.EFFECT)))
+        self._loop.wait_out(lambda: self._ask_limits(written_topics(self._service, Kind.EFFECT)))
         self._loop.wait_out(self._transaction.start)
 
     def before_poll(self) -> float:
@@ -162,7 +136,7 @@ class EffectWorker(Processor):
             self._restored = []
         if batch:
             self._loop.check_order(batch, lambda at: self._partitions[at].watermark.end)
-            self._tell_calls(self._calls.take, [self._reader.read(message) for message in batch])
+            self._tell_calls(self._calls.take, [self._in_flight.read(message) for message in batch])
 
     def meanwhile(self) -> None:
         # Calls under way go on, and commit through this thread.
@@ -198,10 +172,8 @@ class EffectWorker(Processor):
             self._tell_calls(self._commits.leave)
             self._calling.join(SETTLE_SECONDS)
 
-    def _keep_to_limits(self, *topics: str) -> None:
-        """Know what these topics take now. Called while no transaction is open."""
-        self._limits.ask(topics)
-        self._outbound.keep_to(self._limits)
+    def _ask_limits(self, topics: Sequence[str]) -> None:
+        super()._ask_limits(topics)
         self._transaction.keep_to(self._limits.smallest)
 
     def _wait_for_resources(self) -> None:
@@ -211,7 +183,8 @@ class EffectWorker(Processor):
             raise Unavailable(f"What {self.name} needs was not open within {OPEN_SECONDS:g} s.") from None
 
     def _restore(self, partitions: list[TopicPartition]) -> None:
-        items = [self._reader.parked(event) for event in self._parked.restore(partitions)]
+        parked = restore_parked(self._kafka, self._parked_topic, partitions)
+        items = [self._in_flight.parked(event) for event in parked]
         for item in items:
             item.home.parked += 1
         if items:
@@ -300,12 +273,12 @@ class EffectWorker(Processor):
         self._commits = Commits(
             self._transaction,
             self._member,
-            self._parked.topic,
+            self._parked_topic,
             self._committed,
             self._metrics,
             self._calls.refused,
             self._calls.not_parked,
-            self._keep_to_limits,
+            self._ask_limits,
             self._loop.ids,
         )
         self._ready.set_result(None)

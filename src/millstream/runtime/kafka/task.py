@@ -47,11 +47,6 @@ class KafkaTask(PartitionTask):
                     return
                 self._inbox.delete(old[0])
 
-    def attempt(self, handler: Handler, event: Any, meta: EventMetadata, /) -> list[Record]:
-        """One whole call of a handler. Whatever it raises, nothing of it is left."""
+    def _call(self, handler: Handler, event: Any, meta: EventMetadata) -> list[Record]:
         self.context.present.key = key_of(event)
-        try:
-            return self._outbound.records(handler.name, meta, self._invokers[handler.name](event, meta, self.context))
-        except BaseException:
-            self.undo()
-            raise
+        return self._outbound.records(handler.name, meta, self._invokers[handler.name](event, meta, self.context))

@@ -1,6 +1,5 @@
 """The worker of Kafka handlers: outputs, state, timers, parked events, dead letters and offsets commit together."""
 
-import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -8,24 +7,18 @@ from typing import Any
 from millstream.contracts.catalogue import Contracts
 from millstream.declare import Kind, Service
 from millstream.errors import CommitUnknown, EncodeError, KafkaFault, RecordsRefused, TransactionAborted, Unavailable
-from millstream.kafka.limits import RecordLimits
 from millstream.kafka.port import BEGINNING, Kafka, Message, Offsets, TopicPartition
 from millstream.runtime.kafka.invoke import kafka_invoker, routes
 from millstream.runtime.kafka.task import KafkaTask
-from millstream.runtime.loop.assigned import AssignedPartitions
-from millstream.runtime.loop.consumer_loop import ConsumerLoop, Processor
+from millstream.runtime.loop.handler_worker import TaskWorker
 from millstream.runtime.loop.transaction import transaction_for
-from millstream.runtime.process_pauses import ProcessPauses
 from millstream.runtime.records.dead_letter import Record
 from millstream.runtime.records.foreign_keys import checked_stores
-from millstream.runtime.records.inbound import EventMetadata, InboundReader
-from millstream.runtime.records.outbound import Outbound
+from millstream.runtime.records.inbound import EventMetadata
 from millstream.runtime.records.output_topics import written_topics
-from millstream.runtime.task.failures import FailureHandler
 from millstream.runtime.task.parked import ParkedEvent
 from millstream.runtime.task.partition_task import InternalStores, seconds_until_due
-from millstream.runtime.task.pausing import PartitionPauses, parked_in
-from millstream.runtime.task.timers import FiredTimer, timer_decoder
+from millstream.runtime.task.timers import FiredTimer
 from millstream.runtime.worker import ProcessEnds, Stopping
 from millstream.settings import Settings
 from millstream.state.partitions import Progress, StatePartitions
@@ -46,7 +39,7 @@ _MAX_FORGOTTEN = 20_000
 """Ids of one partition's inbox that are deleted in one transaction: more than one adds."""
 
 
-class KafkaWorker(Processor):
+class KafkaWorker(TaskWorker[KafkaTask]):
     """Runs the Kafka handlers of a service, in one thread.
 
     An event is handled exactly once: its outputs and state become visible together with the fact that it was handled.
@@ -74,58 +67,28 @@ class KafkaWorker(Processor):
         health: Health | None = None,
         progress: Progress | None = None,
     ) -> None:
-        self.name = f"{service.name}.{Kind.KAFKA.value}"
-        self._service = service
-        self._settings = settings
-        group = service.group(Kind.KAFKA)
-        self._topics = [topic.name for topic in service.consumed(Kind.KAFKA)]
-        self._redrives = service.redrive_topic(Kind.KAFKA)
-        self._transactional_id = f"{self.name}.{settings.slot}"
         self._internal_stores = InternalStores.of(service, Kind.KAFKA)
         self._states = StatePartitions(
             service, contracts, kafka, self._internal_stores.all, record_bytes=settings.record_bytes, progress=progress
         )
-        self._loop = ConsumerLoop(
-            self,
-            kafka,
+        super().__init__(
+            Kind.KAFKA,
+            service,
             settings,
-            name=self.name,
-            service=service.name,
-            group=group,
-            topics=[*self._topics, self._redrives],
+            contracts,
+            kafka,
             state_topics=self._states.topics,
             max_records=CHUNK,
             health=health,
         )
-        self._consumer, self._metrics = self._loop.consumer, self._loop.metrics
+        self._transactional_id = f"{self.name}.{settings.slot}"
         self._transaction = transaction_for(service, kafka, self._transactional_id)
-        self._assigned_partitions = AssignedPartitions(service, Kind.KAFKA)
-        self._reader = InboundReader(service, Kind.KAFKA, contracts)
-        self._outbound = Outbound(service, contracts, settings.record_bytes)
-        invokers = {
-            handler.name: kafka_invoker(handler, service.name, group, tracer or Tracer(), self._metrics)
+        self._invokers = {
+            handler.name: kafka_invoker(handler, service.name, self._group, tracer or Tracer(), self._metrics)
             for handler in service.of_kind(Kind.KAFKA)
         }
         self._checked = checked_stores(service)
-        self._routes = routes(self._reader, invokers, self._checked)
-        self._reader.decode[service.timers_topic(Kind.KAFKA)] = timer_decoder(service.timers(Kind.KAFKA))
-        self._invokers = invokers
-        self._limits = RecordLimits(kafka, settings.message_bytes)
-        self._pauses = ProcessPauses()
-        self._failures = FailureHandler(
-            service,
-            Kind.KAFKA,
-            self.name,
-            self._reader,
-            self._metrics,
-            self._commit,
-            outage=self._loop.outage,
-            limits=self._limits,
-            limits_changed=self._limits_changed,
-            pauses=self._pauses,
-        )
-        self._partition_pauses = PartitionPauses(self._consumer, self._topics, service.max_parked)
-        self._tasks: dict[int, KafkaTask] = {}
+        self._routes = routes(self._reader, self._invokers, self._checked)
         self._positions: dict[TopicPartition, int] = {}
         self._committed: dict[TopicPartition, int] = {}
         """The last committed offset of each partition that has one."""
@@ -146,15 +109,11 @@ class KafkaWorker(Processor):
         """The partitions that this instance works on."""
         return set(self._tasks)
 
-    def run(self, stop: threading.Event) -> None:
-        with self._pauses.beating(self.name):
-            self._loop.run(stop)
-
     # What the loop asks for
 
     def open(self) -> None:
         # First of all: a transaction that a former incarnation left open ends here; what it committed can be read.
-        self._loop.wait_out(lambda: self._keep_to_limits(written_topics(self._service, Kind.KAFKA)))
+        self._loop.wait_out(lambda: self._ask_limits(written_topics(self._service, Kind.KAFKA)))
         self._loop.wait_out(self._transaction.start)
 
     def before_poll(self) -> float:
@@ -163,8 +122,7 @@ class KafkaWorker(Processor):
 
     def process(self, batch: list[Message]) -> None:
         self._recovering(lambda: self._handle_all(batch))
-        self._partition_pauses.hold_back(parked_in(self._tasks))
-        self._partition_pauses.report(self._metrics, Kind.KAFKA, self._tasks)
+        self._hold_back()
 
     def assign(self, partitions: list[TopicPartition]) -> Offsets:
         mine = self._assigned_partitions.mine(partitions)
@@ -205,14 +163,12 @@ class KafkaWorker(Processor):
     def close(self) -> None:
         self._transaction.close()
 
-    def _leave(self, partitions: list[TopicPartition]) -> None:
-        gone = self._loop.numbers_left(partitions)
+    def _leave(self, partitions: list[TopicPartition]) -> set[int]:
+        gone = super()._leave(partitions)
         self._states.drop(gone)
-        self._partition_pauses.forget(partitions)
-        for number in gone:
-            self._tasks.pop(number, None)
         for at in partitions:
             self._committed.pop(at, None)
+        return gone
 
     # Events
 
@@ -296,12 +252,6 @@ class KafkaWorker(Processor):
         task.undo()
         return self._deal_with(message, task, error)
 
-    def _deal_with(self, message: Message, task: KafkaTask, failed: BaseException | None = None) -> list[Record]:
-        """Return the records of an event that takes more than one simple call."""
-        if message.topic() == self._redrives:
-            return self._failures.redrive(message, task, lambda redrive: redrive.partition() == task.partition)
-        return self._failures.first(message, task, failed=failed)
-
     # Without an event: parked keys whose turn it is, and timers
 
     def _do_what_is_due(self) -> None:
@@ -365,22 +315,15 @@ class KafkaWorker(Processor):
             self._failures.reject_output(self._last, refused)
         self._together = max(1, min(self._together, events) // 2)
         self._do_again(refused)
-        self._keep_to_limits([refused.topic])
+        self._ask_limits([refused.topic])
 
-    def _keep_to_limits(self, topics: Sequence[str]) -> None:
-        """Know what these topics take now. Called while no transaction is open."""
-        self._limits.ask(topics)
-        self._outbound.keep_to(self._limits)
-        self._states.keep_to(self._limits)
+    def _ask_limits(self, topics: Sequence[str]) -> None:
+        super()._ask_limits(topics)
         self._transaction.keep_to(self._limits.smallest)
 
-    def _limits_changed(self) -> bool:
-        """Return whether topics take other records than before; asked in the middle of a transaction."""
-        changed = self._limits.changed()
-        if changed:
-            self._outbound.keep_to(self._limits)
-            self._states.keep_to(self._limits)
-        return changed
+    def _keep_to_limits(self) -> None:
+        super()._keep_to_limits()
+        self._states.keep_to(self._limits)
 
     # Transactions
 
@@ -393,7 +336,6 @@ class KafkaWorker(Processor):
         return self._began + self._settings.commit_interval_ms / 1000
 
     def _commit(self) -> None:
-        """Commit everything up to the last finished event."""
         if not self._open:
             return
         if self._positions:

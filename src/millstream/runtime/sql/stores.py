@@ -9,25 +9,16 @@ from millstream.declare import Kind, Service
 from millstream.runtime.sql.tables import insert_into, internal_stores_table
 from millstream.runtime.task.partition_task import InternalStores
 from millstream.state.internal_store import InternalStore
-from millstream.state.memory import MemoryStore
+from millstream.state.partitioned_stores import PartitionedStores
 
 
-class SqlInternalStores:
+class SqlInternalStores(PartitionedStores[InternalStore[Any]]):
     """The internal stores of this instance, in memory; changes are rows of the transaction that made them."""
 
     def __init__(self, service: Service) -> None:
+        super().__init__()
         self.declared = InternalStores.of(service, Kind.SQL)
         self._group = service.group(Kind.SQL)
-        self._held: dict[int, dict[InternalStore[Any], MemoryStore[Any]]] = {}
-
-    @property
-    def held(self) -> set[int]:
-        """The partitions whose stores are in memory."""
-        return set(self._held)
-
-    def stores(self, partition: int) -> dict[InternalStore[Any], MemoryStore[Any]]:
-        """Return the stores of one partition. Raises `KeyError` for one that is not in memory."""
-        return self._held[partition]
 
     def restore(self, connection: Connection, partitions: Iterable[int]) -> None:
         """Read the committed stores of these partitions, in place of those in memory."""
@@ -40,11 +31,6 @@ class SqlInternalStores:
             )
             for store, key, value in found:
                 by_name[store].restore(key, value)
-
-    def drop(self, partitions: Iterable[int]) -> None:
-        """Forget partitions that another instance has from now on."""
-        for partition in partitions:
-            self._held.pop(partition, None)
 
     def changed(self) -> list[int]:
         """Return the partitions that the present transaction changed."""
@@ -72,16 +58,3 @@ class SqlInternalStores:
                     and_(*(internal_stores_table.c[name] == value for name, value in row_key.items()))
                 )
             )
-
-    def commit(self) -> None:
-        """Note that the transaction with the changes is committed."""
-        for store in self._all():
-            store.commit()
-
-    def rollback(self) -> None:
-        """Undo the changes of a transaction that was rolled back."""
-        for store in self._all():
-            store.rollback()
-
-    def _all(self) -> Iterable[MemoryStore[Any]]:
-        return (store for stores in self._held.values() for store in stores.values())

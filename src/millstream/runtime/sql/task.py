@@ -34,7 +34,7 @@ class SqlInvoker:
         self._tracer = tracer
         self._invokers = {handler.name: self._invoker_of(handler, metrics) for handler in service.of_kind(Kind.SQL)}
 
-    def attempt(self, handler: Handler, event: Any, meta: EventMetadata, task: "SqlTask") -> list[Record]:
+    def call(self, handler: Handler, event: Any, meta: EventMetadata, task: "SqlTask") -> list[Record]:
         """One whole call, within a span."""
         message = meta.message
         with self._tracer.process_span(
@@ -74,10 +74,5 @@ class SqlTask(PartitionTask):
         super().__init__(partition, invoker.service, Kind.SQL, internal_stores, stores)
         self._invoker = invoker
 
-    def attempt(self, handler: Handler, event: Any, meta: EventMetadata, /) -> list[Record]:
-        """One whole call of a handler. Whatever it raises, nothing of it is left."""
-        try:
-            return self._invoker.attempt(handler, event, meta, self)
-        except BaseException:
-            self.undo()
-            raise
+    def _call(self, handler: Handler, event: Any, meta: EventMetadata) -> list[Record]:
+        return self._invoker.call(handler, event, meta, self)

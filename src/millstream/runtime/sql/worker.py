@@ -12,14 +12,9 @@ from millstream.contracts import Contracts
 from millstream.declare import Kind, Service
 from millstream.errors import Fenced
 from millstream.kafka import BEGINNING, Kafka, Message, Offsets, TopicPartition
-from millstream.kafka.limits import RecordLimits
-from millstream.runtime.loop.assigned import AssignedPartitions
-from millstream.runtime.loop.consumer_loop import ConsumerLoop, Processor
+from millstream.runtime.loop.handler_worker import TaskWorker
 from millstream.runtime.loop.offset_reporter import OffsetReporter
-from millstream.runtime.process_pauses import ProcessPauses
 from millstream.runtime.records.dead_letter import Record
-from millstream.runtime.records.inbound import InboundReader
-from millstream.runtime.records.outbound import Outbound
 from millstream.runtime.records.output_topics import written_topics
 from millstream.runtime.sql.database import READ_ONLY, passing
 from millstream.runtime.sql.inbox import forget_old_ids
@@ -28,10 +23,7 @@ from millstream.runtime.sql.positions import read_positions
 from millstream.runtime.sql.stores import SqlInternalStores
 from millstream.runtime.sql.task import SqlInvoker, SqlTask
 from millstream.runtime.sql.unit import PositionConflict, SqlUnit, not_done
-from millstream.runtime.task.failures import FailureHandler
 from millstream.runtime.task.partition_task import seconds_until_due
-from millstream.runtime.task.pausing import PartitionPauses, parked_in
-from millstream.runtime.task.timers import timer_decoder
 from millstream.runtime.worker import ProcessEnds, Stopping
 from millstream.settings import Settings
 from millstream.telemetry import Health, Tracer, get_logger
@@ -50,7 +42,7 @@ MAX_CONFLICTS = 5
 """Position conflicts in a row, after which this process takes itself for the zombie."""
 
 
-class SqlWorker(Processor):
+class SqlWorker(TaskWorker[SqlTask]):
     """Runs a service's handlers that ask for a `Connection` or `Session`.
 
     - `engine`: the service's database, from `open_database`.
@@ -74,73 +66,35 @@ class SqlWorker(Processor):
         *,
         health: Health | None = None,
     ) -> None:
-        self.name = f"{service.name}.{Kind.SQL.value}"
-        self._service = service
-        self._topics = [topic.name for topic in service.consumed(Kind.SQL)]
+        super().__init__(
+            Kind.SQL,
+            service,
+            settings,
+            contracts,
+            kafka,
+            max_records=min(POLL_RECORDS, settings.commit_max_events),
+            spare=passing,
+            health=health,
+        )
         self._exactly_once = service.delivery == "exactly_once"
         self._engine = engine
         self._wake_relay = wake_relay
         self._slice = settings.commit_interval_ms / 1000
-        self._reader = InboundReader(service, Kind.SQL, contracts)
         self._outbox = Outbox(service.name)
-        self._group = service.group(Kind.SQL)
-        self._redrives = service.redrive_topic(Kind.SQL)
-        self._loop = ConsumerLoop(
-            self,
-            kafka,
-            settings,
-            name=self.name,
-            service=service.name,
-            group=self._group,
-            topics=[*self._topics, self._redrives],
-            max_records=min(POLL_RECORDS, settings.commit_max_events),
-            health=health,
-        )
-        self._consumer, self._metrics = self._loop.consumer, self._loop.metrics
         self._producer = None if self._exactly_once else kafka.producer()
         self._positions: dict[TopicPartition, int] = {}
-        self._reader.decode[service.timers_topic(Kind.SQL)] = timer_decoder(service.timers(Kind.SQL))
         self._internal_stores = SqlInternalStores(service)
-        self._tasks: dict[int, SqlTask] = {}
         self._unit: SqlUnit
-        self._outbound = Outbound(service, contracts, settings.record_bytes)
         self._invoker = SqlInvoker(service, self._outbound, tracer or Tracer(), self._metrics, lambda: self._unit)
-        self._limits = RecordLimits(kafka, settings.message_bytes)
-        self._pauses = ProcessPauses()
-        self._failures = FailureHandler(
-            service,
-            Kind.SQL,
-            self.name,
-            self._reader,
-            self._metrics,
-            lambda: self._commit(self._unit),
-            passing,
-            outage=self._loop.outage,
-            limits=self._limits,
-            limits_changed=self._limits_changed,
-            pauses=self._pauses,
-        )
-        self._partition_pauses = PartitionPauses(self._consumer, self._topics, service.max_parked)
-        self._assigned_partitions = AssignedPartitions(service, Kind.SQL)
         self._has_inbox = any(handler.inbox for handler in service.of_kind(Kind.SQL))
         self._tidy_at = 0.0
         self._offset_reporter = OffsetReporter(self.name, self._loop.ids)
         self._conflicts = 0
 
-    def run(self, stop: threading.Event) -> None:
-        """Handle events until `stop` is set.
-
-        Raises `Fenced` when a newer holder of this slot took over, what the database raises when it does not come to
-        itself within some ten seconds, and a handler's own error where it is declared `on_failure=stop`.
-        """
-        with self._pauses.beating(self.name):
-            self._loop.run(stop)
-
     # What the loop asks for
 
     def open(self) -> None:
-        self._loop.wait_out(lambda: self._limits.ask(written_topics(self._service, Kind.SQL)))
-        self._outbound.keep_to(self._limits)
+        self._loop.wait_out(lambda: self._ask_limits(written_topics(self._service, Kind.SQL)))
 
     def before_poll(self) -> float:
         return seconds_until_due(self._tasks.values(), POLL_SECONDS)
@@ -153,8 +107,7 @@ class SqlWorker(Processor):
         if not batch or self._offset_reporter.due:
             self._report_offsets()
         self._tidy()
-        self._partition_pauses.hold_back(parked_in(self._tasks))
-        self._partition_pauses.report(self._metrics, Kind.SQL, self._tasks)
+        self._hold_back()
 
     def close(self) -> None:
         if self._producer is not None:
@@ -177,11 +130,9 @@ class SqlWorker(Processor):
         for partition in partitions:
             self._positions.pop(partition, None)
             self._offset_reporter.forget(partition)
-        gone = self._loop.numbers_left(partitions)
+        gone = self._leave(partitions)
         self._internal_stores.drop(gone)
-        self._partition_pauses.forget(partitions)
         for number in gone:
-            self._tasks.pop(number, None)
             self._positions.pop((self._internal_stores.declared.parked.topic, number), None)
 
     # Transactions
@@ -231,7 +182,7 @@ class SqlWorker(Processor):
                 if (seconds := time.monotonic() - began) > self._slice or done == len(messages):
                     self._metrics.chunk(done, seconds)
                     break
-            self._commit(unit)
+            self._commit()
 
     def _do_what_is_due(self) -> None:
         """Parked events whose turn it is, and timers, as many as fit into one transaction's time."""
@@ -245,7 +196,7 @@ class SqlWorker(Processor):
                         break
                     unit.came(self._failures.do(message, task))
                     task.done(message)
-            self._commit(unit)
+            self._commit()
 
     @contextmanager
     def _open_unit(self) -> Iterator[SqlUnit]:
@@ -262,10 +213,8 @@ class SqlWorker(Processor):
 
     def _handle(self, message: Message, task: SqlTask) -> list[Record]:
         """Return the records of one event: outputs, a dead letter, or nothing yet."""
-        if message.topic() == self._redrives:
-            return self._failures.redrive(message, task, lambda redrive: redrive.partition() == task.partition)
-        if task.parked or self._failures.rejected:
-            return self._failures.first(message, task)
+        if task.parked or self._failures.rejected or message.topic() == self._redrives:
+            return self._deal_with(message, task)
         try:
             read = self._reader.read(message)
             if read is None:
@@ -279,13 +228,6 @@ class SqlWorker(Processor):
             return self._failures.first(message, task, failed=error)
         self._metrics.handled[handler.name, message.topic()] += 1
         return records
-
-    def _limits_changed(self) -> bool:
-        """Return whether topics take other records than before."""
-        changed = self._limits.changed()
-        if changed:
-            self._outbound.keep_to(self._limits)
-        return changed
 
     def _tidy(self) -> None:
         """Delete ids whose window has passed, in small transactions: others wait for each of them."""
@@ -305,8 +247,8 @@ class SqlWorker(Processor):
         else:
             self._tidy_at = 0.0 if more else self._tidy_at
 
-    def _commit(self, unit: SqlUnit) -> None:
-        began = time.monotonic()
+    def _commit(self) -> None:
+        began, unit = time.monotonic(), self._unit
         if self._producer is not None and unit.changes_stores:
             # The commit deletes parked events: by then their outputs must be published.
             self._publish(unit.records)

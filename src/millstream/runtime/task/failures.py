@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, NoReturn, Protocol
+from typing import NamedTuple, NoReturn
 
 from millstream.declare import Handler, Kind, OnFailure, Service
 from millstream.errors import DecodeError, EncodeError, RegistryUnavailable, Rejected
@@ -15,9 +15,10 @@ from millstream.runtime.records.inbound import EventMetadata, InboundReader
 from millstream.runtime.records.redrive import Action, Redrive, read_redrive
 from millstream.runtime.task.decision import Decision, decide
 from millstream.runtime.task.invoke import GaveUp, retry_handler
-from millstream.runtime.task.key_queues import KeyQueues, queue_of
+from millstream.runtime.task.key_queues import queue_of
 from millstream.runtime.task.metrics import WorkerMetrics
 from millstream.runtime.task.parked import ParkedEvent, park
+from millstream.runtime.task.partition_task import PartitionTask
 from millstream.runtime.worker import ProcessEnds
 from millstream.telemetry import get_logger
 
@@ -61,16 +62,6 @@ class Outcome(NamedTuple):
 
     records: list[Record]
     parked: ParkedEvent | None = None
-
-
-class HandlerTask(Protocol):
-    """The part of a partition task that failures need: its key queues, and the call of a handler."""
-
-    queues: KeyQueues
-
-    def attempt(self, handler: Handler, event: Any, meta: EventMetadata, /) -> list[Record]:
-        """Make one whole call. Whatever it raises, nothing of it is left."""
-        ...
 
 
 class FailureHandler:
@@ -123,7 +114,7 @@ class FailureHandler:
         self._pauses_before = self._pauses.count
 
     def first(
-        self, message: Message, task: HandlerTask, *, failed: BaseException | None = None, redrives: int = 0
+        self, message: Message, task: PartitionTask, *, failed: BaseException | None = None, redrives: int = 0
     ) -> list[Record]:
         """Handle an event, or park it behind its parked key; return its records. Raises `Stop` and `Stopping`.
 
@@ -138,7 +129,7 @@ class FailureHandler:
             return self._park(outcome, message, task, tried)
         return outcome.records
 
-    def _park(self, outcome: Outcome, message: Message, task: HandlerTask, tried: Tried) -> list[Record]:
+    def _park(self, outcome: Outcome, message: Message, task: PartitionTask, tried: Tried) -> list[Record]:
         assert outcome.parked is not None
         try:
             task.queues.add(outcome.parked)
@@ -147,11 +138,11 @@ class FailureHandler:
             return self._dead_letter(message, self._handler(message), error, tried).records
         return outcome.records
 
-    def do(self, message: ParkedEvent | Message, task: HandlerTask) -> list[Record]:
+    def do(self, message: ParkedEvent | Message, task: PartitionTask) -> list[Record]:
         """Handle what was due; return its records. Raises as `first` does."""
         return self.retry(message, task) if isinstance(message, ParkedEvent) else self.first(message, task)
 
-    def retry(self, head: ParkedEvent, task: HandlerTask) -> list[Record]:
+    def retry(self, head: ParkedEvent, task: PartitionTask) -> list[Record]:
         """Handle a parked event that is due; return its records. Raises as `first` does."""
         tried = Tried.before(head)
         outcome = self._process(head, task, tried, None)
@@ -165,7 +156,7 @@ class FailureHandler:
         task.queues.leave(head)
         return outcome.records
 
-    def redrive(self, message: Message, task: HandlerTask, ours: Callable[[Redrive], bool]) -> list[Record]:
+    def redrive(self, message: Message, task: PartitionTask, ours: Callable[[Redrive], bool]) -> list[Record]:
         """Handle a record of the redrive topic; return its records. Raises as `first` does.
 
         - `ours`: whether this worker has the partition that the event was first read from.
@@ -208,13 +199,13 @@ class FailureHandler:
                 del self.rejected[at]
                 self._minimal.discard(at)
 
-    def _free(self, parked: ParkedEvent, redrive: Redrive, task: HandlerTask) -> None:
+    def _free(self, parked: ParkedEvent, redrive: Redrive, task: PartitionTask) -> None:
         if redrive.action is Action.DISCARD:
             task.queues.leave(parked)
         else:
             task.queues.retry(park(redrive, redrives=redrive.count))
 
-    def _process(self, message: Message, task: HandlerTask, tried: Tried, failed: BaseException | None) -> Outcome:
+    def _process(self, message: Message, task: PartitionTask, tried: Tried, failed: BaseException | None) -> Outcome:
         if (refused := self.rejected.get(_at(message))) is not None:
             return self._dead_letter(message, self._handler(message), refused, tried)
         try:

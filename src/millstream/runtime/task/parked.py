@@ -4,6 +4,7 @@ import msgspec
 
 from millstream.kafka.port import Headers, Message
 from millstream.kafka.unreadable import has_unreadable_headers, headers_of, unreadable
+from millstream.state.internal_store import InternalStore
 
 
 class ParkedEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -87,3 +88,19 @@ def park(
         redrives=redrives,
         slept=slept,
     )
+
+
+def store_key(message: Message) -> str:
+    """Return the key of a record's parked event, in its store and in its topic.
+
+    With its timestamp: where the topic was deleted and created again, another event has the same offset.
+
+    >>> store_key(ParkedEvent(at=("orders.events", 3, 42), stamp=(1, 1_700_000_000_123), raw_key=b"o-1"))
+    'orders.events/3/42/1700000000123'
+    """
+    return "/".join(map(str, (message.topic(), message.partition(), message.offset(), message.timestamp()[1])))
+
+
+def parked_store(topic: str) -> InternalStore[ParkedEvent]:
+    """Return the store of parked events whose changelog is `topic`."""
+    return InternalStore("parked", topic, ParkedEvent)

@@ -1,15 +1,18 @@
 """The task of a worker for one partition: its timers and its key queues."""
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, cast
 
 import msgspec
 
-from millstream.declare import Kind, Service
+from millstream.declare import Handler, Kind, Service
+from millstream.runtime.records.dead_letter import Record
 from millstream.runtime.records.foreign_keys import timer_ownership
+from millstream.runtime.records.inbound import EventMetadata
 from millstream.runtime.task.key_queues import KeyQueues
-from millstream.runtime.task.parked import ParkedEvent
+from millstream.runtime.task.parked import ParkedEvent, parked_store, store_key
 from millstream.runtime.task.timers import FiredTimer, PartitionTimers, SetTimer
 from millstream.state.internal_store import DueStore, InternalStore
 from millstream.state.memory import MemoryStore
@@ -35,7 +38,7 @@ class InternalStores(NamedTuple):
     @classmethod
     def of(cls, service: Service, kind: Kind) -> "InternalStores":
         return cls(
-            InternalStore("parked", service.parked_topic(kind), ParkedEvent),
+            parked_store(service.parked_topic(kind)),
             InternalStore("timers", service.timers_topic(kind), SetTimer, timed=True) if service.timers(kind) else None,
             InternalStore("inbox", service.inbox_topic(kind), HandledId, timed=True)
             if kind is Kind.KAFKA and any(handler.inbox for handler in service.of_kind(kind))
@@ -47,7 +50,7 @@ class InternalStores(NamedTuple):
         return tuple(store for store in self if store is not None)
 
 
-class PartitionTask:
+class PartitionTask(ABC):
     """The part of a worker that owns one partition: its timers and its key queues.
 
     - `stores`: the internal stores of the partition, and those that handlers write to.
@@ -80,6 +83,17 @@ class PartitionTask:
         """Make the key queues from the store; also after a transaction that was aborted."""
         self.queues = KeyQueues(self._parked_store, self._parked_store.events())
         self.parked = self.queues.by_key
+
+    def attempt(self, handler: Handler, event: Any, meta: EventMetadata) -> list[Record]:
+        """Make one whole call of a handler. Whatever it raises, nothing of it is left."""
+        try:
+            return self._call(handler, event, meta)
+        except BaseException:
+            self.undo()
+            raise
+
+    @abstractmethod
+    def _call(self, handler: Handler, event: Any, meta: EventMetadata) -> list[Record]: ...
 
     def undo(self) -> None:
         """Take back what the present event wrote."""
@@ -134,15 +148,10 @@ class PartitionParkedStore:
         self._store = store
 
     def put(self, event: ParkedEvent, /) -> None:
-        self._store.put(_key(event), event)
+        self._store.put(store_key(event), event)
 
     def drop(self, event: ParkedEvent, /) -> None:
-        self._store.delete(_key(event))
+        self._store.delete(store_key(event))
 
     def events(self) -> Iterator[ParkedEvent]:
         return (event for _, event in self._store.items())
-
-
-def _key(event: ParkedEvent) -> str:
-    # With its timestamp: where the topic was deleted and created again, another event has the same offset.
-    return "/".join(map(str, (*event.at, event.stamp[1])))
