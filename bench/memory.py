@@ -12,7 +12,7 @@ from bench.system import OrderSystem, stock
 
 ORDERS = 600
 LINES = 20
-MOST_MB = 90.0
+MAX_MB = 90.0
 _PRODUCTS = [f"{22000 + number}" for number in range(200)]
 _PATIENCE = 120.0
 
@@ -26,7 +26,7 @@ def run(console: Console, rounds: int) -> list[Bound]:
         held = {name: resident(pid) for name, pid in system.pids.items()}
     for name, megabytes in sorted(held.items(), key=lambda item: -item[1]):
         console.print(f"  {name:12} {megabytes:6.1f} MB{'' if name in services else '  (no service)'}")
-    return [Bound(f"memory of {name}", "MB", held[name], MOST_MB) for name in services]
+    return [Bound(f"memory of {name}", "MB", held[name], MAX_MB) for name in services]
 
 
 def resident(pid: int) -> float:

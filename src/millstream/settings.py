@@ -28,7 +28,7 @@ class Shown(NamedTuple):
     meaning: str
 
 
-MOST_BYTES = 1_048_000
+MAX_BYTES = 1_048_000
 """What a producer takes as one record (`message.max.bytes`): as much as fits a topic as Kafka makes them."""
 OTHER_VARIABLES = ("MILLSTREAM_SEED",)
 """What variables begin with that are read elsewhere."""
@@ -110,7 +110,7 @@ class Settings(BaseSettings):
     @property
     def message_bytes(self) -> int:
         """How large a record may be that this process writes: librdkafka's `message.max.bytes`."""
-        return int(self.kafka.get("message.max.bytes", MOST_BYTES))
+        return int(self.kafka.get("message.max.bytes", MAX_BYTES))
 
     @property
     def record_bytes(self) -> int:

@@ -165,14 +165,14 @@ def test_an_unknown_id_may_become_known(scripted: Scripted, monkeypatch: pytest.
 )
 def test_a_404_that_is_no_registrys_is_an_outage(scripted: Scripted, body: str) -> None:
     scripted.answers = [answer(404, body)]
-    decode = Contracts(Registry(scripted.url, patience=0.2)).decoder([orders]).decode
+    decode = Contracts(Registry(scripted.url, timeout=0.2)).decoder([orders]).decode
     with pytest.raises(RegistryUnavailable, match="404"):
         decode(framing(77) + b"\x02o")
 
 
 def test_an_outage_stops_nothing_that_is_known(scripted: Scripted) -> None:
     scripted.answers = [answer(200, json.dumps({"schema": schema_text(Dropped)})), answer(503, "")]
-    decode = Contracts(Registry(scripted.url, patience=1.0)).decoder([orders]).decode
+    decode = Contracts(Registry(scripted.url, timeout=1.0)).decoder([orders]).decode
     message = b"\x02o"
     for _ in range(3):
         assert decode(framing(77) + message) == Dropped(order_id="o")

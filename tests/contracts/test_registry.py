@@ -10,7 +10,7 @@ import pytest
 from tests.contracts.conftest import Scripted, answer
 
 from millstream.contracts import Registry, schema_text, subject_for
-from millstream.contracts.registry import MOST_BYTES, _read, _Unanswered
+from millstream.contracts.registry import MAX_BYTES, _read, _Unanswered
 from millstream.declare import Value
 from millstream.errors import ConfigurationError, ContractError, DecodeError, IncompatibleSchema, RegistryUnavailable
 
@@ -66,13 +66,13 @@ def test_a_passing_trouble_is_waited_out(scripted: Scripted) -> None:
 def test_nonsense_means_unavailable(scripted: Scripted, body: str | bytes) -> None:
     scripted.answers = [answer(200, body)]
     with pytest.raises(RegistryUnavailable, match="nonsense"):
-        Registry(scripted.url, patience=1.0).register("s", '"string"')
+        Registry(scripted.url, timeout=1.0).register("s", '"string"')
 
 
 def test_nobody_there() -> None:
     began = time.monotonic()
     with pytest.raises(RegistryUnavailable, match=r"no answer from .* 127\.0\.0\.1:1 within 0\.3 s"):
-        Registry("http://127.0.0.1:1", patience=0.3).schema(1)
+        Registry("http://127.0.0.1:1", timeout=0.3).schema(1)
     assert time.monotonic() - began < 30
 
 
@@ -97,7 +97,7 @@ def test_drop_by_drop_is_bounded(scripted: Scripted) -> None:
     scripted.answers = [drip]
     began = time.monotonic()
     with pytest.raises(RegistryUnavailable, match="takes too long"):
-        Registry(scripted.url, timeout=1.0, patience=0.6).schema(1)
+        Registry(scripted.url, request_timeout=1.0, timeout=0.6).schema(1)
     assert time.monotonic() - began < 30
 
 
@@ -115,15 +115,15 @@ def test_an_endless_answer_is_bounded(scripted: Scripted) -> None:
     # Its size alone cuts it off: the time is generous, and the second answer is reached long before it is over.
     scripted.answers = [flood, answer(200, '{"schema": "\\"string\\""}')]
     began = time.monotonic()
-    assert Registry(scripted.url, timeout=60.0, patience=60.0).schema(1) == "string"
+    assert Registry(scripted.url, request_timeout=60.0, timeout=60.0).schema(1) == "string"
     assert time.monotonic() - began < 30
-    assert MOST_BYTES <= sent < 4 * MOST_BYTES
+    assert MAX_BYTES <= sent < 4 * MAX_BYTES
 
 
 def test_an_answer_that_is_too_long_says_so() -> None:
     with pytest.raises(_Unanswered, match="more than 8 MB"):
-        _read(BytesIO(b" " * (MOST_BYTES + 1)), time.monotonic() + 60)
-    assert len(_read(BytesIO(b" " * MOST_BYTES), time.monotonic() + 60)) == MOST_BYTES
+        _read(BytesIO(b" " * (MAX_BYTES + 1)), time.monotonic() + 60)
+    assert len(_read(BytesIO(b" " * MAX_BYTES), time.monotonic() + 60)) == MAX_BYTES
 
 
 def test_no_permission(scripted: Scripted) -> None:

@@ -143,7 +143,7 @@ def test_a_registry_that_is_slow_then_down_then_mad_loses_nothing_and_holds_up_o
 ):
     registry, url = proxy
     rig = Rig(shared_kafka.bootstrap, url)
-    rig.contracts = Contracts(Registry(url, patience=4.0))
+    rig.contracts = Contracts(Registry(url, timeout=4.0))
     rig.make_topics()
     sender, load = (Sender(shared_kafka, rig.name) for _ in range(2))
     handled: Counter[str] = Counter()

@@ -278,8 +278,8 @@ def test_options_of_other_declarations():
         (Retry(attempts=None, within=timedelta.max), False),
         (Retry(attempts=None, within=days(6)), True),
         (Retry(attempts=10, within=days(30)), True),
-        (Retry(attempts=10, backoff=exponential(86_400, factor=1, most=86_400), within=days(30)), False),
-        (Retry(attempts=7, backoff=exponential(86_400, factor=1, most=86_400), within=days(30)), True),
+        (Retry(attempts=10, backoff=exponential(86_400, factor=1, limit=86_400), within=days(30)), False),
+        (Retry(attempts=7, backoff=exponential(86_400, factor=1, limit=86_400), within=days(30)), True),
     ],
 )
 def test_retries_that_outlast_the_retention_of_their_event(decorator: str, retry: Retry, allowed: bool):

@@ -11,7 +11,7 @@ import atheris
 
 with atheris.instrument_imports(include=["millstream.local.broker"]):
     from tests.fuzz.findings import Findings
-    from tests.fuzz.mutation import MOST_BYTES, changed_stream, drawn_stream
+    from tests.fuzz.mutation import MAX_BYTES, changed_stream, drawn_stream
     from tests.fuzz.target import complaints_are_findings
 
 HANG_SECONDS = 120
@@ -33,7 +33,7 @@ def fuzz(seed: int, seconds: float, folder: Path) -> NoReturn:
 
     options = [
         f"-seed={seed}",
-        f"-max_len={MOST_BYTES}",
+        f"-max_len={MAX_BYTES}",
         f"-timeout={HANG_SECONDS}",
         "-rss_limit_mb=0",
         "-len_control=0",

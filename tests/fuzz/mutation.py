@@ -8,7 +8,7 @@ from tests.fuzz.requests import framed, request, versions_of
 
 from millstream.local.broker.api.table import APIS, FETCH, PRODUCE
 
-MOST_BYTES = 1 << 17
+MAX_BYTES = 1 << 17
 _COUNTS = (b"\0", b"\x01", b"\x02", b"\x7f", b"\x80\x01", b"\xff\x7f", b"\xff\xff\xff\x7f", b"\xff\xff\xff\xff\x0f")
 _NUMBERS = (-1, -2, 0, 1, 2, 255, 65_535, 1 << 20, 0x7FFFFFFF, -(1 << 31))
 _OFTEN = {PRODUCE: 8, FETCH: 4, 11: 3, 14: 3, 22: 3, 24: 3, 26: 3, 28: 3}
@@ -68,7 +68,7 @@ def changed_stream(chance: random.Random, stream: bytes, change: Callable[[bytes
         return stream_of(frames)[: chance.randrange(1, 12)] + stream_of(frames)
     else:
         frames[at] = damaged_frame(chance, frames[at])
-    return stream_of(frames)[:MOST_BYTES]
+    return stream_of(frames)[:MAX_BYTES]
 
 
 def damaged_frame(chance: random.Random, frame: bytes) -> bytes:

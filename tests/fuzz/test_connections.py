@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from tests.fuzz.target import MOST_MEGABYTES, peak_megabytes
+from tests.fuzz.target import MAX_MEGABYTES, peak_megabytes
 
 from millstream.local.broker import Broker
 from millstream.local.broker import server as server_module
@@ -78,7 +78,7 @@ def test_what_is_announced_and_not_sent_takes_no_memory(kafka: LocalKafka, crowd
     for _ in range(300):
         crowd.connect(kafka).sendall(struct.pack(">i", 100 << 20) + PRODUCE_9)
     assert good(kafka) < PATIENCE_SECONDS
-    assert peak_megabytes(kafka.pid) < MOST_MEGABYTES
+    assert peak_megabytes(kafka.pid) < MAX_MEGABYTES
 
 
 def test_many_large_requests_sent_in_part_take_bounded_memory(kafka: LocalKafka, crowd: Crowd):
@@ -92,7 +92,7 @@ def test_many_large_requests_sent_in_part_take_bounded_memory(kafka: LocalKafka,
         except OSError:  # hung up on, which is one way to be bounded
             continue
     assert good(kafka) < PATIENCE_SECONDS
-    assert peak_megabytes(kafka.pid) < MOST_MEGABYTES
+    assert peak_megabytes(kafka.pid) < MAX_MEGABYTES
 
 
 def test_one_request_of_the_largest_size_is_taken(kafka: LocalKafka, crowd: Crowd):
@@ -104,7 +104,7 @@ def test_one_request_of_the_largest_size_is_taken(kafka: LocalKafka, crowd: Crow
         left -= client.send(part[:left])
     assert client.recv(4)
     assert good(kafka) < PATIENCE_SECONDS
-    assert peak_megabytes(kafka.pid) < MOST_MEGABYTES
+    assert peak_megabytes(kafka.pid) < MAX_MEGABYTES
 
 
 def test_answers_that_nobody_reads_stay_in_the_socket(kafka: LocalKafka, crowd: Crowd):
@@ -114,14 +114,14 @@ def test_answers_that_nobody_reads_stay_in_the_socket(kafka: LocalKafka, crowd: 
     with pytest.raises(TimeoutError):
         client.sendall(asking * 400)
     assert good(kafka) < PATIENCE_SECONDS
-    assert peak_megabytes(kafka.pid) < MOST_MEGABYTES
+    assert peak_megabytes(kafka.pid) < MAX_MEGABYTES
 
 
 def test_thousands_of_silent_connections_do_not_lock_a_good_client_out(kafka: LocalKafka, crowd: Crowd):
     for _ in range(server_module.MAX_CONNECTIONS + 500):
         crowd.connect(kafka)
     assert good(kafka) < PATIENCE_SECONDS
-    assert peak_megabytes(kafka.pid) < MOST_MEGABYTES
+    assert peak_megabytes(kafka.pid) < MAX_MEGABYTES
 
 
 @pytest.mark.parametrize("hostile", ["a byte now and then", "nothing"])

@@ -79,7 +79,7 @@ async def test_of_many_at_once_on_two_replicas_one_is_fresh(engine: Engine):
 
 
 async def test_a_request_is_told_when_keys_cannot_be_kept(engine: Engine, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(idempotency, "MOST_WAITING", 1)
+    monkeypatch.setattr(idempotency, "MAX_WAITING", 1)
     keys = IdempotencyKeys(engine)
     waiting = asyncio.ensure_future(keys.reserve("k", "h", make_id))
     await asyncio.sleep(0)
@@ -111,7 +111,7 @@ async def test_old_keys_are_forgotten(engine: Engine, monkeypatch: pytest.Monkey
 async def test_old_keys_beyond_one_sweep_are_forgotten_at_once_and_in_short_transactions(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(idempotency, "MOST_SWEPT", 10)
+    monkeypatch.setattr(idempotency, "MAX_SWEPT", 10)
     monkeypatch.setattr(idempotency, "SWEEP_EVERY", 0.0)
     keys = IdempotencyKeys(engine)
     monkeypatch.setattr(idempotency, "SWEEP_EVERY", 3_600.0)

@@ -235,7 +235,7 @@ def test_a_process_that_stops_lets_nobody_wait(bank: Bank):
 
 
 def test_too_many_are_refused_before_anything_is_published(bank: Bank):
-    full = Outcomes("full", [bank.of.events], bank.web.publisher, bank.contracts, bank.kafka, bank.settings, most=0)
+    full = Outcomes("full", [bank.of.events], bank.web.publisher, bank.contracts, bank.kafka, bank.settings, limit=0)
     with pytest.raises(Unavailable, match="Too many requests wait"):
         asyncio.run(full.of(bank.of.Deposit(account_id="a", amount=1), within=seconds(1)))
     assert not list(bank.kafka.read_to_end(bank.of.commands.name))

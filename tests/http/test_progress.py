@@ -16,9 +16,9 @@ from millstream.http.progress import Progress, Update
 class Story:
     """The steps of one order, and a service that tells them."""
 
-    def __init__(self, heartbeat: float = 15.0, most: int = 10) -> None:
+    def __init__(self, heartbeat: float = 15.0, limit: int = 10) -> None:
         self.steps = [Update(0, {"status": "created"})]
-        self.progress = Progress(heartbeat=heartbeat, most=most)
+        self.progress = Progress(heartbeat=heartbeat, limit=limit)
         self.app = FastAPI()
         install_problems(self.app)
 
@@ -104,7 +104,7 @@ def test_an_id_that_is_not_ours_is_refused(follow: Callable[..., httpx.Response]
 
 
 def test_streams_are_bounded(follow: Callable[..., httpx.Response]):
-    story = Story(most=0)
+    story = Story(limit=0)
     with follow(story) as response:
         assert response.status_code == 503
 

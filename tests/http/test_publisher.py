@@ -365,7 +365,7 @@ async def test_a_broker_that_restarts_is_waited_for(kafka: LocalKafka, bench: Be
 
 
 async def test_without_a_broker_a_request_is_told_in_bounded_time(kafka: LocalKafka, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(module, "CONNECT_SECONDS", 0.3)
+    monkeypatch.setattr(module, "PUBLISHER_REQUEST_TIMEOUT", 0.3)
     bench = Bench(kafka, timeout=0.2)
     kafka.kill()
     with bench.running() as publisher:
@@ -375,13 +375,13 @@ async def test_without_a_broker_a_request_is_told_in_bounded_time(kafka: LocalKa
 
 
 async def test_a_full_queue_refuses(bench: Bench, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(module, "MOST_WAITING", 1)
+    monkeypatch.setattr(module, "MAX_WAITING", 1)
     first = asyncio.ensure_future(bench.publisher.publish(order(1)))
     await asyncio.sleep(0)
     with pytest.raises(Unavailable, match="Too many"):
         await bench.publisher.publish(order(2))
-    monkeypatch.setattr(module, "MOST_WAITING", 10)
-    monkeypatch.setattr(module, "MOST_WAITING_BYTES", 12)
+    monkeypatch.setattr(module, "MAX_WAITING", 10)
+    monkeypatch.setattr(module, "MAX_WAITING_BYTES", 12)
     with pytest.raises(Unavailable, match="Too many"):
         await bench.publisher.publish(order(3))
     with bench.running():

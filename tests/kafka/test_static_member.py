@@ -14,7 +14,7 @@ from millstream.testing.local import LocalKafka
 @pytest.fixture
 def machine(shared_kafka: LocalKafka, monkeypatch: pytest.MonkeyPatch):
     """A cluster as seen from a machine of this name."""
-    monkeypatch.setattr(static_member, "MARGIN_SECONDS", 1.0)
+    monkeypatch.setattr(static_member, "MEMBERSHIP_GRACE", 1.0)
     monkeypatch.setattr(static_member, "LOOK_SECONDS", 0.1)
     name = f"t{uuid.uuid4().hex[:8]}"
     settings = Settings(bootstrap_servers=shared_kafka.bootstrap, session_timeout_ms=6_000, heartbeat_interval_ms=200)

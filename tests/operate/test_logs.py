@@ -89,7 +89,7 @@ def test_the_level_of_a_line_is_read_in_each_form(text: str, level: str):
 def test_a_follower_misses_nothing_of_a_log_that_is_set_aside_meanwhile(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(process_log, "MOST_LOG", 20)
+    monkeypatch.setattr(process_log, "MAX_LOG", 20)
     file = tmp_path / "a.log"
     keeper, follower = ProcessLog(file), ProcessLog(file)
     with file.open("a") as written:

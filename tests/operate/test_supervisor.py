@@ -137,7 +137,7 @@ async def test_an_optional_one_is_not_waited_for(tmp_path: Path):
 
 
 async def test_the_deaf_are_killed_and_the_foundation_goes_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(supervisor, "STOP_WITHIN", 0.3)
+    monkeypatch.setattr(supervisor, "PROCESS_STOP_TIMEOUT", 0.3)
     farewell = "import signal, sys, time\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(str(time.time())))"
     base = Program("base", python(f"{farewell}\nprint(0, flush=True)\ntime.sleep(60)"), foundation=True)
     async with scene(tmp_path, base, Program("deaf", python(STUBBORN))) as playing:
@@ -154,7 +154,7 @@ async def test_the_deaf_are_killed_and_the_foundation_goes_last(tmp_path: Path, 
 
 
 async def test_a_second_stop_does_not_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(supervisor, "STOP_WITHIN", 3_600.0)
+    monkeypatch.setattr(supervisor, "PROCESS_STOP_TIMEOUT", 3_600.0)
     async with scene(tmp_path, Program("deaf", python(STUBBORN))) as playing:
         deaf = playing.supervisor.children["deaf"]
         await asyncio.to_thread(wait_until, lambda: deaf.last_words() == "deaf", seconds=60, what="the child is deaf")
@@ -191,7 +191,7 @@ def test_children_die_with_a_killed_supervisor(tmp_path: Path):
 
 
 def test_a_log_that_grew_large_is_set_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(process_log, "MOST_LOG", 10)
+    monkeypatch.setattr(process_log, "MAX_LOG", 10)
     log = tmp_path / "child.log"
     log.write_text("something long")
     child = supervisor.Supervised(Program("child", python("")), log)
@@ -260,13 +260,13 @@ WARNS = """
 
 
 async def test_warnings_of_a_log_are_told_up_to_a_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(supervisor, "LINES_WITHIN", 1.0)
+    monkeypatch.setattr(supervisor, "LINES_SECONDS", 1.0)
     async with scene(tmp_path, Program("service", python(WARNS))) as playing:
-        last = await playing.until("logged", "service", times=supervisor.MOST_LINES + 1)
+        last = await playing.until("logged", "service", times=supervisor.MAX_LINES + 1)
     told = [event for event in playing.events if event.kind == "logged"]
     assert (told[0].level, told[0].detail) == ("warning", "late  number=0")
     assert last.detail == "… 30 more lines of trouble: millstream logs service"
-    assert len(told) == supervisor.MOST_LINES + 1
+    assert len(told) == supervisor.MAX_LINES + 1
 
 
 async def test_all_of_a_log_is_told_where_that_is_asked_for(tmp_path: Path):
@@ -291,7 +291,7 @@ async def test_a_crash_is_told_as_one_block_with_the_users_own_line(tmp_path: Pa
 
 
 async def test_a_log_is_set_aside_while_its_process_lives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(process_log, "MOST_LOG", 1_000)
+    monkeypatch.setattr(process_log, "MAX_LOG", 1_000)
     says = """
         import signal, time
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
@@ -342,7 +342,7 @@ def test_news_of_a_log_that_was_emptied_begins_anew(tmp_path: Path):
 def test_a_line_too_long_for_news_is_left_out(tmp_path: Path):
     log = tmp_path / "child.log"
     child = supervisor.Supervised(Program("child", [], heard=True), log)
-    log.write_text("before\n" + "x" * (2 * process_log.MOST_NEWS + 10))
+    log.write_text("before\n" + "x" * (2 * process_log.MAX_NEWS + 10))
     heard = [line for _ in range(5) for line in child.news()]
     with log.open("a") as said:
         said.write(" the end of it\n\nafter\n")

@@ -78,7 +78,7 @@ class Diary:
         self.pages = pages = Store("pages", Page)
         self.service = service = Service(f"{name}-diary", **options)
         self.trouble: Callable[[Any], None] = lambda said: None
-        retry = retry or Retry(attempts=None, backoff=exponential(0.05, most=0.1), within=minutes(60))
+        retry = retry or Retry(attempts=None, backoff=exponential(0.05, limit=0.1), within=minutes(60))
 
         @service.on(Said, retry=retry, on_failure=on_failure, inbox=inbox)
         def note(said: Said, pages: Annotated[State[Page], pages], timers: Timers) -> Noted:

@@ -59,8 +59,8 @@ class Stuck:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who gives partitions up waits for its commits no longer than a test wants to."""
-    monkeypatch.setattr("millstream.runtime.effect.worker.FINISH_SECONDS", 0.2)
-    monkeypatch.setattr("millstream.runtime.effect.worker.SETTLE_SECONDS", 0.2)
+    monkeypatch.setattr("millstream.runtime.effect.worker.CALLS_FINISH_TIMEOUT", 0.2)
+    monkeypatch.setattr("millstream.runtime.effect.worker.CALLS_SETTLE_TIMEOUT", 0.2)
 
 
 STAYS, GOES = 0, 1

@@ -83,7 +83,7 @@ def test_parked_events_are_restored_within_one_wait():
 
     outage = Outage("w", Settings(), None)
     outage.stop.set()
-    inbound = InboundReader(till, Kind.EFFECT, Contracts(Registry("http://127.0.0.1:1", patience=0.01)))
+    inbound = InboundReader(till, Kind.EFFECT, Contracts(Registry("http://127.0.0.1:1", timeout=0.01)))
     partitions = {(charges.name, 0): Partition((charges.name, 0), Watermark(0, ""))}
     metrics = WorkerMetrics(till.name, till.group(Kind.EFFECT), timed=False)
     reader = Reader(inbound, till.redrive_topic(Kind.EFFECT), partitions, metrics, outage)

@@ -29,7 +29,7 @@ from millstream.testing.postgresql import PostgreSQL
 pytestmark = pytest.mark.slow
 
 Make = Callable[..., SqlRig]
-UNTIL_MENDED = Retry(attempts=None, backoff=exponential(0.05, most=0.1), within=minutes(60))
+UNTIL_MENDED = Retry(attempts=None, backoff=exponential(0.05, limit=0.1), within=minutes(60))
 
 
 @pytest.fixture(scope="module")

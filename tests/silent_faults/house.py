@@ -154,7 +154,7 @@ class House:
             kafka=options or {},
         )
         self.kafka = connect(self.settings, self.name)
-        self.contracts = Contracts(Registry(registry, patience=3.0))
+        self.contracts = Contracts(Registry(registry, timeout=3.0))
         self.contracts.register([self.Asked, self.Done])
         admin = self.kafka.admin()
         admin.ensure_topics(topics_of(self.service))

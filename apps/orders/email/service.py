@@ -113,7 +113,7 @@ async def mailer(settings: Settings) -> AsyncIterator[Mailer]:
 
 
 @email.effect(
-    MailDue, timeout=seconds(30), retry=Retry(attempts=None, backoff=exponential(0.2, most=10), within=hours(24))
+    MailDue, timeout=seconds(30), retry=Retry(attempts=None, backoff=exponential(0.2, limit=10), within=hours(24))
 )
 async def send(due: MailDue, envelope: Envelope, mailer: Mailer) -> None:
     """Sends the mail that is due. After a crash it may go out twice, with the same Message-ID."""

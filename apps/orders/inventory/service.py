@@ -26,7 +26,7 @@ from orders.inventory import stock
 
 inventory = Service("inventory", tables=stock.metadata, web="orders.inventory.web:app")
 
-_PATIENT = Retry(attempts=10, backoff=exponential(0.1, most=5))
+_PATIENT = Retry(attempts=10, backoff=exponential(0.1, limit=5))
 
 
 @inventory.on(OrderCreated, retry=_PATIENT)

@@ -5,8 +5,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
-MOST_LINES = 2_000
-MOST_MONEY = Decimal(10) ** 10
+MAX_LINES = 2_000
+MAX_MONEY = Decimal(10) ** 10
 """No order is worth more; it also keeps every total within what events can carry."""
 
 _PLAIN = r"^[^\x00-\x1f\x7f]+$"
@@ -54,7 +54,7 @@ class Goods(Strict):
     customer: Text | None = Field(None, description="Who orders; none for a guest")
     country: Text | None = Field(None, description="Where it goes")
     reference: Text | None = Field(None, description="Your own number for it, such as an invoice number")
-    lines: Annotated[list[Line], Field(min_length=1, max_length=MOST_LINES)]
+    lines: Annotated[list[Line], Field(min_length=1, max_length=MAX_LINES)]
 
     @property
     def total(self) -> Decimal:

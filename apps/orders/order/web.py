@@ -12,7 +12,7 @@ from millstream.http import Conflict, Problem, Repeat, Web, body_hash, install_p
 from orders.answers import as_json
 from orders.contracts import CancelOrder, MailDue, OrderCreated, OrderLine, RequestReturn, StockProduct
 from orders.order.catalogue import Known
-from orders.order.requests import MOST_MONEY, Accepted, Deliveries, Goods, NewOrder, NewReturn
+from orders.order.requests import MAX_MONEY, Accepted, Deliveries, Goods, NewOrder, NewReturn
 
 IdempotencyKey = Annotated[
     str | None,
@@ -24,7 +24,7 @@ IdempotencyKey = Annotated[
 ]
 Publish = Callable[[str], Awaitable[Any]]
 
-MOST_NAMED: Final = 20
+MAX_NAMED: Final = 20
 """How many unknown products one answer names."""
 
 
@@ -52,8 +52,8 @@ def app(web: Web) -> FastAPI:
         return made
 
     async def check(goods: Goods) -> None:
-        if goods.total > MOST_MONEY:
-            raise _invalid([("lines",)], f"All lines together may cost {MOST_MONEY} at most")
+        if goods.total > MAX_MONEY:
+            raise _invalid([("lines",)], f"All lines together may cost {MAX_MONEY} at most")
         wanted = {line.product for line in goods.lines}
         if known.seen(wanted) or not (unknown := await asyncio.to_thread(known.unknown, wanted)):
             return
@@ -147,8 +147,8 @@ def _lines(goods: Goods) -> tuple[OrderLine, ...]:
 
 
 def _invalid(places: list[tuple[str | int, ...]], detail: str) -> Problem:
-    pointers = [json_pointer(place) for place in places[:MOST_NAMED]]
-    more = f" and {len(places) - MOST_NAMED} more" if len(places) > MOST_NAMED else ""
+    pointers = [json_pointer(place) for place in places[:MAX_NAMED]]
+    more = f" and {len(places) - MAX_NAMED} more" if len(places) > MAX_NAMED else ""
     return Problem(
         422,
         f"The request does not fit: see {', '.join(pointers)}{more}.",

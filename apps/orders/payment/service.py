@@ -32,7 +32,7 @@ from orders.payment.gateway import (
 payment = Service("payment")
 payment.provides(connect)
 
-_UNTIL_SETTLED = Retry(attempts=None, backoff=exponential(0.1, most=5), within=hours(24))
+_UNTIL_SETTLED = Retry(attempts=None, backoff=exponential(0.1, limit=5), within=hours(24))
 _WITHIN = seconds(EFFECT_WITHIN)
 
 

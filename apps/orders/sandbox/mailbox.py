@@ -22,7 +22,7 @@ from starlette.routing import Route
 from millstream.settings import Settings
 from orders.sandbox.serving import serve
 
-MOST_BYTES = 1_000_000
+MAX_BYTES = 1_000_000
 MANY = 1 << 31
 SHOWN = 200
 """How many mails the page lists, newest first."""
@@ -108,7 +108,7 @@ def application(path: Path, host: str, smtp_port: int = 0) -> Starlette:
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         server = await asyncio.get_running_loop().create_server(
-            lambda: SMTP(mailbox, hostname="mailbox", data_size_limit=MOST_BYTES), host, smtp_port
+            lambda: SMTP(mailbox, hostname="mailbox", data_size_limit=MAX_BYTES), host, smtp_port
         )
         listening.append(server.sockets[0].getsockname()[:2])
         try:

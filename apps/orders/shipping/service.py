@@ -6,7 +6,7 @@ from uuid import NAMESPACE_URL, uuid5
 from millstream import Service, State, Store, Value
 from orders.contracts import OrderConfirmed, ShipmentFailed, ShipmentScheduled
 
-MOST_UNITS = 20_000
+MAX_UNITS = 20_000
 """What the carrier takes at once."""
 
 UNDELIVERABLE = frozenset({"Nowhere", "Atlantis"})
@@ -41,8 +41,8 @@ def schedule(
 
 
 def _why_not(confirmed: OrderConfirmed) -> str | None:
-    if confirmed.units > MOST_UNITS:
-        return f"{confirmed.units} units are more than the {MOST_UNITS} that the carrier takes"
+    if confirmed.units > MAX_UNITS:
+        return f"{confirmed.units} units are more than the {MAX_UNITS} that the carrier takes"
     if confirmed.country in UNDELIVERABLE:
         return f"the carrier does not go to {confirmed.country}"
     return None

@@ -40,7 +40,7 @@ _WITHOUT_REGISTRY: dict[str, Callable[[type[Value]], Callable[[Any], bytes]]] = 
 FORGET_AFTER = 5.0
 """Seconds until an id that the registry did not know is asked for again."""
 
-_MOST_UNKNOWN = 10_000
+_MAX_UNKNOWN = 10_000
 
 
 class Contracts:
@@ -183,7 +183,7 @@ class Contracts:
             error = DecodeError("unknown_schema", f"{self._asked} has no schema {schema_id}")
         except DecodeError as unreadable:
             error = unreadable
-        while len(self._unknown) >= _MOST_UNKNOWN:
+        while len(self._unknown) >= _MAX_UNKNOWN:
             del self._unknown[next(iter(self._unknown))]
         self._unknown[schema_id] = (time.monotonic() + FORGET_AFTER, error)
         raise error

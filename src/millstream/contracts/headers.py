@@ -19,7 +19,7 @@ from millstream.declare.envelope import Envelope
 Headers: TypeAlias = "list[tuple[str, bytes | None]]"
 HeaderWriter: TypeAlias = "Callable[[str, str, str | None, bytes | None], Headers]"
 
-MOST_BYTES = 255
+MAX_BYTES = 255
 """A longer header value is not believed."""
 
 _CONTENT = {
@@ -183,7 +183,7 @@ def envelope_from(message: Received, contract: type[Contract] | None = None) -> 
 
 
 def _text(raw: bytes | None) -> str | None:
-    if not raw or len(raw) > MOST_BYTES:
+    if not raw or len(raw) > MAX_BYTES:
         return None
     try:
         text = raw.decode()

@@ -13,13 +13,14 @@ from millstream.contracts.meeting import Written
 from millstream.contracts.schema import Schema
 from millstream.declare.topic import Topic
 from millstream.errors import ConfigurationError, ContractError, DecodeError, IncompatibleSchema, RegistryUnavailable
+from millstream.timeouts import REGISTRY_PAUSES, REGISTRY_REQUEST_TIMEOUT, REGISTRY_TIMEOUT
 
 NO_SUCH_SCHEMA = 40403
 """The registry's error code; any other 404 says nothing about a schema."""
-MOST_BYTES = 8 << 20
+MAX_BYTES = 8 << 20
 """An answer longer than this is nonsense."""
 
-_MOST_IMPORTS = 200
+_MAX_IMPORTS = 200
 """Files of one Protobuf schema."""
 
 _CONTENT_TYPE = "application/vnd.schemaregistry.v1+json"
@@ -29,16 +30,18 @@ class Registry:
     """Registers schemas and looks them up; remembers both for ever, since ids never change.
 
     - `url`: `http(s)://[user:password@]host:port[/path]`, or several separated by commas.
-    - `timeout`: seconds for one request.
-    - `patience`: seconds for all attempts of one call; then `RegistryUnavailable`.
+    - `request_timeout`: seconds for one request.
+    - `timeout`: seconds for all attempts of one call; then `RegistryUnavailable`.
 
     >>> registry = Registry("http://127.0.0.1:8081")
     """
 
-    def __init__(self, url: str, *, timeout: float = 3.0, patience: float = 10.0) -> None:
+    def __init__(
+        self, url: str, *, request_timeout: float = REGISTRY_REQUEST_TIMEOUT, timeout: float = REGISTRY_TIMEOUT
+    ) -> None:
         self._hosts = [_Host(one.strip()) for one in url.split(",")]
-        self._timeout = timeout
-        self.patience = patience
+        self._request_timeout = request_timeout
+        self.timeout = timeout
         self._ids: dict[tuple[str, str], int] = {}
         self._schemas: dict[int, Written] = {}
 
@@ -108,8 +111,8 @@ class Registry:
         for reference in references if isinstance(references, list) else ():
             if not isinstance(reference, dict) or (name := str(reference.get("name"))) in imports:
                 continue
-            if len(imports) >= _MOST_IMPORTS:
-                raise DecodeError("unreadable_schema", f"it imports more than {_MOST_IMPORTS} files")
+            if len(imports) >= _MAX_IMPORTS:
+                raise DecodeError("unreadable_schema", f"it imports more than {_MAX_IMPORTS} files")
             subject, version = quote(str(reference.get("subject")), safe=""), reference.get("version")
             status, answer = self._ask("GET", f"/subjects/{subject}/versions/{version}?deleted=true")
             text = answer.get("schema")
@@ -128,15 +131,17 @@ class Registry:
         return [str(subject) for subject in answer]
 
     def _ask(self, method: str, path: str, body: Any = None, kind: type = dict) -> tuple[int, Any]:
-        deadline = time.monotonic() + self.patience
-        pause = 0.05
+        deadline = time.monotonic() + self.timeout
+        pause = REGISTRY_PAUSES.first
         problem = ""
         while True:
             for host in self._hosts:
                 try:
-                    status, answer = host.ask(method, path, body, min(time.monotonic() + self._timeout, deadline))
+                    status, answer = host.ask(
+                        method, path, body, min(time.monotonic() + self._request_timeout, deadline)
+                    )
                 except _Unanswered as error:
-                    # Cut short by our own patience it says less than what was heard before.
+                    # Cut short by our own time-out it says less than what was heard before.
                     if not problem or time.monotonic() < deadline:
                         problem = str(error)
                     continue
@@ -155,9 +160,9 @@ class Registry:
                     return status, answer
             wait = pause * random.uniform(0.5, 1.0)  # noqa: S311 only spreads the load
             if time.monotonic() + wait >= deadline:
-                raise RegistryUnavailable(f"no answer from {self} within {self.patience:g} s: {problem}")
+                raise RegistryUnavailable(f"no answer from {self} within {self.timeout:g} s: {problem}")
             time.sleep(wait)  # before the registry is asked again
-            pause = min(2 * pause, 1.0)
+            pause = REGISTRY_PAUSES.after(pause)
 
     def __repr__(self) -> str:
         return f"the schema registry at {', '.join(map(str, self._hosts))}"
@@ -212,8 +217,8 @@ def _read(response: Any, deadline: float) -> bytes:
     while chunk := response.read1(1 << 16):
         chunks.append(chunk)
         size += len(chunk)
-        if size > MOST_BYTES:
-            raise _Unanswered(f"an answer of more than {MOST_BYTES >> 20} MB")
+        if size > MAX_BYTES:
+            raise _Unanswered(f"an answer of more than {MAX_BYTES >> 20} MB")
         if time.monotonic() > deadline:
             raise _Unanswered("the answer takes too long")
     return b"".join(chunks)

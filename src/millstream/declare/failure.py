@@ -16,15 +16,17 @@ Backoff = Callable[[int], float]
 """From the number of failures so far (1, 2, …) to seconds of waiting."""
 
 
-def exponential(first: float, *, factor: float = 2.0, most: float = 30.0) -> Backoff:
-    """Waits of `first`, `first * factor`, … seconds, never above `most`.
+def exponential(first: float, *, factor: float = 2.0, limit: float = 30.0) -> Backoff:
+    """Waits of `first`, `first * factor`, … seconds, never above `limit`.
 
     >>> [exponential(0.2)(failures) for failures in (1, 2, 3)]
     [0.2, 0.4, 0.8]
     """
-    if first < 0 or factor < 1 or most < first:
-        raise DeclarationError(f"exponential({first}, factor={factor}, most={most}) does not grow from first to most")
-    return lambda failures: min(most, first * factor ** min(failures - 1, 64))
+    if first < 0 or factor < 1 or limit < first:
+        raise DeclarationError(
+            f"exponential({first}, factor={factor}, limit={limit}) does not grow from first to limit"
+        )
+    return lambda failures: min(limit, first * factor ** min(failures - 1, 64))
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from millstream.errors import DeclarationError
 C = TypeVar("C", bound=Contract)
 Check = TypeVar("Check", bound=Callable[..., Iterable[str]])
 
-MOST_KEPT = 4
+MAX_KEPT = 4
 """Facts of one class that a check sees: one is right, two prove that there were too many."""
 
 
@@ -58,18 +58,18 @@ class Case:
         facts: Mapping[type[Contract], tuple[int, list[Fact]]] | None = None,
         *,
         at_rest: bool = False,
-        most: int | None = MOST_KEPT,
+        limit: int | None = MAX_KEPT,
     ) -> None:
         self.key = key
         self.at_rest = at_rest
-        self._most = most
+        self._limit = limit
         self._facts = facts or {}
         self._looked: dict[type[Contract], None] = {}
 
     def __getitem__(self, contract: type[C]) -> tuple[C, ...]:
         """The events of a class, by their places in the log, as far as they are kept.
 
-        A check sees the first few (`MOST_KEPT`), a part of a `Total` all of them.
+        A check sees the first few (`MAX_KEPT`), a part of a `Total` all of them.
         """
         self._looked[contract] = None
         return tuple(fact.kept for fact in self._shown(contract))
@@ -85,7 +85,7 @@ class Case:
         return tuple(fact for contract in self._looked for fact in self._shown(contract))
 
     def _shown(self, contract: type[Contract]) -> list[Fact]:
-        return self._facts.get(contract, (0, []))[1][: self._most]
+        return self._facts.get(contract, (0, []))[1][: self._limit]
 
 
 CaseCheck: TypeAlias = Callable[[Case], Iterable[str]]

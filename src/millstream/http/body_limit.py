@@ -6,12 +6,12 @@ from typing import Final
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from millstream.http.problem import Problem
+from millstream.timeouts import DRAIN_TIMEOUT
 
 DEFAULT_BODY_LIMIT: Final = 1024 * 1024
 """Bytes: an order of 10,000 lines fits."""
 DRAIN_LIMIT: Final = 16 * DEFAULT_BODY_LIMIT
 """The bytes of a refused body that are read and dropped, so that its sender can read the answer instead of a reset."""
-DRAIN_SECONDS: Final = 2.0
 
 
 class BodyLimit:
@@ -73,7 +73,7 @@ class BodyLimit:
 async def _drain(receive: Receive) -> None:
     dropped = 0
     try:
-        async with asyncio.timeout(DRAIN_SECONDS):
+        async with asyncio.timeout(DRAIN_TIMEOUT):
             while dropped < DRAIN_LIMIT:
                 message = await receive()
                 dropped += len(message.get("body", b""))

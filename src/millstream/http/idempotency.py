@@ -45,10 +45,10 @@ idempotency_keys = Table(
 )
 
 RETENTION: Final = days(7)
-MOST_WAITING: Final = 10_000
-MOST_TOGETHER: Final = 200
+MAX_WAITING: Final = 10_000
+MAX_TOGETHER: Final = 200
 SWEEP_EVERY: Final = 60.0
-MOST_SWEPT: Final = 5_000
+MAX_SWEPT: Final = 5_000
 """Rows that one sweep deletes: a transaction that holds the lock for milliseconds, not seconds. Where that was not all,
 the next comes after the next write: else the table would grow for ever above 83 keys a second."""
 
@@ -102,7 +102,7 @@ class IdempotencyKeys:
         """
         if not 0 < len(key) <= 255:
             raise ValueError("an idempotency key has 1 to 255 characters")
-        if not self._accepting or self._waiting.qsize() >= MOST_WAITING:
+        if not self._accepting or self._waiting.qsize() >= MAX_WAITING:
             raise Unavailable("Idempotency keys cannot be kept right now: too many wait. It is worth trying again.")
         answer: asyncio.Future[Reservation] = asyncio.get_running_loop().create_future()
         row = {
@@ -118,7 +118,7 @@ class IdempotencyKeys:
 
     def done(self, key: str) -> None:
         """The request of `key` is carried out. Written soon; if lost, a repeat publishes the same ids once more."""
-        if self._accepting and self._waiting.qsize() < MOST_WAITING:
+        if self._accepting and self._waiting.qsize() < MAX_WAITING:
             self._waiting.put(key)
 
     def run(self, stop: threading.Event) -> None:
@@ -136,7 +136,7 @@ class IdempotencyKeys:
         gathered: list[_Asked | str] = []
         try:
             gathered.append(self._waiting.get(timeout=timeout) if timeout else self._waiting.get_nowait())
-            while len(gathered) < MOST_TOGETHER:
+            while len(gathered) < MAX_TOGETHER:
                 gathered.append(self._waiting.get_nowait())
         except queue.Empty:  # that is all there is now
             pass
@@ -186,8 +186,8 @@ class IdempotencyKeys:
         before = int(time.time() - self._retention)
         try:
             with self._engine.begin() as connection:
-                swept = connection.execute(_SWEEP, {"before": before, "most": MOST_SWEPT}).rowcount
-            if swept >= MOST_SWEPT:
+                swept = connection.execute(_SWEEP, {"before": before, "most": MAX_SWEPT}).rowcount
+            if swept >= MAX_SWEPT:
                 self._sweep_at = now
         except SQLAlchemyError as error:
             log.warning(

@@ -16,7 +16,7 @@ from millstream.telemetry import get_logger
 if TYPE_CHECKING:
     from millstream.http.publisher import Publisher
 
-MOST_WAITING: Final = 10_000
+MAX_WAITING: Final = 10_000
 _IDLE_SECONDS: Final = 0.2
 _CHUNK: Final = 500
 
@@ -50,7 +50,7 @@ class Outcomes:
         kafka: Kafka,
         settings: Settings,
         *,
-        most: int = MOST_WAITING,
+        limit: int = MAX_WAITING,
     ) -> None:
         self._group = f"{service}.outcomes.{settings.slot}"
         self.specs = tuple(TopicSpec(topic.name, topic.partitions, topic.config()) for topic in topics)
@@ -58,7 +58,7 @@ class Outcomes:
         self._decode = {topic.name: contracts.decoder([topic]).decode for topic in topics}
         self._publisher = publisher
         self._kafka = kafka
-        self._most = most
+        self._limit = limit
         # Changed on the event loop alone; the worker looks.
         self._waiting: dict[str, list[asyncio.Future[Contract | None]]] = {}
         self._requests = 0
@@ -79,7 +79,7 @@ class Outcomes:
 
         Raises `Unavailable` beside that, with nothing published, where too many requests wait already.
         """
-        if self._requests >= self._most:
+        if self._requests >= self._limit:
             raise Unavailable("Too many requests wait for the outcome of a command. It is worth trying again.")
         id = id or edge_id()
         self._loop = asyncio.get_running_loop()

@@ -15,7 +15,7 @@ from millstream.http.body_limit import DEFAULT_BODY_LIMIT, BodyLimit
 from millstream.http.problem import Problem, json_pointer, unavailable
 from millstream.telemetry import get_logger
 
-MOST_ERRORS = 100
+MAX_ERRORS = 100
 """The number of bad fields that one answer names: a request with 100,000 of them gets no answer of many megabytes."""
 
 _PROBLEM_SCHEMA = {
@@ -82,7 +82,7 @@ def _invalid(request: Request, invalid: Exception) -> JSONResponse:
     if errors and errors[0]["type"] == "json_invalid":
         reason = errors[0].get("ctx", {}).get("error", "it ends too early")
         return Problem(400, f"The body is not JSON: {reason}, at character {errors[0]['loc'][-1]}.").response()
-    found = [_field(error) for error in errors[:MOST_ERRORS]]
+    found = [_field(error) for error in errors[:MAX_ERRORS]]
     where = ", ".join(error.get("pointer") or error["parameter"] for error in found[:3])
     more = f" and {len(errors) - 3} more" if len(errors) > 3 else ""
     return Problem(

@@ -13,7 +13,7 @@ from millstream.http.problem import Problem, unavailable
 
 HEARTBEAT = 15.0
 """Seconds between comments that keep proxies from closing a quiet stream; state is looked at again then, too."""
-MOST_STREAMS = 1_000
+MAX_STREAMS = 1_000
 
 
 class Update(NamedTuple):
@@ -40,9 +40,9 @@ class Progress:
             return await web.progress.stream(request, order_id, lambda version: history(order_id, version))
     """
 
-    def __init__(self, *, heartbeat: float = HEARTBEAT, most: int = MOST_STREAMS) -> None:
+    def __init__(self, *, heartbeat: float = HEARTBEAT, limit: int = MAX_STREAMS) -> None:
         self._heartbeat = heartbeat
-        self._most = most
+        self._limit = limit
         self._open = 0
         self._closed = False
         self._followers: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
@@ -74,7 +74,7 @@ class Progress:
         version = int(resumed) if resumed else -1
         if any(seen.last and seen.version == version for seen in await since(version - 1)):
             return Response(status_code=204)
-        if self._open >= self._most:
+        if self._open >= self._limit:
             raise unavailable("Too many progress streams are open.")
         return StreamingResponse(
             self._follow(key, since, version),

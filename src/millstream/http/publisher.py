@@ -28,15 +28,12 @@ from millstream.runtime.records.route import ProducerRoute
 from millstream.settings import Settings
 from millstream.telemetry import Tracer, get_logger
 from millstream.telemetry.metrics import PUBLISHER_BATCH_SIZE, PUBLISHER_EVENTS, PUBLISHER_PENDING, PUBLISHER_SECONDS
+from millstream.timeouts import PUBLISH_TIMEOUT, PUBLISHER_COMMIT_TIMEOUT, PUBLISHER_REQUEST_TIMEOUT
 
-MOST_WAITING: Final = 10_000
-MOST_WAITING_BYTES: Final = 32 * 1024 * 1024
-MOST_TOGETHER: Final = 500
+MAX_WAITING: Final = 10_000
+MAX_WAITING_BYTES: Final = 32 * 1024 * 1024
+MAX_TOGETHER: Final = 500
 """Requests in one transaction: enough to make its cost vanish, few enough to find one among them that is refused."""
-TIMEOUT_SECONDS: Final = 5.0
-"""Seconds that a request waits for its turn, so that a broker that restarts is not noticed by anybody."""
-CONNECT_SECONDS: Final = 2.0
-COMMIT_SECONDS: Final = 10.0
 TROUBLE_SECONDS: Final = 15.0
 """The seconds that health tells of a failed transaction, unless one succeeds: longer than the next one takes to fail.
 Not without end: a process that is told unhealthy gets no more requests, and could never show that it is well again."""
@@ -54,13 +51,13 @@ class _Request:
     - `had_turn`: a transaction with it has failed, for no fault of its own.
     """
 
-    __slots__ = ("answer", "had_turn", "joined", "most", "records", "size")
+    __slots__ = ("answer", "had_turn", "joined", "limit", "records", "size")
 
     def __init__(self, records: list[Outgoing], answer: "asyncio.Future[None]") -> None:
         self.records = records
         self.answer = answer
         self.joined = time.monotonic()
-        self.most = MOST_TOGETHER
+        self.limit = MAX_TOGETHER
         self.had_turn = False
         self.size = sum(len(record[2] or b"") for record in records)
 
@@ -85,7 +82,7 @@ class Publisher:
         settings: Settings,
         *,
         tracer: Tracer | None = None,
-        timeout: float = TIMEOUT_SECONDS,
+        timeout: float = PUBLISH_TIMEOUT,
     ) -> None:
         self._service = service.name
         self._kafka = kafka
@@ -196,8 +193,8 @@ class Publisher:
         if not self._accepting:
             raise Unavailable("This process is stopping.")
         if (
-            self._joined - self._left >= MOST_WAITING
-            or self._joined_bytes - self._left_bytes + request.size > MOST_WAITING_BYTES
+            self._joined - self._left >= MAX_WAITING
+            or self._joined_bytes - self._left_bytes + request.size > MAX_WAITING_BYTES
         ):
             raise Unavailable("Too many requests wait to be published.")
         self._joined += 1
@@ -211,11 +208,11 @@ class Publisher:
             if self._limits.changed():
                 self._keep_to_limits()
         if not self._able:
-            self._limits.ask({route.topic for route in self._routes.values()}, CONNECT_SECONDS)
+            self._limits.ask({route.topic for route in self._routes.values()}, PUBLISHER_REQUEST_TIMEOUT)
             self._keep_to_limits()
             producer.keep_to(self._limits.smallest)
             try:
-                producer.init(CONNECT_SECONDS)
+                producer.init(PUBLISHER_REQUEST_TIMEOUT)
             except Unavailable as unavailable:
                 self._trouble = str(unavailable)
                 self._gather(0)
@@ -258,11 +255,11 @@ class Publisher:
         self._batch_size.observe(len(group))
         self._began = time.monotonic()
         try:
-            producer.begin(CONNECT_SECONDS)
+            producer.begin(PUBLISHER_REQUEST_TIMEOUT)
             for request in group:
                 for topic, key, value, headers in request.records:
                     producer.produce(topic, value, key, headers)
-            producer.commit(COMMIT_SECONDS)
+            producer.commit(PUBLISHER_COMMIT_TIMEOUT)
         except CommitUnknown as unknown:
             self._tell(unknown)
             self._finish(group, unknown, "unknown")
@@ -270,7 +267,7 @@ class Publisher:
             log.warning("publishing aborted", code="publishing_aborted", requests=len(group), error=str(passing))
             self._tell(passing)
             self._once_more(group, passing)
-            producer.abort(CONNECT_SECONDS)
+            producer.abort(PUBLISHER_REQUEST_TIMEOUT)
         except BaseException as error:
             # Also what is no `Exception`: who waits for this group must hear of its end.
             if isinstance(error, Fenced) or not isinstance(error, MillstreamError):
@@ -279,7 +276,7 @@ class Publisher:
                 self._finish(group, CommitUnknown(why), "unknown")
                 raise
             self._refuse(group, error)
-            producer.abort(CONNECT_SECONDS)
+            producer.abort(PUBLISHER_REQUEST_TIMEOUT)
         else:
             self._trouble, self._trouble_until = None, 0.0
             self._finish(group, None, "committed")
@@ -288,8 +285,8 @@ class Publisher:
 
     def _next_group(self) -> list[_Request]:
         group: list[_Request] = []
-        most = self._waiting[0].most if self._waiting else 0
-        while self._waiting and self._waiting[0].most == most and len(group) < most:
+        limit = self._waiting[0].limit if self._waiting else 0
+        while self._waiting and self._waiting[0].limit == limit and len(group) < limit:
             group.append(self._waiting.popleft())
         return group
 
@@ -319,7 +316,7 @@ class Publisher:
             error=str(error),
         )
         for request in group:
-            request.most = len(group) // 2
+            request.limit = len(group) // 2
         self._waiting.extendleft(reversed(group))
 
     def _finish(self, group: Iterable[_Request], outcome: MillstreamError | None, told: str) -> None:

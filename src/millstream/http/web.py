@@ -16,6 +16,7 @@ from millstream.http.progress import Progress
 from millstream.http.tracing import Traced
 from millstream.telemetry import Health, Observed, Tracer
 from millstream.telemetry.listen import bound, url_of
+from millstream.timeouts import GRACEFUL_TIMEOUT
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -27,9 +28,6 @@ if TYPE_CHECKING:
     from millstream.kafka import Kafka, TopicSpec
     from millstream.runtime.worker import Worker
     from millstream.settings import Settings
-
-GRACE_SECONDS = 2
-"""The seconds that requests under way may take once the process has been told to stop."""
 
 
 class Web:
@@ -145,7 +143,7 @@ class WebServer:
             log_config=None,
             access_log=False,
             server_header=False,
-            timeout_graceful_shutdown=GRACE_SECONDS,
+            timeout_graceful_shutdown=GRACEFUL_TIMEOUT,
         )
         web.health.check("web", self._probe)
 

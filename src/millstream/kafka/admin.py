@@ -32,6 +32,7 @@ from millstream.kafka.port import (
 )
 from millstream.kafka.read import read_to_ends
 from millstream.settings import Settings
+from millstream.timeouts import CHANGE_TIMEOUT, REQUEST_TIMEOUT
 
 T = TypeVar("T")
 
@@ -50,17 +51,17 @@ class ClusterAdmin:
         # Kept for the whole life of this object: an AdminClient that is dropped takes its pending answers with it.
         self._native = made(AdminClient, properties.client(settings, client_id) | properties.outside_groups(settings))
 
-    def cluster_id(self, timeout: float = 10.0) -> str:
+    def cluster_id(self, timeout: float = REQUEST_TIMEOUT) -> str:
         try:
             return self._native.cluster_id(timeout=timeout)
         except KafkaException as raised:
             raise fault(raised, f"asking {self._settings.bootstrap_servers} for the cluster's id") from raised
 
-    def brokers(self, timeout: float = 10.0) -> list[str]:
+    def brokers(self, timeout: float = REQUEST_TIMEOUT) -> list[str]:
         found = self._metadata(timeout).brokers.values()
         return [f"{broker.host}:{broker.port}" for broker in sorted(found, key=lambda broker: broker.id)]
 
-    def topics(self, timeout: float = 10.0) -> dict[str, TopicInfo]:
+    def topics(self, timeout: float = REQUEST_TIMEOUT) -> dict[str, TopicInfo]:
         found = self._metadata(timeout).topics
         return {
             name: TopicInfo(
@@ -70,13 +71,13 @@ class ClusterAdmin:
             if topic.error is None
         }
 
-    def topic_config(self, topic: str, timeout: float = 10.0) -> dict[str, str]:
+    def topic_config(self, topic: str, timeout: float = REQUEST_TIMEOUT) -> dict[str, str]:
         resource = ConfigResource(ConfigResource.Type.TOPIC, topic)
         futures = self._native.describe_configs([resource], request_timeout=timeout)
         entries = self._answer(futures[resource], f"asking for the configuration of {topic!r}", timeout)
         return {name: entry.value for name, entry in sorted(entries.items()) if entry.value is not None}
 
-    def ensure_topics(self, specs: Sequence[TopicSpec], timeout: float = 30.0) -> list[str]:
+    def ensure_topics(self, specs: Sequence[TopicSpec], timeout: float = CHANGE_TIMEOUT) -> list[str]:
         deadline = time.monotonic() + timeout
         wanted = {spec.name: spec for spec in specs}
         created: dict[str, None] = {}
@@ -120,14 +121,14 @@ class ClusterAdmin:
                 time.sleep(0.2)  # before brokers are asked again
         return made
 
-    def delete_topics(self, names: Sequence[str], timeout: float = 30.0) -> None:
+    def delete_topics(self, names: Sequence[str], timeout: float = CHANGE_TIMEOUT) -> None:
         if not names:
             return
         futures = self._native.delete_topics(list(names), operation_timeout=timeout, request_timeout=timeout)
         for name, future in futures.items():
             self._answer(future, f"deleting topic {name!r}", timeout)
 
-    def topic_ids(self, topics: Sequence[str], timeout: float = 10.0) -> dict[str, str]:
+    def topic_ids(self, topics: Sequence[str], timeout: float = REQUEST_TIMEOUT) -> dict[str, str]:
         if not topics:
             return {}
         futures = self._native.describe_topics(TopicCollection(list(dict.fromkeys(topics))), request_timeout=timeout)
@@ -142,7 +143,7 @@ class ClusterAdmin:
                 found[name] = "" if id == NO_ID else id
         return found
 
-    def grow_topics(self, partitions: Mapping[str, int], timeout: float = 30.0) -> None:
+    def grow_topics(self, partitions: Mapping[str, int], timeout: float = CHANGE_TIMEOUT) -> None:
         if not partitions:
             return
         new = [NewPartitions(name, count) for name, count in partitions.items()]
@@ -170,12 +171,12 @@ class ClusterAdmin:
             or any(partition.leader < 0 for partition in found[name].partitions.values())
         ]
 
-    def groups(self, timeout: float = 10.0) -> list[str]:
+    def groups(self, timeout: float = REQUEST_TIMEOUT) -> list[str]:
         future = self._native.list_consumer_groups(request_timeout=timeout)
         listed = self._answer(future, "listing consumer groups", timeout)
         return sorted(group.group_id for group in listed.valid)
 
-    def group_offsets(self, group: str, timeout: float = 10.0) -> dict[TopicPartition, Committed]:
+    def group_offsets(self, group: str, timeout: float = REQUEST_TIMEOUT) -> dict[TopicPartition, Committed]:
         futures = self._native.list_consumer_group_offsets(
             [ConsumerGroupTopicPartitions(group)], require_stable=True, request_timeout=timeout
         )
@@ -190,7 +191,7 @@ class ClusterAdmin:
             for entry in found.topic_partitions or ()
         }
 
-    def group_members(self, group: str, timeout: float = 10.0) -> int:
+    def group_members(self, group: str, timeout: float = REQUEST_TIMEOUT) -> int:
         future = self._native.describe_consumer_groups([group], request_timeout=timeout)[group]
         try:
             return len(future.result(timeout + 5.0).members or ())
@@ -199,7 +200,7 @@ class ClusterAdmin:
                 return 0
             raise fault(raised, f"asking who is in group {group!r}") from raised
 
-    def set_group_offsets(self, group: str, offsets: Offsets, timeout: float = 10.0) -> None:
+    def set_group_offsets(self, group: str, offsets: Offsets, timeout: float = REQUEST_TIMEOUT) -> None:
         if not offsets:
             return
         wanted = ConsumerGroupTopicPartitions(group, [Native(*at, offset) for at, offset in offsets.items()])
@@ -216,10 +217,12 @@ class ClusterAdmin:
         if error is not None:
             raise fault(error, f"setting the offsets of group {group!r}")
 
-    def group_lag(self, group: str, topics: Sequence[str] = (), timeout: float = 10.0) -> list[PartitionLag]:
+    def group_lag(self, group: str, topics: Sequence[str] = (), timeout: float = REQUEST_TIMEOUT) -> list[PartitionLag]:
         return self.group_lags({group: topics}, timeout)[group]
 
-    def group_lags(self, groups: Mapping[str, Sequence[str]], timeout: float = 10.0) -> dict[str, list[PartitionLag]]:
+    def group_lags(
+        self, groups: Mapping[str, Sequence[str]], timeout: float = REQUEST_TIMEOUT
+    ) -> dict[str, list[PartitionLag]]:
         # All are asked before the first answer is waited for: librdkafka takes one group a call.
         asked = {
             group: self._native.list_consumer_group_offsets(
@@ -231,12 +234,15 @@ class ClusterAdmin:
         return lags_of(self, partial(read_to_ends, self._reading), committed, groups, timeout)
 
     def end_offsets(
-        self, partitions: Sequence[TopicPartition], isolation: Isolation = "read_committed", timeout: float = 10.0
+        self,
+        partitions: Sequence[TopicPartition],
+        isolation: Isolation = "read_committed",
+        timeout: float = REQUEST_TIMEOUT,
     ) -> dict[TopicPartition, int]:
         return self._offsets(partitions, OffsetSpec.latest(), isolation, timeout)
 
     def offsets_at(
-        self, partitions: Sequence[TopicPartition], milliseconds: int, timeout: float = 10.0
+        self, partitions: Sequence[TopicPartition], milliseconds: int, timeout: float = REQUEST_TIMEOUT
     ) -> dict[TopicPartition, int]:
         if milliseconds == END:
             return self.end_offsets(partitions, timeout=timeout)
@@ -269,7 +275,7 @@ class ClusterAdmin:
 
         return wait_for_metadata(ask, timeout)
 
-    def partitions(self, topic: str, timeout: float = 10.0) -> int:
+    def partitions(self, topic: str, timeout: float = REQUEST_TIMEOUT) -> int:
         """The number of partitions of `topic`. Raises `TopicMissing`."""
         found = self.topics(timeout).get(topic)
         if found is None:

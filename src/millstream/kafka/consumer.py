@@ -19,11 +19,9 @@ from millstream.kafka.static_member import has_other_holder
 from millstream.kafka.unreadable import with_safe_headers
 from millstream.telemetry import metrics
 from millstream.telemetry.logs import get_logger
+from millstream.timeouts import CLOSE_TIMEOUT, MISSING_TOPIC_TIMEOUT, REQUEST_TIMEOUT
 
 log = get_logger(__name__)
-
-MISSING_GRACE = 5.0
-"""Seconds that a topic may be unknown to a broker: a cluster takes a moment to tell all its brokers of a new one."""
 
 
 class GroupConsumer:
@@ -33,7 +31,7 @@ class GroupConsumer:
         self,
         properties: dict[str, Any],
         on_error: Callable[[KafkaFault], None] | None = None,
-        missing_grace: float = MISSING_GRACE,
+        missing_grace: float = MISSING_TOPIC_TIMEOUT,
     ) -> None:
         self.group: str = properties["group.id"]
         self._on_error = on_error
@@ -124,7 +122,7 @@ class GroupConsumer:
                     raise fault(raised, f"seeking {target.topic}[{target.partition}] to {target.offset}") from raised
                 time.sleep(0.01)  # until it may have started
 
-    def rewind(self, timeout: float = 10.0) -> None:
+    def rewind(self, timeout: float = REQUEST_TIMEOUT) -> None:
         committed = self.committed(self.assignment(), timeout)
         self.seek({partition: -2 if found.offset is None else found.offset for partition, found in committed.items()})
 
@@ -136,7 +134,9 @@ class GroupConsumer:
                 positions[key] = max(found.offset, positions.get(key, 0))
         return positions
 
-    def committed(self, partitions: Sequence[TopicPartition], timeout: float = 10.0) -> dict[TopicPartition, Committed]:
+    def committed(
+        self, partitions: Sequence[TopicPartition], timeout: float = REQUEST_TIMEOUT
+    ) -> dict[TopicPartition, Committed]:
         try:
             found = self._native.committed(_native(partitions), timeout=timeout)
         except KafkaException as raised:
@@ -149,7 +149,7 @@ class GroupConsumer:
             for entry in found
         }
 
-    def watermarks(self, partition: TopicPartition, timeout: float = 10.0) -> tuple[int, int]:
+    def watermarks(self, partition: TopicPartition, timeout: float = REQUEST_TIMEOUT) -> tuple[int, int]:
         return watermarks(self._native, partition, timeout)
 
     def lag(self) -> dict[TopicPartition, int]:
@@ -162,7 +162,7 @@ class GroupConsumer:
         return behind
 
     def commit(
-        self, offsets: Offsets, metadata: Mapping[TopicPartition, str] | None = None, timeout: float = 10.0
+        self, offsets: Offsets, metadata: Mapping[TopicPartition, str] | None = None, timeout: float = REQUEST_TIMEOUT
     ) -> None:
         if not offsets:
             return
@@ -216,7 +216,7 @@ class GroupConsumer:
     def group_metadata(self) -> Any:
         return self._native.consumer_group_metadata()
 
-    def close(self, timeout: float = 5.0) -> None:
+    def close(self, timeout: float = CLOSE_TIMEOUT) -> None:
         if self._closing:
             return
         try:

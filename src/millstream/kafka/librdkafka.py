@@ -8,6 +8,7 @@ from millstream.errors import KafkaFault
 from millstream.kafka import properties
 from millstream.kafka.port import BEGINNING, Isolation, Message, Offsets
 from millstream.settings import Settings
+from millstream.timeouts import READ_TIMEOUT
 
 if TYPE_CHECKING:
     from millstream.kafka.admin import ClusterAdmin
@@ -76,7 +77,7 @@ class Librdkafka:
         *,
         isolation: Isolation = "read_committed",
         start: Offsets | None = None,
-        timeout: float = 60.0,
+        timeout: float = READ_TIMEOUT,
     ) -> Iterator[list[Message]]:
         from millstream.kafka.read import read_to_end
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from millstream.errors import KafkaFault, Unavailable
 from millstream.kafka.port import Headers, Kafka
 from millstream.telemetry.logs import get_logger
+from millstream.timeouts import REQUEST_TIMEOUT
 
 log = get_logger(__name__)
 
@@ -45,7 +46,7 @@ class RecordLimits:
         self.ask(before)
         return before != self._topics
 
-    def ask(self, topics: Iterable[str], timeout: float = 10.0) -> None:
+    def ask(self, topics: Iterable[str], timeout: float = REQUEST_TIMEOUT) -> None:
         """Ask for the limits of these topics. Never raises: where nobody answers, the former limit stays, and a batch
         that is refused tells.
         """

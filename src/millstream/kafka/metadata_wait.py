@@ -7,12 +7,11 @@ from typing import TypeVar
 
 from millstream.errors import TopicMissing, Unavailable
 from millstream.kafka.port import Kafka, TopicPartition
+from millstream.timeouts import NEW_TOPIC_TIMEOUT
 
 T = TypeVar("T")
 
 PAUSE = 0.05
-TOLD_WITHIN = 2.0
-"""Seconds after which a topic that one broker has made and another does not know is missing indeed."""
 LOOK_AGAIN = 0.02
 SHORTEST = 0.1
 """Seconds below which a question is not worth asking."""
@@ -30,7 +29,7 @@ def wait_for_metadata(ask: Callable[[float], T], timeout: float) -> T:
         try:
             return ask(left)
         except (TopicMissing, Unavailable) as error:
-            limit = min(timeout, TOLD_WITHIN) if isinstance(error, TopicMissing) else timeout
+            limit = min(timeout, NEW_TOPIC_TIMEOUT) if isinstance(error, TopicMissing) else timeout
             left = began + timeout - time.monotonic() - PAUSE
             if left < SHORTEST or time.monotonic() - began > limit:
                 raise

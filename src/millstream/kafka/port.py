@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 from millstream.errors import KafkaFault
+from millstream.timeouts import CHANGE_TIMEOUT, CLOSE_TIMEOUT, READ_TIMEOUT, REQUEST_TIMEOUT
 
 TopicPartition: TypeAlias = tuple[str, int]
 Offsets: TypeAlias = Mapping[TopicPartition, int]
@@ -88,7 +89,7 @@ class Consumer(Protocol):
         """Read on from these offsets; records that were fetched already are dropped."""
         ...
 
-    def rewind(self, timeout: float = 10.0) -> None:
+    def rewind(self, timeout: float = REQUEST_TIMEOUT) -> None:
         """Seek every assigned partition to its committed offset: what to do after an aborted transaction."""
         ...
 
@@ -97,10 +98,10 @@ class Consumer(Protocol):
         ...
 
     def committed(
-        self, partitions: Sequence[TopicPartition], timeout: float = 10.0
+        self, partitions: Sequence[TopicPartition], timeout: float = REQUEST_TIMEOUT
     ) -> dict[TopicPartition, Committed]: ...
 
-    def watermarks(self, partition: TopicPartition, timeout: float = 10.0) -> tuple[int, int]:
+    def watermarks(self, partition: TopicPartition, timeout: float = REQUEST_TIMEOUT) -> tuple[int, int]:
         """The first offset there is, and the end (of what is committed, with `read_committed`)."""
         ...
 
@@ -109,7 +110,7 @@ class Consumer(Protocol):
         ...
 
     def commit(
-        self, offsets: Offsets, metadata: Mapping[TopicPartition, str] | None = None, timeout: float = 10.0
+        self, offsets: Offsets, metadata: Mapping[TopicPartition, str] | None = None, timeout: float = REQUEST_TIMEOUT
     ) -> None:
         """Commit and wait for the answer.
 
@@ -121,7 +122,7 @@ class Consumer(Protocol):
         """For `TransactionalProducer.send_offsets`; ask for it afresh each time."""
         ...
 
-    def close(self, timeout: float = 5.0) -> None:
+    def close(self, timeout: float = CLOSE_TIMEOUT) -> None:
         """Hand partitions back (`on_revoked`) and leave. Never takes much longer than `timeout` seconds."""
         ...
 
@@ -156,11 +157,11 @@ class Producer(Protocol):
         """
         ...
 
-    def flush(self, timeout: float = 30.0) -> None:
+    def flush(self, timeout: float = CHANGE_TIMEOUT) -> None:
         """Wait until all is delivered. Raises the first failure since the last `flush`, or `Unavailable`."""
         ...
 
-    def close(self, timeout: float = 5.0) -> None:
+    def close(self, timeout: float = CLOSE_TIMEOUT) -> None:
         """Deliver what can be delivered in `timeout` seconds, then let go."""
         ...
 
@@ -180,11 +181,11 @@ class TransactionalProducer(Protocol):
       or plain `KafkaFault`: something else that the cluster refuses. The transaction is aborted.
     """
 
-    def init(self, timeout: float = 30.0) -> None:
+    def init(self, timeout: float = CHANGE_TIMEOUT) -> None:
         """Fence predecessors of the same transactional id and settle their transactions; `begin` does so at need."""
         ...
 
-    def begin(self, timeout: float = 30.0) -> None: ...
+    def begin(self, timeout: float = CHANGE_TIMEOUT) -> None: ...
 
     def produce(
         self,
@@ -213,7 +214,7 @@ class TransactionalProducer(Protocol):
         """Returns when everything is committed. `timeout`: seconds; default: the transaction timeout."""
         ...
 
-    def abort(self, timeout: float = 10.0) -> None:
+    def abort(self, timeout: float = REQUEST_TIMEOUT) -> None:
         """Nothing of the transaction becomes visible. Harmless without one. Raises only `Fenced`."""
         ...
 
@@ -222,7 +223,7 @@ class TransactionalProducer(Protocol):
         """The seconds for which the current transaction has been open; 0 without one."""
         ...
 
-    def close(self, timeout: float = 5.0) -> None:
+    def close(self, timeout: float = CLOSE_TIMEOUT) -> None:
         """Abort what is open and let go."""
         ...
 
@@ -256,12 +257,12 @@ class PartitionLag(NamedTuple):
 class Admin(Protocol):
     """Questions to the cluster, and topics made and deleted. Every call is bounded by its `timeout` in seconds."""
 
-    def cluster_id(self, timeout: float = 10.0) -> str: ...
-    def brokers(self, timeout: float = 10.0) -> list[str]: ...
-    def topics(self, timeout: float = 10.0) -> dict[str, TopicInfo]: ...
-    def topic_config(self, topic: str, timeout: float = 10.0) -> dict[str, str]: ...
+    def cluster_id(self, timeout: float = REQUEST_TIMEOUT) -> str: ...
+    def brokers(self, timeout: float = REQUEST_TIMEOUT) -> list[str]: ...
+    def topics(self, timeout: float = REQUEST_TIMEOUT) -> dict[str, TopicInfo]: ...
+    def topic_config(self, topic: str, timeout: float = REQUEST_TIMEOUT) -> dict[str, str]: ...
 
-    def ensure_topics(self, specs: Sequence[TopicSpec], timeout: float = 30.0) -> list[str]:
+    def ensure_topics(self, specs: Sequence[TopicSpec], timeout: float = CHANGE_TIMEOUT) -> list[str]:
         """Make those that are missing, wait until all have leaders, and name the ones made.
 
         Several processes may do so at once. A topic with more partitions than are wanted is left as it is. Raises
@@ -270,44 +271,49 @@ class Admin(Protocol):
         """
         ...
 
-    def topic_ids(self, topics: Sequence[str], timeout: float = 10.0) -> dict[str, str]:
+    def topic_ids(self, topics: Sequence[str], timeout: float = REQUEST_TIMEOUT) -> dict[str, str]:
         """The id of each of `topics` that is there: 22 characters, other ones for a topic that was deleted and made
         again. Empty where brokers give topics no ids (before Apache Kafka 2.8)."""
         ...
 
-    def grow_topics(self, partitions: Mapping[str, int], timeout: float = 30.0) -> None:
+    def grow_topics(self, partitions: Mapping[str, int], timeout: float = CHANGE_TIMEOUT) -> None:
         """Give each topic so many partitions, and wait until all have leaders.
 
         Raises `ConfigurationError` for a topic that has as many already, `TopicMissing`.
         """
         ...
 
-    def delete_topics(self, names: Sequence[str], timeout: float = 30.0) -> None: ...
-    def groups(self, timeout: float = 10.0) -> list[str]: ...
-    def group_offsets(self, group: str, timeout: float = 10.0) -> dict[TopicPartition, Committed]: ...
+    def delete_topics(self, names: Sequence[str], timeout: float = CHANGE_TIMEOUT) -> None: ...
+    def groups(self, timeout: float = REQUEST_TIMEOUT) -> list[str]: ...
+    def group_offsets(self, group: str, timeout: float = REQUEST_TIMEOUT) -> dict[TopicPartition, Committed]: ...
 
-    def group_members(self, group: str, timeout: float = 10.0) -> int:
+    def group_members(self, group: str, timeout: float = REQUEST_TIMEOUT) -> int:
         """The number of members that the group has now, those whose session has not run out yet among them."""
         ...
 
-    def set_group_offsets(self, group: str, offsets: Offsets, timeout: float = 10.0) -> None:
+    def set_group_offsets(self, group: str, offsets: Offsets, timeout: float = REQUEST_TIMEOUT) -> None:
         """Commit for a group without members, with no metadata. Raises `ConfigurationError` while it has any."""
         ...
 
-    def group_lag(self, group: str, topics: Sequence[str] = (), timeout: float = 10.0) -> list[PartitionLag]:
+    def group_lag(self, group: str, topics: Sequence[str] = (), timeout: float = REQUEST_TIMEOUT) -> list[PartitionLag]:
         """For every partition that the group has committed, and every one of `topics`."""
         ...
 
-    def group_lags(self, groups: Mapping[str, Sequence[str]], timeout: float = 10.0) -> dict[str, list[PartitionLag]]:
+    def group_lags(
+        self, groups: Mapping[str, Sequence[str]], timeout: float = REQUEST_TIMEOUT
+    ) -> dict[str, list[PartitionLag]]:
         """`group_lag` of many groups, each with its topics, in a handful of requests for all of them."""
         ...
 
     def end_offsets(
-        self, partitions: Sequence[TopicPartition], isolation: Isolation = "read_committed", timeout: float = 10.0
+        self,
+        partitions: Sequence[TopicPartition],
+        isolation: Isolation = "read_committed",
+        timeout: float = REQUEST_TIMEOUT,
     ) -> dict[TopicPartition, int]: ...
 
     def offsets_at(
-        self, partitions: Sequence[TopicPartition], milliseconds: int, timeout: float = 10.0
+        self, partitions: Sequence[TopicPartition], milliseconds: int, timeout: float = REQUEST_TIMEOUT
     ) -> dict[TopicPartition, int]:
         """The first offset of each with a timestamp from `milliseconds` since 1970 on, or its end; `BEGINNING` and
         `END` are moments, too."""
@@ -348,7 +354,7 @@ class Kafka(Protocol):
         *,
         isolation: Isolation = "read_committed",
         start: Offsets | None = None,
-        timeout: float = 60.0,
+        timeout: float = READ_TIMEOUT,
     ) -> Iterator[list[Message]]:
         """Batches of all records up to the end as it is now, each partition in order; for restores and tools.
 

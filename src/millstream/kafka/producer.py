@@ -15,12 +15,11 @@ from millstream.kafka.log_throttle import LogThrottle
 from millstream.kafka.port import Headers, Message
 from millstream.telemetry import metrics
 from millstream.telemetry.logs import get_logger
+from millstream.timeouts import CHANGE_TIMEOUT, CLOSE_TIMEOUT, FULL_QUEUE_TIMEOUT
 
 log = get_logger(__name__)
 _log_throttle = LogThrottle()
 
-FULL_QUEUE_TIMEOUT = 30.0
-"""Seconds that a full queue may stay full before `produce` gives up."""
 
 BATCH_BYTES = 1_000_000
 """The default of librdkafka's `batch.size`."""
@@ -75,7 +74,7 @@ class PlainProducer:
         self._produce = self._native.produce
         let_go(before)
 
-    def flush(self, timeout: float = 30.0) -> None:
+    def flush(self, timeout: float = CHANGE_TIMEOUT) -> None:
         left = self._native.flush(timeout)
         failure, self._failure = self._failure, None
         if self._spoilt and not left:
@@ -87,7 +86,7 @@ class PlainProducer:
         if left:
             raise Unavailable(f"{left} records were not delivered within {timeout:g} s. They are still being tried.")
 
-    def close(self, timeout: float = 5.0) -> None:
+    def close(self, timeout: float = CLOSE_TIMEOUT) -> None:
         left = self._native.flush(timeout)
         if left:
             log.warning("records given up at close", code="records_given_up", records=left)

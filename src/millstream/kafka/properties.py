@@ -5,7 +5,7 @@ from typing import Any
 
 from millstream.kafka.log_throttle import LogThrottleFilter
 from millstream.kafka.port import Isolation
-from millstream.settings import MOST_BYTES, Settings
+from millstream.settings import MAX_BYTES, Settings
 
 logger = logging.getLogger("millstream.kafka.librdkafka")
 logger.addFilter(LogThrottleFilter())
@@ -132,7 +132,7 @@ def producer(settings: Settings, client_id: str) -> dict[str, Any]:
         "partitioner": "murmur2_random",
         "message.timeout.ms": 30_000,
         # The default, a million, leaves a dead letter no room beside a record that has as much.
-        "message.max.bytes": MOST_BYTES,
+        "message.max.bytes": MAX_BYTES,
         # The defaults buffer 100,000 records and a gigabyte.
         "queue.buffering.max.messages": 20_000,
         "queue.buffering.max.kbytes": 8_192,

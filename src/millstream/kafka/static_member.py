@@ -14,13 +14,11 @@ from confluent_kafka.admin import AdminClient
 from millstream.errors import SlotTaken
 from millstream.kafka.faults import made
 from millstream.telemetry.logs import get_logger
+from millstream.timeouts import MEMBERS_TIMEOUT, MEMBERSHIP_GRACE
 
 log = get_logger(__name__)
 
-ASK_SECONDS = 5.0
 LOOK_SECONDS = 1.0
-MARGIN_SECONDS = 5.0
-"""Seconds more than a session that a membership may stay, before it is one that somebody keeps alive."""
 _CLIENT = ("bootstrap.", "client.id", "security.", "sasl.", "ssl.", "logger", "socket.", "reconnect.")
 
 
@@ -43,7 +41,7 @@ def holder_of(properties: dict[str, Any]) -> Holder | None:
     group, instance = properties["group.id"], properties["group.instance.id"]
     client = {name: value for name, value in properties.items() if name.startswith(_CLIENT)}
     admin: Any = made(AdminClient, client)
-    found = admin.describe_consumer_groups([group], request_timeout=ASK_SECONDS)[group].result(2 * ASK_SECONDS)
+    found = admin.describe_consumer_groups([group], request_timeout=MEMBERS_TIMEOUT)[group].result(2 * MEMBERS_TIMEOUT)
     for member in found.members:
         if member.group_instance_id == instance:
             return Holder(member.member_id, member.client_id, member.host)
@@ -70,7 +68,7 @@ def wait_until_free(properties: dict[str, Any]) -> None:
     from it at once. Raises `SlotTaken` naming a holder that outlives its session.
     """
     session = float(properties["session.timeout.ms"]) / 1000
-    deadline = time.monotonic() + session + MARGIN_SECONDS
+    deadline = time.monotonic() + session + MEMBERSHIP_GRACE
     told = False
     while True:
         try:

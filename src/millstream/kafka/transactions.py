@@ -20,6 +20,7 @@ from millstream.kafka.port import Headers, Offsets, TopicPartition
 from millstream.kafka.producer import BATCH_BYTES, let_go, trouble, wait_for_room
 from millstream.telemetry.logs import get_logger
 from millstream.telemetry.signs_of_life import native_call
+from millstream.timeouts import CHANGE_TIMEOUT, CLOSE_TIMEOUT, REQUEST_TIMEOUT
 
 log = get_logger(__name__)
 
@@ -42,7 +43,7 @@ class ExactlyOnceProducer:
         """A batch was refused for good: this producer's next transaction would fail, a new producer's does not."""
         self._fenced: Fenced | None = None
 
-    def init(self, timeout: float = 30.0) -> None:
+    def init(self, timeout: float = CHANGE_TIMEOUT) -> None:
         if self._fenced is not None:
             # Starting anew would fence the one that fenced us, and so on for ever.
             raise self._fenced
@@ -59,7 +60,7 @@ class ExactlyOnceProducer:
         self._native = native
         self._produce = native.produce
 
-    def begin(self, timeout: float = 30.0) -> None:
+    def begin(self, timeout: float = CHANGE_TIMEOUT) -> None:
         if self._native is None:
             self.init(timeout)
         assert self._native is not None
@@ -117,7 +118,7 @@ class ExactlyOnceProducer:
             ) from raised
         self._began = None
 
-    def abort(self, timeout: float = 10.0) -> None:
+    def abort(self, timeout: float = REQUEST_TIMEOUT) -> None:
         if self._native is None or self._began is None:
             return
         native, self._began = self._native, None
@@ -147,7 +148,7 @@ class ExactlyOnceProducer:
     def open_seconds(self) -> float:
         return 0.0 if self._began is None else time.monotonic() - self._began
 
-    def close(self, timeout: float = 5.0) -> None:
+    def close(self, timeout: float = CLOSE_TIMEOUT) -> None:
         try:
             self.abort(timeout)
         except Fenced as fenced:

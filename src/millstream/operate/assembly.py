@@ -13,15 +13,12 @@ from millstream.runtime.worker import Worker
 from millstream.settings import Settings, without_credentials
 from millstream.telemetry import Health, Tracer
 from millstream.telemetry.lean import without
-from millstream.timeouts import REQUEST_POLL_SHARE
+from millstream.timeouts import REQUEST_POLL_SHARE, START_TIMEOUT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sqlalchemy import Engine
-
-START_TIMEOUT = 30.0
-"""Seconds that a starting process waits for the registry, and for the brokers."""
 
 
 class Assembly(NamedTuple):
@@ -91,7 +88,7 @@ def prepare(service: Service, settings: Settings, kafka: Kafka) -> Contracts:
         ) from error
     finally:
         admin.close()
-    registry = Registry(settings.registry_url, patience=START_TIMEOUT)
+    registry = Registry(settings.registry_url, timeout=START_TIMEOUT)
     contracts = Contracts(registry)
     try:
         contracts.register(service.produced())
@@ -99,7 +96,7 @@ def prepare(service: Service, settings: Settings, kafka: Kafka) -> Contracts:
         url = without_credentials(settings.registry_url)
         raise RegistryUnavailable(f"{error}. MILLSTREAM_REGISTRY_URL is {url}: is that the registry?") from error
     # Workers ask between two polls.
-    registry.patience = min(START_TIMEOUT, REQUEST_POLL_SHARE * settings.poll_interval_ms / 1000)
+    registry.timeout = min(START_TIMEOUT, REQUEST_POLL_SHARE * settings.poll_interval_ms / 1000)
     return contracts
 
 

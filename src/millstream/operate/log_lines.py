@@ -10,9 +10,9 @@ from typing import Any, Final, NamedTuple, cast
 from millstream.user_code import is_user_code, place_in_user_code
 
 LEVELS: Final = ("debug", "info", "warning", "error", "critical")
-MOST_FRAMES: Final = 3
+MAX_FRAMES: Final = 3
 """Frames of the user's own code that a traceback shows, the innermost ones."""
-MOST_VALUE: Final = 400
+MAX_VALUE: Final = 400
 """Characters of one field that a person is shown."""
 
 _FRAME = re.compile(r' *File "(?P<file>[^"]+)", line (?P<line>\d+)(?:, in (?P<function>.+))?')
@@ -128,7 +128,7 @@ def crash(text: str) -> str:
     own = [frame for frame in frames if frame.is_own] or [
         frame for _, others in reversed(parts) for frame in others if frame.is_own
     ]
-    shown = own[-MOST_FRAMES:] or frames[-1:]
+    shown = own[-MAX_FRAMES:] or frames[-1:]
     below = "\n".join(str(frame) for frame in shown)
     return "\n".join([error, *(f"  {line}" for line in below.splitlines())])
 
@@ -157,7 +157,7 @@ def _section(lines: list[str]) -> tuple[str, list[Frame]]:
 def _value(value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
     text = " ".join(text.split())
-    return text if len(text) <= MOST_VALUE else f"{text[:MOST_VALUE]}…"
+    return text if len(text) <= MAX_VALUE else f"{text[:MAX_VALUE]}…"
 
 
 def _short(file: str) -> str:

@@ -8,9 +8,9 @@ from typing import Final
 
 from millstream.operate.log_lines import TRACEBACK, crash, for_people, read_line
 
-MOST_NEWS: Final = 64 * 1024
+MAX_NEWS: Final = 64 * 1024
 """Bytes of a log that are looked at at once."""
-MOST_LOG: Final = 10 * 1024 * 1024
+MAX_LOG: Final = 10 * 1024 * 1024
 """Bytes of a log after which it is set aside as `NAME.log.1`, and a new one begins."""
 LAST_BYTES: Final = 64 * 1024
 """Bytes at the end of a log that are searched for a process's last words."""
@@ -51,7 +51,7 @@ class ProcessLog:
         self._began = self.size
 
     def lines(self) -> list[str]:
-        """The whole lines written since the last call, at most `MOST_NEWS` bytes; longer lines are left out."""
+        """The whole lines written since the last call, at most `MAX_NEWS` bytes; longer lines are left out."""
         if self._older_at() != self._older_seen:
             return self._rest_set_aside()
         self._notice_new_file()
@@ -60,13 +60,13 @@ class ProcessLog:
         try:
             with self.file.open("rb") as written:
                 written.seek(self._read)
-                chunk = written.read(MOST_NEWS)
+                chunk = written.read(MAX_NEWS)
         except FileNotFoundError:
             return []  # removed; the next start of the process makes a new one
         whole = chunk[: chunk.rfind(b"\n") + 1]
         if not whole:
-            if len(chunk) == MOST_NEWS:
-                self._read += MOST_NEWS
+            if len(chunk) == MAX_NEWS:
+                self._read += MAX_NEWS
                 self._amid_long_line = True
             return []
         self._read += len(whole)
@@ -97,7 +97,7 @@ class ProcessLog:
 
         What it writes in the instant between the last byte copied and the cut is lost: some ten microseconds.
         """
-        if self.size <= MOST_LOG:
+        if self.size <= MAX_LOG:
             return False
         fresh = self.older.with_suffix(".new")
         try:
@@ -126,7 +126,7 @@ class ProcessLog:
         try:
             with self.older.open("rb") as written:
                 written.seek(begin)
-                rest = written.read(MOST_NEWS)
+                rest = written.read(MAX_NEWS)
         except FileNotFoundError:  # somebody removed it; the next start makes a new one
             return []
         return [line for line in rest.decode(errors="replace").splitlines() if line]

@@ -29,13 +29,11 @@ from millstream.telemetry import (
     watched,
 )
 from millstream.telemetry.metrics import describe_build
-from millstream.timeouts import HUNG_SECONDS, LOOK_SECONDS
+from millstream.timeouts import HUNG_SECONDS, LATE_STOP_TIMEOUT, LOOK_SECONDS, WORKERS_STOP_TIMEOUT
 
 if TYPE_CHECKING:
     from millstream.runtime.worker import Worker
 
-WORKERS_STOP_WITHIN = 3.0
-LATE_STOP_WITHIN = 1.5
 STDERR = 2
 WAITS_SECONDS = 3.0
 """Seconds after which a process that waits for brokers and registry says so."""
@@ -255,9 +253,9 @@ class Crew:
 
     def finish(self) -> bool:
         """Waits for the end of the workers, then of the late ones. False where some go on past the bound."""
-        ended = _joined(self._early, WORKERS_STOP_WITHIN)
+        ended = _joined(self._early, WORKERS_STOP_TIMEOUT)
         self._stop_late.set()
-        return _joined(self._late, LATE_STOP_WITHIN) and ended
+        return _joined(self._late, LATE_STOP_TIMEOUT) and ended
 
     def _thread(self, worker: "Worker", stop: threading.Event) -> threading.Thread:
         return threading.Thread(target=self._work, args=(worker, stop), name=worker.name, daemon=True)

@@ -14,30 +14,25 @@ from typing import Final, Literal, NamedTuple
 from millstream.operate.last_will import die_with
 from millstream.operate.log_lines import for_people, read_line
 from millstream.operate.process_log import ProcessLog, Quota
+from millstream.timeouts import HEALTH_TIMEOUT, PLATFORM_STOP_TIMEOUT, PROCESS_STOP_TIMEOUT, RESTART_PAUSES
 
 State = Literal["starting", "running", "ready", "unready", "waiting", "failed", "stopped"]
 Kind = Literal["started", "restarted", "ready", "unready", "said", "logged", "exited", "failed", "up", "stopped"]
 Shown = Literal["trouble", "all"]
 """Lines of logs that are told as events: warnings and errors, or all."""
 
-FIRST_PAUSE: Final = 0.1
-LONGEST_PAUSE: Final = 5.0
-"""Seconds until a process that died starts again; doubling from the first to the longest."""
 WELL_AFTER: Final = 3.0
 """Seconds of being ready after which the next death counts as the first."""
 LOOK_EVERY: Final = 0.05
 PROBE_EVERY: Final = 1.0
 """Seconds between looks at the health of a process that was ready the last time."""
-PROBE_TIMEOUT: Final = 1.0
-STOP_WITHIN: Final = 4.0
-FOUNDATION_STOPS_WITHIN: Final = 1.5
 HOPELESS: Final = 2
 """The exit code that says: starting me again would not help."""
 LISTEN_EVERY: Final = 0.2
 """Seconds between looks at the log of a process."""
-MOST_LINES: Final = 20
-"""Lines of trouble that one process has told in `LINES_WITHIN` seconds; those beyond are counted."""
-LINES_WITHIN: Final = 5.0
+MAX_LINES: Final = 20
+"""Lines of trouble that one process has told in `LINES_SECONDS` seconds; those beyond are counted."""
+LINES_SECONDS: Final = 5.0
 
 
 @dataclass(frozen=True)
@@ -92,7 +87,7 @@ class Supervised:
         self.since = time.monotonic()
         self._written = ProcessLog(log)
         self._listened_at = 0.0
-        self._quota = Quota(MOST_LINES, LINES_WITHIN)
+        self._quota = Quota(MAX_LINES, LINES_SECONDS)
 
     @property
     def pid(self) -> int | None:
@@ -210,7 +205,7 @@ class Supervisor:
         return not self._hopeless
 
     async def _keep(self, child: Supervised) -> None:
-        pause = FIRST_PAUSE
+        pause = RESTART_PAUSES.first
         while True:
             child.start()
             self._tell("restarted" if child.restarts else "started", child)
@@ -227,10 +222,10 @@ class Supervisor:
                     self._stop.set()
                 return
             if well is not None and well > WELL_AFTER:
-                pause = FIRST_PAUSE
+                pause = RESTART_PAUSES.first
             child.become("waiting")
             await asyncio.sleep(pause)
-            pause = min(LONGEST_PAUSE, 2 * pause)
+            pause = RESTART_PAUSES.after(pause)
 
     def _kept(self, keeper: "asyncio.Task[None]") -> None:
         if not keeper.cancelled() and keeper.exception() is not None:
@@ -272,9 +267,11 @@ class Supervisor:
             self._tell("unready", child)
 
     async def _end(self) -> None:
-        await self._end_all([child for child in self.children.values() if not child.program.foundation], STOP_WITHIN)
+        await self._end_all(
+            [child for child in self.children.values() if not child.program.foundation], PROCESS_STOP_TIMEOUT
+        )
         foundation = [child for child in self.children.values() if child.program.foundation]
-        await self._end_all(foundation, FOUNDATION_STOPS_WITHIN)
+        await self._end_all(foundation, PLATFORM_STOP_TIMEOUT)
 
     async def _end_all(self, children: Sequence[Supervised], seconds: float) -> None:
         running = [child for child in children if child.process is not None]
@@ -301,7 +298,7 @@ async def _answers(url: str) -> bool:
     authority, _, path = url.removeprefix("http://").partition("/")
     host, _, port = authority.partition(":")
     try:
-        async with asyncio.timeout(PROBE_TIMEOUT):
+        async with asyncio.timeout(HEALTH_TIMEOUT):
             reader, writer = await asyncio.open_connection(host, int(port))
             try:
                 writer.write(f"GET /{path} HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n\r\n".encode())

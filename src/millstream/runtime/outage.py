@@ -18,7 +18,14 @@ from millstream.kafka.port import Consumer
 from millstream.runtime.worker import Stopping
 from millstream.settings import Settings
 from millstream.telemetry import Health, get_logger, metrics
-from millstream.timeouts import LEAST_POLL_SHARE, OUTAGE_PAUSES, OUTAGE_SECONDS, POLL_SHARE, PROBE_SECONDS
+from millstream.timeouts import (
+    LEAST_POLL_SHARE,
+    OUTAGE_PAUSES,
+    OUTAGE_SECONDS,
+    POLL_SHARE,
+    PROBE_SECONDS,
+    PROBE_TIMEOUT,
+)
 
 T = TypeVar("T")
 
@@ -94,7 +101,7 @@ class Outage:
         """
         began: float | None = None
         until = 0.0
-        pause, longest = OUTAGE_PAUSES
+        pause = OUTAGE_PAUSES.first
         while True:
             try:
                 answer = step()
@@ -115,7 +122,7 @@ class Outage:
             self._meanwhile()
             if self.stop.wait(max(0.0, min(pause, until - time.monotonic()))):
                 raise Stopping
-            pause = min(longest, 2 * pause)
+            pause = OUTAGE_PAUSES.after(pause)
 
     def _bound(self, now: float) -> float:
         """Return until when a wait that begins now may go on."""
@@ -157,7 +164,7 @@ class Outage:
         if self._lost_at is None or now < self._probe_at:
             return
         try:
-            consumer.committed([(topic, 0)], timeout=1.0)
+            consumer.committed([(topic, 0)], timeout=PROBE_TIMEOUT)
         except Unavailable as error:
             self._reporter.show(BROKERS, error, now - self._lost_at)
             self._probe_at = time.monotonic() + PROBE_SECONDS

@@ -10,6 +10,7 @@ from typing import IO, Self
 
 from millstream.errors import SlotTaken
 from millstream.settings import Settings
+from millstream.timeouts import SLOT_TIMEOUT
 
 _LOOK_AGAIN = 0.05
 
@@ -29,7 +30,7 @@ class Slot:
             ...
     """
 
-    def __init__(self, service: str, settings: Settings, *, timeout: float = 10.0) -> None:
+    def __init__(self, service: str, settings: Settings, *, timeout: float = SLOT_TIMEOUT) -> None:
         self.name = f"{service}-{settings.slot}"
         self._path = settings.data_dir / "slots" / f"{self.name}.json"
         self._timeout = timeout

@@ -13,6 +13,7 @@ from millstream.state.internal_store import InternalStore
 from millstream.state.memory import MemoryStore
 from millstream.state.partitioned_stores import PartitionedStores
 from millstream.telemetry import get_logger, metrics
+from millstream.timeouts import OPEN_TRANSACTION_TIMEOUT
 
 log = get_logger(__name__)
 
@@ -52,7 +53,7 @@ class StatePartitions(PartitionedStores[AnyStore]):
         kafka: Kafka,
         internal_stores: Sequence[InternalStore[Any]] = (),
         *,
-        transaction_timeout: float = 60.0,
+        transaction_timeout: float = OPEN_TRANSACTION_TIMEOUT,
         record_bytes: int = 1_000_000,
         progress: Progress | None = None,
     ) -> None:

@@ -13,6 +13,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
 from millstream.telemetry.spans import Attribute, Span, Tracer, format_traceparent, parse_traceparent
+from millstream.timeouts import SPANS_CLOSE_TIMEOUT
 
 MAX_LINKS = 64
 
@@ -82,7 +83,7 @@ class OpenTelemetryTracer(Tracer):
             around = trace.set_span_in_context(NonRecordingSpan(parent), around)
         return _Recorded(self._tracer.start_span(name, around, kind, attributes, links))
 
-    def close(self, timeout: float = 3.0) -> None:
+    def close(self, timeout: float = SPANS_CLOSE_TIMEOUT) -> None:
         # The SDK's own shutdown retries for longer than a stopping service may wait.
         closing = threading.Thread(target=self._provider.shutdown, name="traces-close", daemon=True)
         closing.start()

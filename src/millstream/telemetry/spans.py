@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import NamedTuple, Protocol, Self
 
+from millstream.timeouts import SPANS_CLOSE_TIMEOUT
+
 _TRACEPARENT = re.compile(rb"\A([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
 
 Attribute = str | int | float | bool
@@ -111,5 +113,5 @@ class Tracer:
         """`"poll"` or `"commit"` of many events at once, linked to (some of) them."""
         return PassedThrough(None)
 
-    def close(self, timeout: float = 3.0) -> None:
+    def close(self, timeout: float = SPANS_CLOSE_TIMEOUT) -> None:
         """Send what has been recorded, waiting at most `timeout` seconds."""

@@ -18,7 +18,7 @@ from millstream.local.broker.log.batch import (
     read_header,
     seal_batch,
 )
-from millstream.local.broker.log.codecs import GZIP, LZ4, MOST_UNPACKED, SNAPPY, ZSTD, BadCompression, pack, unpack
+from millstream.local.broker.log.codecs import GZIP, LZ4, MAX_UNPACKED, SNAPPY, ZSTD, BadCompression, pack, unpack
 from millstream.local.broker.partition import Partition
 from millstream.testing.wire import request_frame
 
@@ -318,7 +318,7 @@ def test_snappy_without_a_frame_is_read_too():
 
 @pytest.mark.parametrize("codec", CODECS[1:])
 def test_what_claims_to_be_huge_is_refused(codec: int):
-    bomb = pack(codec, bytes(MOST_UNPACKED + 1))
+    bomb = pack(codec, bytes(MAX_UNPACKED + 1))
     with pytest.raises(BadCompression, match="more than"):
         unpack(codec, bomb)
 

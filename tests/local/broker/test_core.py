@@ -21,7 +21,7 @@ from millstream.local.broker.log.batch import (
     LENGTH_STARTS,
     build_batch,
 )
-from millstream.local.broker.log.codecs import GZIP, MOST_UNPACKED
+from millstream.local.broker.log.codecs import GZIP, MAX_UNPACKED
 from millstream.local.broker.log.files import Files
 from millstream.local.broker.timers import Timers
 
@@ -356,7 +356,7 @@ def _zipped(body: bytes) -> bytearray:
     [
         pytest.param(b"no gzip at all", "no gzip", id="no gzip"),
         pytest.param(gzip.compress(b"a" * 1000)[:-9], "cut short", id="cut short"),
-        pytest.param(gzip.compress(bytes(MOST_UNPACKED + 1), 1), "more than", id="more than may be unpacked"),
+        pytest.param(gzip.compress(bytes(MAX_UNPACKED + 1), 1), "more than", id="more than may be unpacked"),
         pytest.param(gzip.compress(b"\x01"), "negative length", id="negative length"),
         pytest.param(gzip.compress(b"\x7e\0"), "past its batch", id="past its batch"),
     ],

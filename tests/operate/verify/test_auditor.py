@@ -12,10 +12,10 @@ from msgspec.structs import replace
 from tests.operate.verify.story import BEGAN, Log
 
 from millstream import Event, Topic
-from millstream.declare.invariant import MOST_KEPT, Account, Case, Cases, Causes, Total, topics_of
+from millstream.declare.invariant import MAX_KEPT, Account, Case, Cases, Causes, Total, topics_of
 from millstream.errors import DeclarationError
 from millstream.operate.verify import Auditor
-from millstream.operate.verify.findings import MOST_EVIDENCE
+from millstream.operate.verify.findings import MAX_EVIDENCE
 
 
 class Opened(Event, key="box"):
@@ -114,26 +114,26 @@ def test_what_is_final_stays_whatever_comes(records: list[tuple[Event, int, int]
 def test_evidence_is_what_was_looked_at_and_bounded():
     log, audit = Log(), Auditor((boxes,))
     log.write(Moved(box="a", shelf="x", quantity=1))
-    for _ in range(MOST_KEPT + 5):
+    for _ in range(MAX_KEPT + 5):
         log.write(Closed(box="a"))
     for event, envelope in log.written:
         audit.see(event, envelope)
     [found] = audit.violations()
-    assert found.sentence == f"it is closed {MOST_KEPT + 5} times"
+    assert found.sentence == f"it is closed {MAX_KEPT + 5} times"
     assert [fact.place for fact in found.evidence] == [
-        f"auditor.closed[0]@{offset} {found.evidence[0].type} id-{offset + 1}" for offset in range(MOST_KEPT)
+        f"auditor.closed[0]@{offset} {found.evidence[0].type} id-{offset + 1}" for offset in range(MAX_KEPT)
     ]
 
 
 def test_a_total_is_proved_by_what_moved_it_most():
     log, audit = Log(), Auditor(INVARIANTS)
-    for number in range(MOST_EVIDENCE + 5):
+    for number in range(MAX_EVIDENCE + 5):
         log.write(Moved(box=f"box-{number}", shelf="x", quantity=-number))
     for event, envelope in log.written:
         audit.see(event, envelope)
     [found] = [found for found in audit.violations(at_rest=True) if found.invariant == "shelf: never empty"]
-    assert (found.key, len(found.evidence)) == ("x", MOST_EVIDENCE)
-    assert found.evidence[0].kept.quantity == -(MOST_EVIDENCE + 4)
+    assert (found.key, len(found.evidence)) == ("x", MAX_EVIDENCE)
+    assert found.evidence[0].kept.quantity == -(MAX_EVIDENCE + 4)
 
 
 def test_a_total_sums_all_events_of_a_case_though_checks_see_the_first_few():
@@ -148,15 +148,15 @@ def test_a_total_sums_all_events_of_a_case_though_checks_see_the_first_few():
         return ()
 
     log, audit = Log(), Auditor((racks, whole))
-    for quantity in [1] * (MOST_KEPT * 2) + [-MOST_KEPT] * 3:
+    for quantity in [1] * (MAX_KEPT * 2) + [-MAX_KEPT] * 3:
         log.write(Moved(box="a", shelf="x", quantity=quantity))
     for event, envelope in log.written[:-1]:
         audit.see(event, envelope)
     assert list(audit.violations(at_rest=True)) == []
     audit.see(*log.written[-1])
     [found] = audit.violations(at_rest=True)
-    assert (found.key, found.sentence) == ("x", f"{MOST_KEPT} too few")
-    assert seen == {MOST_KEPT}
+    assert (found.key, found.sentence) == ("x", f"{MAX_KEPT} too few")
+    assert seen == {MAX_KEPT}
 
 
 def test_what_is_quiet_goes_by_the_moment_where_the_time_of_an_event_cannot_be_right():

@@ -19,7 +19,7 @@ from millstream.schemas.protobuf.linking import Type
 
 V = TypeVar("V", bound=Value)
 
-_MOST_INDEXES = 32
+_MAX_INDEXES = 32
 
 
 class ProtobufCodec(Generic[V]):
@@ -145,8 +145,8 @@ def _indexes(message: bytes) -> tuple[tuple[int, ...], int]:
         return (0,), 6
     try:
         count, at = _zigzag(message, 5)
-        if not 0 < count <= _MOST_INDEXES:
-            raise DecodeError("not_framed", f"the number of message indexes is not between 1 and {_MOST_INDEXES}")
+        if not 0 < count <= _MAX_INDEXES:
+            raise DecodeError("not_framed", f"the number of message indexes is not between 1 and {_MAX_INDEXES}")
         indexes: list[int] = []
         for _ in range(count):
             index, at = _zigzag(message, at)

@@ -5,7 +5,7 @@ from typing import Any
 from millstream.contracts.protobuf.wire import read_signed, read_varint, skip
 from millstream.errors import DecodeError
 
-_MOST_DEPTH = 20
+_MAX_DEPTH = 20
 
 
 def raw_fields(message: bytes) -> dict[str, Any]:
@@ -18,7 +18,7 @@ def raw_fields(message: bytes) -> dict[str, Any]:
         at = 6
         if message[5]:
             count, at = read_varint(message, 5)
-            for _ in range(min(count, _MOST_DEPTH) >> 1):
+            for _ in range(min(count, _MAX_DEPTH) >> 1):
                 _, at = read_varint(message, at)
         return _fields(message[at:], 0)
     except (ValueError, EOFError, IndexError, OverflowError) as error:
@@ -51,7 +51,7 @@ def _guess(data: bytes, depth: int) -> Any:
         text = None
     if text is not None and text.isprintable():
         return text
-    if depth < _MOST_DEPTH:
+    if depth < _MAX_DEPTH:
         try:
             return _fields(data, depth)
         except (ValueError, EOFError, IndexError, OverflowError):  # then it is no message

@@ -29,7 +29,7 @@ from millstream.local.broker.log.partition_log import PartitionLog
 from millstream.local.broker.log.producers import Producers
 from millstream.local.broker.log.segment import Segment
 
-MOST_RECORD_ERRORS = 100
+MAX_RECORD_ERRORS = 100
 """So many records at fault are named in one answer."""
 
 
@@ -175,7 +175,7 @@ class Partition:
             raise Refused(ErrorCode.invalid_record, str(bad)) from bad
         if keyless:
             reason = "a compacted topic takes no record without a key"
-            raise Refused(ErrorCode.invalid_record, reason, [(at, reason) for at in keyless[:MOST_RECORD_ERRORS]])
+            raise Refused(ErrorCode.invalid_record, reason, [(at, reason) for at in keyless[:MAX_RECORD_ERRORS]])
 
     def end_transaction(self, producer_id: int, epoch: int, *, commit: bool, now: int, rules: Rules) -> None:
         """Write the marker, unless this producer has nothing open here: then it has been written before."""
@@ -288,7 +288,7 @@ def _check_time(batch: bytearray | memoryview, header: BatchHeader, rules: Rules
     wrong: list[tuple[int, str]] = []
     with suppress(BadBatch):  # what is wrong with the batch itself is found elsewhere
         for position, record in enumerate(iter_records(memoryview(batch))):
-            if not -rules.earliest <= record.timestamp - now <= rules.latest and len(wrong) < MOST_RECORD_ERRORS:
+            if not -rules.earliest <= record.timestamp - now <= rules.latest and len(wrong) < MAX_RECORD_ERRORS:
                 wrong.append((position, f"{reason}, not {record.timestamp}"))
     raise Refused(ErrorCode.invalid_timestamp, reason, wrong)
 

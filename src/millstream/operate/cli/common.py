@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from millstream.timeouts import ANSWER_TIMEOUT
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -23,8 +25,6 @@ SystemOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 DataOption = Annotated[Path, typer.Option("--data", envvar="MILLSTREAM_DATA_DIR", help="Folder for data and logs.")]
 
-ANSWER_WITHIN = 5.0
-"""Seconds that a command waits for the first answer of a broker."""
 FROM_UP = ("MILLSTREAM_BOOTSTRAP_SERVERS", "MILLSTREAM_REGISTRY_URL", "MILLSTREAM_ADDRESSES")
 """The settings that a running `millstream up` gives to the tools beside it."""
 
@@ -60,7 +60,7 @@ def cluster(settings: "Settings", client_id: str) -> "Iterator[tuple[Kafka, Admi
     admin = kafka.admin()
     try:
         try:
-            there = admin.topics(timeout=ANSWER_WITHIN)
+            there = admin.topics(timeout=ANSWER_TIMEOUT)
         except Unavailable as error:
             raise Unavailable(
                 f"No Kafka broker answers at {settings.bootstrap_servers}. Does `millstream up` run on this folder's "

@@ -17,13 +17,12 @@ from millstream.errors import ConfigurationError, TopicReplaced
 from millstream.kafka.metadata_wait import wait_for_transactions
 from millstream.kafka.port import Admin, Kafka, Message, TopicPartition, TopicSpec
 from millstream.operate.dlq.dead_letter import DeadLetter, DeadLetterId, State
+from millstream.timeouts import OPEN_TRANSACTION_TIMEOUT
 
 AUDIT = "millstream.dlq.audit"
 PARTITION: TopicPartition = (AUDIT, 0)
 SPEC = TopicSpec(AUDIT, 1, {"cleanup.policy": "delete", "retention.ms": "-1"})
 
-TRANSACTION_TIMEOUT = 60.0
-"""Seconds that transactions of other processes may take to end: longer than brokers let them stay open."""
 
 AuditAction: TypeAlias = Literal["redrive", "edit", "discard"]
 _STATES: dict[AuditAction, State] = {"redrive": "redriven", "edit": "edited", "discard": "discarded"}
@@ -105,7 +104,7 @@ class Audit:
         """
         self._check_topic_ids()
         if settled:
-            wait_for_transactions(self._kafka, [PARTITION], TRANSACTION_TIMEOUT)
+            wait_for_transactions(self._kafka, [PARTITION], OPEN_TRANSACTION_TIMEOUT)
         elif AUDIT not in self._admin.topics():
             return
         for batch in self._kafka.read_to_end(AUDIT, [0], start={PARTITION: self._next}):

@@ -15,7 +15,8 @@ from millstream.kafka.unreadable import headers_of
 from millstream.operate.dlq.context import DlqContext, Origins
 from millstream.operate.dlq.dead_letter import DeadLetter, DeadLetterId, DeadLetterRef, OrderedKey, ref_of
 from millstream.operate.dlq.filters import Filter
-from millstream.operate.dlq.reading import READ_TIMEOUT, read_dead_letters
+from millstream.operate.dlq.reading import read_dead_letters
+from millstream.timeouts import DEAD_LETTERS_TIMEOUT
 
 SHOWN = 5
 """Offsets that a refusal names."""
@@ -111,7 +112,9 @@ class LaterEvents:
 
     def _records(self, partition: TopicPartition, start: int, end: int) -> Iterator[Message]:
         topic, number = partition
-        batches = self._context.kafka.read_to_end(topic, [number], start={partition: start}, timeout=READ_TIMEOUT)
+        batches = self._context.kafka.read_to_end(
+            topic, [number], start={partition: start}, timeout=DEAD_LETTERS_TIMEOUT
+        )
         return (message for batch in batches for message in batch if message.offset() < end)
 
     def _keys_of_new(self, message: Message) -> Iterator[OrderedKey]:

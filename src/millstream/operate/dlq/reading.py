@@ -7,14 +7,13 @@ from millstream.kafka.port import Kafka, Message, Offsets, TopicPartition
 from millstream.operate.dlq.context import DlqContext
 from millstream.operate.dlq.dead_letter import DeadLetter, DeadLetterId, State, read_dead_letter
 from millstream.operate.dlq.filters import Filter
+from millstream.timeouts import DEAD_LETTERS_TIMEOUT
 
 Progress = Callable[[int], None]
 """Called with the number of records of each batch that was read."""
 
 GAP = 1_000
 """Offsets between two dead letters up to which the records between them are read, too, rather than sought over."""
-READ_TIMEOUT = 30.0
-"""Seconds without any record after which brokers count as gone."""
 
 
 def read_dead_letters(
@@ -32,7 +31,7 @@ def read_dead_letters(
     for topic in topics:
         begin = {partition: offset for partition, offset in (start or {}).items() if partition[0] == topic}
         numbers = range(context.partitions[topic])
-        for batch in context.kafka.read_to_end(topic, numbers, start=begin, timeout=READ_TIMEOUT):
+        for batch in context.kafka.read_to_end(topic, numbers, start=begin, timeout=DEAD_LETTERS_TIMEOUT):
             for message in batch:
                 try:
                     dead_letter = read_dead_letter(message)
@@ -97,5 +96,5 @@ def _stretches(ids: Sequence[DeadLetterId]) -> Iterator[tuple[DeadLetterId, Dead
 
 def _records(kafka: Kafka, partition: TopicPartition, offset: int) -> Iterator[Message]:
     topic, number = partition
-    batches = kafka.read_to_end(topic, [number], start={partition: offset}, timeout=READ_TIMEOUT)
+    batches = kafka.read_to_end(topic, [number], start={partition: offset}, timeout=DEAD_LETTERS_TIMEOUT)
     return (message for batch in batches for message in batch)

@@ -9,12 +9,12 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
+from millstream.timeouts import SEED_TIMEOUT
+
 RUNNER = (sys.executable, "-m", "millstream.testing.simulation")
 """Apart, because nothing that runs a service imports what tests it."""
 SAVE_MEMORY = {"MALLOC_ARENA_MAX": "2"}
 """A world has hundreds of short threads, and glibc would give each memory of its own."""
-SEED_TIMEOUT = 300.0
-"""Real seconds that one seed may take."""
 
 
 class SeedResult(msgspec.Struct, frozen=True):

@@ -11,7 +11,7 @@ from millstream.errors import DeclarationError
 from millstream.operate.verify.calling import Broken, amounts, sentences
 from millstream.operate.verify.causes import Knowledge
 from millstream.operate.verify.filing import CaseFile
-from millstream.operate.verify.findings import MOST_EVIDENCE, Unjudged, Violation, named
+from millstream.operate.verify.findings import MAX_EVIDENCE, Unjudged, Violation, named
 from millstream.operate.verify.spill import Spill
 
 
@@ -159,9 +159,9 @@ class Auditor:
         for case, account, amount in self._moves(total):
             if amount and account in accounts:
                 insort(largest[account], (-abs(amount), case), key=_size)
-                del largest[account][MOST_EVIDENCE:]
+                del largest[account][MAX_EVIDENCE:]
         return {
-            account: tuple(fact for _, case in found for fact in case.evidence)[:MOST_EVIDENCE]
+            account: tuple(fact for _, case in found for fact in case.evidence)[:MAX_EVIDENCE]
             for account, found in largest.items()
         }
 

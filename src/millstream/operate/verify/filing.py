@@ -7,9 +7,9 @@ from operator import itemgetter
 from typing import Any
 
 from millstream.declare import Contract, Envelope
-from millstream.declare.invariant import MOST_KEPT, Case, Cases, Fact
+from millstream.declare.invariant import MAX_KEPT, Case, Cases, Fact
 from millstream.operate.verify.calling import Broken, filed, sentences
-from millstream.operate.verify.findings import MOST_EVIDENCE, Unjudged, Violation, named
+from millstream.operate.verify.findings import MAX_EVIDENCE, Unjudged, Violation, named
 from millstream.operate.verify.spill import Heap, Spill
 
 Facts = dict[type[Contract], tuple[int, list[Fact]]]
@@ -27,7 +27,7 @@ class CaseFile:
 
     def __init__(self, declared: Cases, spill: Spill, number: int, *, whole: bool) -> None:
         self._declared, self._spill = declared, spill
-        self._most = None if whole else MOST_KEPT
+        self._limit = None if whole else MAX_KEPT
         self.contracts = declared.contracts
         self.broken: Broken | None = None
         """The reason why an event could not be filed, where that happened: something is missing of some case, then."""
@@ -82,7 +82,7 @@ class CaseFile:
         self._settle()
         rows = self._spill.db.execute(f"SELECT * FROM {self._facts} ORDER BY key, kind, topic, part, at")  # noqa: S608 ours
         for key, facts in groupby(rows, itemgetter(0)):
-            yield Case(key, self._read(facts), at_rest=True, most=None)
+            yield Case(key, self._read(facts), at_rest=True, limit=None)
 
     def _judge_changed(self, rests: str, quiet_since: datetime | None) -> None:
         """Judges the cases that had an event since they were judged, or have come to rest; in the order of keys."""
@@ -112,10 +112,10 @@ class CaseFile:
             case, name = Case(key, facts, at_rest=rests), named(self._declared, check_name)
             try:
                 for sentence in sentences(check, case, self.contracts):
-                    yield Violation(name, key, sentence, case.evidence[:MOST_EVIDENCE])
+                    yield Violation(name, key, sentence, case.evidence[:MAX_EVIDENCE])
             except Broken as broken:
                 kept = tuple(fact for _, some in facts.values() for fact in some)
-                yield Unjudged(name, key, str(broken), (case.evidence or kept)[:MOST_EVIDENCE])
+                yield Unjudged(name, key, str(broken), (case.evidence or kept)[:MAX_EVIDENCE])
 
     def _read(self, rows: Iterator[tuple[Any, ...]]) -> Facts:
         """The facts of one case, in the order of their places."""
@@ -123,7 +123,7 @@ class CaseFile:
         for _, kind, topic, partition, offset, type_name, id, kept in rows:
             contract = self.contracts[kind]
             count, some = facts.get(contract, (0, []))
-            if self._most is None or len(some) < self._most:
+            if self._limit is None or len(some) < self._limit:
                 some.append(Fact(topic, partition, offset, type_name, id, self._spill.unpack(kept)))
             facts[contract] = count + 1, some
         return facts

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from millstream.declare.invariant import Cases, Fact, Total
 
-MOST_EVIDENCE = 12
+MAX_EVIDENCE = 12
 """Facts that a finding shows."""
 
 

@@ -10,7 +10,7 @@ from millstream.errors import DecodeError, TopicReplaced
 from millstream.kafka.port import Admin, Kafka, Message, TopicPartition
 from millstream.operate.verify.auditor import Auditor
 
-MOST_SHOWN = 100
+MAX_SHOWN = 100
 """Unreadable records whose places are kept."""
 
 
@@ -93,7 +93,7 @@ class LogReader:
             envelope = envelope_from(message, type(event))
         except DecodeError as error:
             self.undecodable[topic] += 1
-            if len(self.shown) < MOST_SHOWN:
+            if len(self.shown) < MAX_SHOWN:
                 self.shown[f"{topic}[{partition}]@{offset}"] = str(error)
         else:
             audit.see(event, envelope, _happened(message, envelope.time, asked))

@@ -11,9 +11,9 @@ from millstream.errors import AggregateMissing, DeclarationError, TopicMissing
 from millstream.kafka import Kafka, partition_of
 from millstream.patterns.aggregate.aggregate import Aggregate, rules_of
 from millstream.patterns.aggregate.replay import Version, replay
+from millstream.timeouts import HISTORY_TIMEOUT
 
 A = TypeVar("A", bound=Aggregate)
-TIMEOUT = 10.0
 
 
 class Change(NamedTuple, Generic[A]):
@@ -26,7 +26,7 @@ class Change(NamedTuple, Generic[A]):
 
 
 def history(
-    aggregate: type[A], key: str, *, kafka: Kafka, contracts: Contracts, timeout: float = TIMEOUT
+    aggregate: type[A], key: str, *, kafka: Kafka, contracts: Contracts, timeout: float = HISTORY_TIMEOUT
 ) -> Iterator[Change[A]]:
     """Every committed event of `key`, oldest first, up to the end of its partition as it is now.
 
@@ -79,7 +79,7 @@ def state_at(
     contracts: Contracts,
     offset: int | None = None,
     time: datetime | None = None,
-    timeout: float = TIMEOUT,
+    timeout: float = HISTORY_TIMEOUT,
 ) -> Version[A]:
     """The state of `key` after all its events up to one `offset` or `time`; version 0 before the first.
 

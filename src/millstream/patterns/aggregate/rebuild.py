@@ -14,8 +14,7 @@ from millstream.kafka.metadata_wait import wait_for_transactions
 from millstream.patterns.aggregate.aggregate import Aggregate, rules_of
 from millstream.patterns.aggregate.history import partitions_of
 from millstream.patterns.aggregate.runner import Runner
-
-LEAVE_TIMEOUT = 60.0
+from millstream.timeouts import LEAVE_TIMEOUT
 
 
 def rebuild(

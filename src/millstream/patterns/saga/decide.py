@@ -15,7 +15,7 @@ from millstream.declare import Backoff
 from millstream.errors import Rejected
 from millstream.patterns.saga.state import Happened, SagaState, Status, StepState
 
-MOST_HISTORY = 100
+MAX_HISTORY = 100
 
 
 class Outcome(Enum):
@@ -184,7 +184,7 @@ class _Course:
         self.wait: timedelta | None = None
 
     def taken(self) -> Next:
-        state = replace(self.state, changed_at=self.now, history=self.state.history[-MOST_HISTORY:])
+        state = replace(self.state, changed_at=self.now, history=self.state.history[-MAX_HISTORY:])
         return Next(state, tuple(self.deeds), self.wait)
 
     def note(self, what: str, step: int | None = None, detail: str | None = None) -> None:

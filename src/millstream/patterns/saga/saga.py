@@ -113,7 +113,7 @@ class Saga:
         self.store = Store(f"{name}-saga", SagaState)
         self._mounted: str | None = None
         self._attempts = attempts
-        self._backoff = backoff or exponential(1.0, most=60)
+        self._backoff = backoff or exponential(1.0, limit=60)
         self._steps: list[_Step] = []
         self._begins: tuple[Made, ...] = ()
         self._completes: tuple[Made, ...] = ()

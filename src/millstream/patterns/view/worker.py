@@ -20,7 +20,7 @@ log = get_logger(__name__)
 
 CHUNK = 500
 _IDLE_SECONDS = 0.25
-_MOST_MOVED = 5
+_MAX_MOVED = 5
 """Times in a row that positions may have moved elsewhere, before this process takes itself for the zombie."""
 
 
@@ -183,7 +183,7 @@ class SinkWorker(Processor):
 
     def _catch_up(self) -> None:
         self._moved += 1
-        if self._moved > _MOST_MOVED:
+        if self._moved > _MAX_MOVED:
             raise Fenced(f"Another process writes to the sink {self.name!r}; stop this one.")
         mine = self._consumer.assignment()
         log.warning("positions moved elsewhere; going on from there", code="positions_moved", worker=self.name)

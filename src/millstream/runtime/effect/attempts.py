@@ -14,11 +14,9 @@ from millstream.runtime.records.inbound import EventMetadata
 from millstream.runtime.records.outbound import Outbound
 from millstream.runtime.task.invoke import HandlerContext, declared_identities, invoker
 from millstream.telemetry import get_logger, metrics
+from millstream.timeouts import OBEY_TIMEOUT
 
 log = get_logger(__name__)
-
-OBEY_SECONDS = 5.0
-"""Seconds after which a call that goes on in spite of its cancellation is worth a line in the log."""
 
 
 class AttemptFailed(Exception):
@@ -121,7 +119,7 @@ class Attempts:
     async def _cancel(self, task: "asyncio.Task[Any]", handler: Handler) -> None:
         """Cancel it, and wait until it has ended."""
         task.cancel()
-        done, _ = await asyncio.wait((task,), timeout=OBEY_SECONDS)
+        done, _ = await asyncio.wait((task,), timeout=OBEY_TIMEOUT)
         if not done:
             log.warning(
                 "effect ignores cancellation",

@@ -18,7 +18,7 @@ from millstream.runtime.loop.transaction import Transaction
 from millstream.runtime.records.dead_letter import reason_of
 from millstream.runtime.task.metrics import WorkerMetrics
 from millstream.telemetry import get_logger, native_call
-from millstream.timeouts import OUTAGE_SECONDS
+from millstream.timeouts import COMMIT_PAUSES, OUTAGE_SECONDS
 
 log = get_logger(__name__)
 
@@ -26,8 +26,6 @@ QUIET_SECONDS = 0.5
 """Events of no concern move the offset, and nothing else: that may wait for company this long."""
 MAX_COMPLETIONS = 2_000
 """Completions in one transaction."""
-SHORTEST_PAUSE, LONGEST_PAUSE = 0.02, 1.0
-"""Seconds between tries of a transaction."""
 
 
 @dataclass(slots=True)
@@ -127,7 +125,7 @@ class Commits:
             if self._later is not None:
                 self._later.cancel()
                 self._later = None
-            deadline, pause = time.monotonic() + OUTAGE_SECONDS, SHORTEST_PAUSE
+            deadline, pause = time.monotonic() + OUTAGE_SECONDS, COMMIT_PAUSES.first
             while group := self._next_group():
                 began = time.monotonic()
                 # Watched from here, too: a thread that is gone gives no answer.
@@ -139,12 +137,12 @@ class Commits:
                     self._change(*refusal)
                 if committed:
                     self._settle(group)
-                    deadline, pause = time.monotonic() + OUTAGE_SECONDS, SHORTEST_PAUSE
+                    deadline, pause = time.monotonic() + OUTAGE_SECONDS, COMMIT_PAUSES.first
                 elif time.monotonic() > deadline:
                     raise Unavailable(f"No transaction could be committed for {OUTAGE_SECONDS:g} s.")
                 else:
                     await asyncio.sleep(pause)
-                    pause = min(LONGEST_PAUSE, pause * 2)
+                    pause = COMMIT_PAUSES.after(pause)
 
     async def close(self) -> None:
         """Let go of the producer."""
@@ -295,6 +293,6 @@ class Commits:
             except Unavailable:
                 if time.monotonic() > deadline:
                     raise
-                time.sleep(SHORTEST_PAUSE)
+                time.sleep(COMMIT_PAUSES.first)
             else:
                 return any(found.get(at) == (offset, group.metadata[at]) for at, offset in group.offsets.items())

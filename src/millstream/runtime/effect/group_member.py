@@ -12,9 +12,7 @@ from typing import Any
 
 from millstream.errors import TransactionAborted, Unavailable
 from millstream.kafka.port import Consumer, Offsets, TopicPartition
-
-SERVED_WITHIN = 10.0
-"""Seconds; far more than a poll takes."""
+from millstream.timeouts import MEMBER_TIMEOUT
 
 
 class GroupMemberProxy:
@@ -52,9 +50,9 @@ class GroupMemberProxy:
         answer: Future[None] = Future()
         self._asked.append((offsets, metadata, gone, answer))
         try:
-            answer.result(SERVED_WITHIN)
+            answer.result(MEMBER_TIMEOUT)
         except TimeoutError:
-            raise Unavailable(f"The consumer did not come to commit within {SERVED_WITHIN:g} s.") from None
+            raise Unavailable(f"The consumer did not come to commit within {MEMBER_TIMEOUT:g} s.") from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,7 @@ from millstream.kafka.port import Kafka, Message, TopicPartition
 from millstream.runtime.task.parked import ParkedEvent, parked_store, store_key
 from millstream.state.internal_store import encode_value
 from millstream.state.partitions import read_changelog
-
-RESTORE_TIMEOUT = 60.0
-"""Seconds that a restore waits for a transaction that another process left open."""
+from millstream.timeouts import OPEN_TRANSACTION_TIMEOUT
 
 
 def restore_parked(kafka: Kafka, topic: str, partitions: Collection[TopicPartition]) -> list[ParkedEvent]:
@@ -21,7 +19,7 @@ def restore_parked(kafka: Kafka, topic: str, partitions: Collection[TopicPartiti
     brokers do not answer, or a transaction of a dead holder stays open for too long.
     """
     stores = {number: parked_store(topic).partition() for number in sorted({number for _, number in partitions})}
-    wait_for_transactions(kafka, [(topic, number) for number in stores], RESTORE_TIMEOUT)
+    wait_for_transactions(kafka, [(topic, number) for number in stores], OPEN_TRANSACTION_TIMEOUT)
     for _ in read_changelog(kafka, topic, stores):
         pass
     ours = set(partitions)

@@ -8,11 +8,10 @@ from typing import Any
 from millstream.declare import Handler, Need, Service
 from millstream.settings import Settings
 from millstream.telemetry import get_logger, metrics
+from millstream.timeouts import RESOURCE_TIMEOUT
 
 log = get_logger(__name__)
 
-OPEN_SECONDS = 30.0
-"""How long a resource may take to open."""
 
 Factory = Callable[[Settings], AsyncIterator[Any]]
 
@@ -76,7 +75,7 @@ class Resources:
         service, name = self._service.name, wanted.__name__
         opened = self._begin(wanted)
         try:
-            async with asyncio.timeout(OPEN_SECONDS):
+            async with asyncio.timeout(RESOURCE_TIMEOUT):
                 await asyncio.shield(opened.ready)
         except Exception as error:
             self._former.discard(opened)

@@ -24,13 +24,14 @@ from millstream.runtime.effect.health import EffectHealth
 from millstream.runtime.effect.in_flight import InFlight, Partition, parked_in, too_busy
 from millstream.runtime.effect.parked_topic import restore_parked
 from millstream.runtime.effect.reading import InFlightReader
-from millstream.runtime.effect.resources import OPEN_SECONDS, Resources
+from millstream.runtime.effect.resources import Resources
 from millstream.runtime.effect.watermark import Watermark
 from millstream.runtime.loop.handler_worker import HandlerWorker
 from millstream.runtime.loop.transaction import transaction_for
 from millstream.runtime.records.output_topics import written_topics
 from millstream.settings import Settings
 from millstream.telemetry import Health, Tracer, get_logger, still_alive, watched
+from millstream.timeouts import CALLS_FINISH_TIMEOUT, CALLS_SETTLE_TIMEOUT, RESOURCE_TIMEOUT
 
 log = get_logger(__name__)
 
@@ -38,10 +39,6 @@ CHUNK = 100
 IDLE_WAIT = 0.1
 PAUSED_WAIT = 0.01
 """Seconds of waiting for a record: when nothing is held back, and when a pause may end any moment."""
-FINISH_SECONDS = 3.0
-"""How long calls under way may take when their partition goes, or the process."""
-SETTLE_SECONDS = 5.0
-"""How long their outcomes may take to commit then."""
 SERVE_SECONDS = 0.005
 """How often this thread helps those it waits for."""
 REPORT_SECONDS = 0.5
@@ -170,7 +167,7 @@ class EffectWorker(HandlerWorker):
         """Let the event loop end, its resources closed."""
         if self._ready.done() and self._calling.is_alive():
             self._tell_calls(self._commits.leave)
-            self._calling.join(SETTLE_SECONDS)
+            self._calling.join(CALLS_SETTLE_TIMEOUT)
 
     def _ask_limits(self, topics: Sequence[str]) -> None:
         super()._ask_limits(topics)
@@ -178,9 +175,9 @@ class EffectWorker(HandlerWorker):
 
     def _wait_for_resources(self) -> None:
         try:
-            self._ready.result(OPEN_SECONDS)
+            self._ready.result(RESOURCE_TIMEOUT)
         except TimeoutError:
-            raise Unavailable(f"What {self.name} needs was not open within {OPEN_SECONDS:g} s.") from None
+            raise Unavailable(f"What {self.name} needs was not open within {RESOURCE_TIMEOUT:g} s.") from None
 
     def _restore(self, partitions: list[TopicPartition]) -> None:
         parked = restore_parked(self._kafka, self._parked_topic, partitions)
@@ -194,7 +191,7 @@ class EffectWorker(HandlerWorker):
     def _release(self, partitions: list[Partition]) -> None:
         """Finish the calls under way in these partitions, commit them, and let the partitions go."""
         if partitions and self._calling.is_alive():
-            self._in_calls(self._finish(partitions), FINISH_SECONDS + SETTLE_SECONDS)
+            self._in_calls(self._finish(partitions), CALLS_FINISH_TIMEOUT + CALLS_SETTLE_TIMEOUT)
         for partition in partitions:
             partition.gone = True
 
@@ -315,7 +312,7 @@ class EffectWorker(HandlerWorker):
             admin.close()
 
     async def _finish(self, partitions: list[Partition]) -> None:
-        await self._calls.close(partitions, FINISH_SECONDS)
+        await self._calls.close(partitions, CALLS_FINISH_TIMEOUT)
         await self._commits.commit_all()
 
     def _fail(self, error: BaseException) -> None:

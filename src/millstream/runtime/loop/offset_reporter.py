@@ -6,6 +6,7 @@ from millstream.errors import Fenced, KafkaFault
 from millstream.kafka.port import Consumer, Offsets, TopicPartition
 from millstream.runtime.loop.topic_ids import TopicIds
 from millstream.telemetry import get_logger
+from millstream.timeouts import OFFSET_REPORT_TIMEOUT
 
 log = get_logger(__name__)
 
@@ -13,7 +14,6 @@ EVERY = 1.0
 """Seconds between two reports under load."""
 AGAIN = 10.0
 """Seconds after which all offsets are committed again: a commit that arrived late may have set one back."""
-TIMEOUT = 2.0
 
 
 class OffsetReporter:
@@ -48,7 +48,7 @@ class OffsetReporter:
         unreported = {partition: at for partition, at in positions.items() if self._reported.get(partition) != at}
         notes = {at: self._ids.note(at[0], offset) for at, offset in unreported.items()}
         try:
-            consumer.commit(unreported, notes, timeout=TIMEOUT)
+            consumer.commit(unreported, notes, timeout=OFFSET_REPORT_TIMEOUT)
         except Fenced:
             raise
         except KafkaFault as fault:

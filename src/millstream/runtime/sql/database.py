@@ -19,9 +19,7 @@ from millstream.extras import require
 from millstream.runtime.sql.hang_ups import close_hung_up
 from millstream.runtime.sql.tables import outbox_table, own_tables
 from millstream.settings import Settings, without_credentials
-
-BUSY_SECONDS = 10
-"""Seconds that a SQLite writer waits for another one before its statement fails."""
+from millstream.timeouts import SQLITE_BUSY_TIMEOUT
 
 STATEMENTS = 32
 """Prepared statements that a SQLite connection caches. Python's 128 take megabytes: lists of every length differ."""
@@ -123,7 +121,7 @@ def _sqlite(url: URL) -> Engine:
     if not url.database or url.database == ":memory:":
         raise ConfigurationError("MILLSTREAM_DATABASE_URL keeps SQLite in memory: a service's database must be a file")
     Path(url.database).parent.mkdir(parents=True, exist_ok=True)
-    defaults = {"timeout": BUSY_SECONDS, "cached_statements": STATEMENTS}
+    defaults = {"timeout": SQLITE_BUSY_TIMEOUT, "cached_statements": STATEMENTS}
     wanted = {name: value for name, value in defaults.items() if name not in url.query}
     # Errors quote the statement without its parameters: their texts stand in logs and in headers of dead letters.
     engine = create_engine(url, connect_args=wanted, hide_parameters=True)
@@ -170,7 +168,7 @@ def _go_over_to_wal(cursor: Any) -> None:
 
     SQLite refuses at once, whatever the timeout, while another connection reads; so try until that one is done.
     """
-    deadline = time.monotonic() + BUSY_SECONDS
+    deadline = time.monotonic() + SQLITE_BUSY_TIMEOUT
     while True:
         try:
             cursor.execute("PRAGMA journal_mode=WAL")

@@ -23,10 +23,11 @@ from millstream.kafka.limits import RecordLimits, record_bytes
 from millstream.runtime.loop.commit_note import cluster_token
 from millstream.runtime.sql.database import READ_ONLY, beside, is_sqlite, passing
 from millstream.runtime.sql.outbox import Outbox, OutboxRow, identity
-from millstream.settings import MOST_BYTES
+from millstream.settings import MAX_BYTES
 from millstream.telemetry import metrics
 from millstream.telemetry.logs import get_logger
 from millstream.telemetry.signs_of_life import still_alive
+from millstream.timeouts import RELAY_PAUSES
 
 log = get_logger(__name__)
 
@@ -41,8 +42,6 @@ FORM = "ms-relay1"
 NO_OFFSET = 0
 """The offset that carries the position in its metadata."""
 BEGIN_ANEW = "DELETE FROM millstream_identity"
-SHORTEST_PAUSE, LONGEST_PAUSE = 0.05, 2.0
-"""Seconds between tries while Kafka or the database does not answer."""
 RELAY_LOCK = 0x6D696C6C
 """First half of the PostgreSQL advisory lock that a service's active relay holds; the second is its name's checksum."""
 
@@ -66,7 +65,7 @@ class Relay:
         wake: threading.Event,
         *,
         poll_seconds: float = POLL_SECONDS,
-        client_bytes: int = MOST_BYTES,
+        client_bytes: int = MAX_BYTES,
     ) -> None:
         self.name = f"{service.name}.relay"
         self._service = service
@@ -76,7 +75,7 @@ class Relay:
         self._poll_seconds = poll_seconds
         self._client_bytes = client_bytes
         self._tried_again = False
-        self._pause = SHORTEST_PAUSE
+        self._pause = RELAY_PAUSES.first
 
     def run(self, stop: threading.Event) -> None:
         """Relay until `stop` is set, and publish once more what has been committed by then.
@@ -98,7 +97,7 @@ class Relay:
                 if not _will_pass(error):
                     raise
                 log.warning("the relay begins again", code="relay_restarted", relay=self.name, error=str(error))
-                self._pause = min(LONGEST_PAUSE, self._pause * 2)
+                self._pause = RELAY_PAUSES.after(self._pause)
             stop.wait(self._pause)
 
     def _relay(self, stop: threading.Event) -> None:
@@ -114,7 +113,7 @@ class Relay:
                 self._wake.clear()
                 last = stop.is_set()
                 turn.publish_all()
-                self._pause = SHORTEST_PAUSE
+                self._pause = RELAY_PAUSES.first
                 # At the end too: only the position tells rows that stay behind from new ones, and Kafka expires
                 # it some day.
                 turn.tidy(now=last)
@@ -127,7 +126,7 @@ class Relay:
 class Turn:
     """One period as the relay: from reading the position until it stops or fails."""
 
-    def __init__(self, service: Service, kafka: Kafka, engine: Engine, client_bytes: int = MOST_BYTES) -> None:
+    def __init__(self, service: Service, kafka: Kafka, engine: Engine, client_bytes: int = MAX_BYTES) -> None:
         self._group = f"{service.name}.relay"
         self._kafka = kafka
         self._engine = engine

@@ -27,6 +27,7 @@ from millstream.runtime.task.partition_task import seconds_until_due
 from millstream.runtime.worker import ProcessEnds, Stopping
 from millstream.settings import Settings
 from millstream.telemetry import Health, Tracer, get_logger
+from millstream.timeouts import DATABASE_PAUSES
 
 log = get_logger(__name__)
 
@@ -150,7 +151,7 @@ class SqlWorker(TaskWorker[SqlTask]):
 
         Raises an error that lasts longer than some ten seconds.
         """
-        troubles, stop = 0, self._loop.stop
+        troubles, stop, pause = 0, self._loop.stop, DATABASE_PAUSES.first
         while not stop.is_set():
             try:
                 transaction()
@@ -165,7 +166,8 @@ class SqlWorker(TaskWorker[SqlTask]):
                     raise
                 self._metrics.transaction("aborted", 0)
                 log.warning("doing a transaction again", code="transaction_retried", worker=self.name, error=str(error))
-                stop.wait(min(3.0, 0.025 * 2**troubles))
+                stop.wait(pause)
+                pause = DATABASE_PAUSES.after(pause)
             else:
                 self._conflicts = 0
                 return True

@@ -15,7 +15,7 @@ CLUSTER_OPERATIONS = 8096
 TOPIC_OPERATIONS = 3576
 """What a client may do, as bits: everything, for nobody is forbidden anything."""
 NOT_ASKED = -(2**31)
-MOST_DESCRIBED = 2000
+MAX_DESCRIBED = 2000
 """`max.request.partition.size.limit` of Apache Kafka."""
 
 
@@ -77,7 +77,7 @@ def describe_topic_partitions(context: Context, request: Any) -> Response:
     if cursor is not None:
         names = [name for name in names if name >= cursor.topic_name]
         begin = cursor.partition_index if cursor.topic_name in names else 0
-    left = min(max(request.response_partition_limit, 1), MOST_DESCRIBED)
+    left = min(max(request.response_partition_limit, 1), MAX_DESCRIBED)
     described = []
     for name in names:
         if not left:

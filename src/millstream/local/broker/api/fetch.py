@@ -15,7 +15,7 @@ from millstream.local.broker.timers import Timer
 from millstream.local.broker.wire.fetch import FetchAnswer, FetchRequest, Parts, entry, idle
 
 MAX_WAIT_MS = 5 * 60 * 1000
-MOST_BYTES = 4 << 20
+MAX_BYTES = 4 << 20
 """An answer has no more than this, whatever a reader takes: while it is understood, the next one is on its way."""
 
 
@@ -123,7 +123,7 @@ class PendingFetch:
         """What is new in the places that have changed: in the order of the request, or of the session, where those with
         records go to the end of the queue, so that all get their share of `max_bytes`."""
         found: dict[Place, Found] = {}
-        left, first = min(self._request.max_bytes, MOST_BYTES), True
+        left, first = min(self._request.max_bytes, MAX_BYTES), True
         dirty = self._reading.dirty
         for place in self._in_order():
             new = self._look(place, left, first=first)

@@ -6,7 +6,7 @@ from typing import Any
 
 GZIP, SNAPPY, LZ4, ZSTD = 1, 2, 3, 4
 
-MOST_UNPACKED = 32 * 1024 * 1024
+MAX_UNPACKED = 32 * 1024 * 1024
 """Bytes that one batch may hold: more is refused, for a few kilobytes can claim to be terabytes."""
 
 _XERIAL = b"\x82SNAPPY\0" + (1).to_bytes(4, "big") * 2
@@ -18,7 +18,7 @@ _LZ4_STORED = 1 << 31
 
 
 class BadCompression(Exception):
-    """These bytes are not of that compression, or hold more than MOST_UNPACKED."""
+    """These bytes are not of that compression, or hold more than MAX_UNPACKED."""
 
 
 def unpack(codec: int, packed: bytes) -> bytes:
@@ -62,25 +62,25 @@ def _cramjam() -> Any:
 def _unpack_gzip(packed: bytes) -> bytes:
     unpacking = zlib.decompressobj(wbits=31)
     try:
-        unpacked = unpacking.decompress(packed, MOST_UNPACKED)
+        unpacked = unpacking.decompress(packed, MAX_UNPACKED)
     except zlib.error as error:
         raise BadCompression(f"no gzip: {error}") from error
     if not unpacking.eof:
-        raise BadCompression(f"gzip that is cut short, or holds more than {MOST_UNPACKED} bytes")
+        raise BadCompression(f"gzip that is cut short, or holds more than {MAX_UNPACKED} bytes")
     return unpacked
 
 
 def _unpack_snappy(packed: bytes) -> bytes:
     """One raw block, as librdkafka sends it, or blocks in a frame, as Java does."""
     if not packed.startswith(_XERIAL[:8]):
-        return _unpack_snappy_block(packed, MOST_UNPACKED)
+        return _unpack_snappy_block(packed, MAX_UNPACKED)
     out, at = bytearray(), len(_XERIAL)
     while at < len(packed):
         size = int.from_bytes(packed[at : at + 4], "big")
         at += 4
         if not 0 < size <= len(packed) - at:
             raise BadCompression("snappy that is cut short")
-        out += _unpack_snappy_block(packed[at : at + size], MOST_UNPACKED - len(out))
+        out += _unpack_snappy_block(packed[at : at + size], MAX_UNPACKED - len(out))
         at += size
     return bytes(out)
 
@@ -89,14 +89,14 @@ def _unpack_snappy_block(block: bytes, most: int) -> bytes:
     raw = _cramjam().snappy
     try:
         if raw.decompress_raw_len(block) > most:
-            raise BadCompression(f"snappy that holds more than {MOST_UNPACKED} bytes")
+            raise BadCompression(f"snappy that holds more than {MAX_UNPACKED} bytes")
         return bytes(raw.decompress_raw(block))
     except _cramjam().DecompressionError as error:
         raise BadCompression(f"no snappy: {error}") from error
 
 
 def _unpack_growing(unpack_into: Callable[[bytes, bytearray], int], packed: bytes, name: str) -> bytes:
-    room = min(max(8 * len(packed), 1 << 16), MOST_UNPACKED)
+    room = min(max(8 * len(packed), 1 << 16), MAX_UNPACKED)
     while True:
         out = bytearray(room)
         try:
@@ -105,11 +105,11 @@ def _unpack_growing(unpack_into: Callable[[bytes, bytearray], int], packed: byte
             return bytes(out)
         except _cramjam().DecompressionError as error:
             # A buffer that is too small is told by its words alone; to try damage again would be a waste.
-            if "whole buffer" not in str(error) or room == MOST_UNPACKED:
-                reason = f"{name} that holds more than {MOST_UNPACKED} bytes" if room == MOST_UNPACKED else f"no {name}"
+            if "whole buffer" not in str(error) or room == MAX_UNPACKED:
+                reason = f"{name} that holds more than {MAX_UNPACKED} bytes" if room == MAX_UNPACKED else f"no {name}"
                 raise BadCompression(f"{reason}: {error}") from error
             del out
-            room = min(8 * room, MOST_UNPACKED)
+            room = min(8 * room, MAX_UNPACKED)
 
 
 def _pack_snappy(data: bytes) -> bytes:

@@ -18,7 +18,7 @@ from millstream.local.broker.log.producers import Producers
 from millstream.local.broker.log.segment import Segment
 from millstream.local.broker.log.swap import CLEANED, swap_in
 
-MOST_KEYS = 200_000
+MAX_KEYS = 200_000
 """Keys remembered in one run, some 35 MB of them; what comes after them is for the next run."""
 _STEP_BYTES = 512 * 1024
 _STEP_RECORDS = 2000
@@ -99,7 +99,7 @@ class Plan:
         for segment in self.dirty:
             for header, batch in self._batches(segment):
                 if header.next_offset > self._log.compacted_to and not header.is_control and not aborted.hold(header):
-                    if len(latest) >= MOST_KEYS:
+                    if len(latest) >= MAX_KEYS:
                         return header.base_offset
                     try:
                         for delta, _, key, *_ in spans(read_body(batch, header), header.records):

@@ -7,7 +7,7 @@ from typing import Any, get_args, get_origin
 
 from millstream.local.broker.wire.buffer import Malformed, Reader
 
-MOST_ITEMS = 50_000
+MAX_ITEMS = 50_000
 """In all arrays of one request together: a few bytes each where they come from, a thousand in the answer."""
 
 _SIZES = {
@@ -40,8 +40,8 @@ class Walk(Reader):
         """The items that follow. Raises Malformed if they cannot all be there, or are too many."""
         count = max(self.count(), 0)
         self.items += count
-        if self.items > MOST_ITEMS:
-            raise Malformed(f"arrays of more than {MOST_ITEMS} items in one request")
+        if self.items > MAX_ITEMS:
+            raise Malformed(f"arrays of more than {MAX_ITEMS} items in one request")
         return range(count)
 
 

@@ -30,6 +30,7 @@ from millstream.testing.simulation.cluster.clients.client import (
 from millstream.testing.simulation.cluster.clients.partition_reader import read_to_end
 from millstream.testing.simulation.cluster.host import Host
 from millstream.testing.simulation.scheduler.tasks import Steps
+from millstream.timeouts import CHANGE_TIMEOUT, REQUEST_TIMEOUT
 
 T = TypeVar("T")
 
@@ -48,20 +49,20 @@ class SimulatedAdmin(Client):
         super().__init__(host, client_id)
         self._settings = settings
 
-    def cluster_id(self, timeout: float = 10.0) -> str:
+    def cluster_id(self, timeout: float = REQUEST_TIMEOUT) -> str:
         return self._metadata([], timeout).cluster_id
 
-    def brokers(self, timeout: float = 10.0) -> list[str]:
+    def brokers(self, timeout: float = REQUEST_TIMEOUT) -> list[str]:
         return [f"{broker.host}:{broker.port}" for broker in self._metadata([], timeout).brokers]
 
-    def topics(self, timeout: float = 10.0) -> dict[str, TopicInfo]:
+    def topics(self, timeout: float = REQUEST_TIMEOUT) -> dict[str, TopicInfo]:
         return {
             topic.name: TopicInfo(topic.name, len(topic.partitions), 1)
             for topic in self._metadata(None, timeout).topics
             if not topic.is_internal
         }
 
-    def topic_config(self, topic: str, timeout: float = 10.0) -> dict[str, str]:
+    def topic_config(self, topic: str, timeout: float = REQUEST_TIMEOUT) -> dict[str, str]:
         doing = f"asking for the configuration of topic {topic!r}"
         wanted = [{"resource_type": TOPIC, "resource_name": topic, "configuration_keys": None}]
         answer = self.do(self.ask("describe_configs", resources=wanted), timeout, doing).results[0]
@@ -69,18 +70,18 @@ class SimulatedAdmin(Client):
             raise failure_of(answer.error_code, doing)
         return {entry.name: entry.value for entry in answer.configs if entry.value is not None}
 
-    def ensure_topics(self, specs: Sequence[TopicSpec], timeout: float = 30.0) -> list[str]:
+    def ensure_topics(self, specs: Sequence[TopicSpec], timeout: float = CHANGE_TIMEOUT) -> list[str]:
         wanted = {spec.name: spec for spec in specs}
         return self.do(self._ensure(wanted), timeout, f"creating topics {', '.join(wanted)}")
 
-    def delete_topics(self, names: Sequence[str], timeout: float = 30.0) -> None:
+    def delete_topics(self, names: Sequence[str], timeout: float = CHANGE_TIMEOUT) -> None:
         if names:
             steps = self.ask("delete_topics", topic_names=list(names), timeout=int(timeout * 1000))
             for result in self.do(steps, timeout, f"deleting topics {', '.join(names)}").responses:
                 if result.error_code:
                     raise failure_of(result.error_code, f"deleting topic {result.name!r}")
 
-    def topic_ids(self, topics: Sequence[str], timeout: float = 10.0) -> dict[str, str]:
+    def topic_ids(self, topics: Sequence[str], timeout: float = REQUEST_TIMEOUT) -> dict[str, str]:
         wanted = [{"name": name} for name in dict.fromkeys(topics)]
         if not wanted:
             return {}
@@ -88,7 +89,7 @@ class SimulatedAdmin(Client):
         found = self.do(steps, timeout, "asking for the ids of topics").topics
         return {topic.name: _text_of(topic.topic_id) for topic in found if not topic.error_code}
 
-    def grow_topics(self, partitions: Mapping[str, int], timeout: float = 30.0) -> None:
+    def grow_topics(self, partitions: Mapping[str, int], timeout: float = CHANGE_TIMEOUT) -> None:
         if not partitions:
             return
         wanted = [{"name": name, "count": count, "assignments": None} for name, count in partitions.items()]
@@ -102,21 +103,21 @@ class SimulatedAdmin(Client):
             if result.error_code:
                 raise failure_of(result.error_code, f"adding partitions to topic {result.name!r}")
 
-    def groups(self, timeout: float = 10.0) -> list[str]:
+    def groups(self, timeout: float = REQUEST_TIMEOUT) -> list[str]:
         answer = self.do(self.ask("list_groups"), timeout, "listing consumer groups")
         return sorted(group.group_id for group in answer.groups)
 
-    def group_offsets(self, group: str, timeout: float = 10.0) -> dict[TopicPartition, Committed]:
+    def group_offsets(self, group: str, timeout: float = REQUEST_TIMEOUT) -> dict[TopicPartition, Committed]:
         doing = f"asking what group {group!r} has committed"
         found = self.do(self.committed_offsets(group, None, doing), timeout, doing)
         return {key: Committed(offset if offset >= 0 else None, note) for key, (offset, note) in found.items()}
 
-    def group_members(self, group: str, timeout: float = 10.0) -> int:
+    def group_members(self, group: str, timeout: float = REQUEST_TIMEOUT) -> int:
         doing = f"asking who is in group {group!r}"
         answer = self.do(self.ask("describe_groups", groups=[group]), timeout, doing)
         return sum(len(found.members) for found in answer.groups)
 
-    def set_group_offsets(self, group: str, offsets: Offsets, timeout: float = 10.0) -> None:
+    def set_group_offsets(self, group: str, offsets: Offsets, timeout: float = REQUEST_TIMEOUT) -> None:
         if not offsets:
             return
         doing = f"setting the offsets of group {group!r}"
@@ -135,21 +136,26 @@ class SimulatedAdmin(Client):
         if errors:
             raise failure_of(errors[0], doing)
 
-    def group_lag(self, group: str, topics: Sequence[str] = (), timeout: float = 10.0) -> list[PartitionLag]:
+    def group_lag(self, group: str, topics: Sequence[str] = (), timeout: float = REQUEST_TIMEOUT) -> list[PartitionLag]:
         return self.group_lags({group: topics}, timeout)[group]
 
-    def group_lags(self, groups: Mapping[str, Sequence[str]], timeout: float = 10.0) -> dict[str, list[PartitionLag]]:
+    def group_lags(
+        self, groups: Mapping[str, Sequence[str]], timeout: float = REQUEST_TIMEOUT
+    ) -> dict[str, list[PartitionLag]]:
         committed = {group: self.group_offsets(group, timeout) for group in groups}
         return lags_of(self, self._read, committed, groups, timeout)
 
     def end_offsets(
-        self, partitions: Sequence[TopicPartition], isolation: Isolation = "read_committed", timeout: float = 10.0
+        self,
+        partitions: Sequence[TopicPartition],
+        isolation: Isolation = "read_committed",
+        timeout: float = REQUEST_TIMEOUT,
     ) -> dict[TopicPartition, int]:
         doing = "asking for the ends"
         return self.do(self.offsets_now(dict.fromkeys(partitions, LATEST), isolation, doing), timeout, doing)
 
     def offsets_at(
-        self, partitions: Sequence[TopicPartition], milliseconds: int, timeout: float = 10.0
+        self, partitions: Sequence[TopicPartition], milliseconds: int, timeout: float = REQUEST_TIMEOUT
     ) -> dict[TopicPartition, int]:
         if milliseconds == END:
             return self.end_offsets(partitions, timeout=timeout)

@@ -21,6 +21,7 @@ from millstream.testing.simulation.cluster.clients.consumer_coordinator import C
 from millstream.testing.simulation.cluster.clients.fetcher import Fetcher
 from millstream.testing.simulation.cluster.host import Host
 from millstream.testing.simulation.scheduler.tasks import Awaited, Steps
+from millstream.timeouts import CLOSE_TIMEOUT, REQUEST_TIMEOUT
 
 MIN_TIMEOUT = 0.000_01
 """Seconds that a call takes which waits for nothing: a loop of such calls must not stop the time."""
@@ -89,7 +90,7 @@ class SimulatedConsumer(Client):
     def seek(self, offsets: Offsets) -> None:
         self._fetcher.seek(offsets)
 
-    def rewind(self, timeout: float = 10.0) -> None:
+    def rewind(self, timeout: float = REQUEST_TIMEOUT) -> None:
         committed = self.committed(self.assignment(), timeout)
         self.seek(
             {partition: EARLIEST if found.offset is None else found.offset for partition, found in committed.items()}
@@ -99,12 +100,14 @@ class SimulatedConsumer(Client):
         states = self._fetcher.partitions.items()
         return {partition: state.position for partition, state in states if state.position is not None}
 
-    def committed(self, partitions: Sequence[TopicPartition], timeout: float = 10.0) -> dict[TopicPartition, Committed]:
+    def committed(
+        self, partitions: Sequence[TopicPartition], timeout: float = REQUEST_TIMEOUT
+    ) -> dict[TopicPartition, Committed]:
         doing = f"asking what group {self._group!r} has committed"
         found = self.do(self.committed_offsets(self._group, partitions, doing), timeout, doing)
         return {key: Committed(offset if offset >= 0 else None, note) for key, (offset, note) in found.items()}
 
-    def watermarks(self, partition: TopicPartition, timeout: float = 10.0) -> tuple[int, int]:
+    def watermarks(self, partition: TopicPartition, timeout: float = REQUEST_TIMEOUT) -> tuple[int, int]:
         doing = f"asking for the end of {partition[0]}[{partition[1]}]"
 
         def steps() -> Steps[tuple[int, int]]:
@@ -118,7 +121,7 @@ class SimulatedConsumer(Client):
         return self._fetcher.lag()
 
     def commit(
-        self, offsets: Offsets, metadata: Mapping[TopicPartition, str] | None = None, timeout: float = 10.0
+        self, offsets: Offsets, metadata: Mapping[TopicPartition, str] | None = None, timeout: float = REQUEST_TIMEOUT
     ) -> None:
         if offsets:
             doing = f"committing offsets of group {self._group!r}"
@@ -128,7 +131,7 @@ class SimulatedConsumer(Client):
     def group_metadata(self) -> Any:
         return self._coordinator.metadata
 
-    def close(self, timeout: float = 5.0) -> None:
+    def close(self, timeout: float = CLOSE_TIMEOUT) -> None:
         if self._closed:
             return
         self._closed = True

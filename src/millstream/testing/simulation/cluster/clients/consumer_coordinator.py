@@ -9,9 +9,8 @@ from millstream.settings import Settings
 from millstream.testing.simulation.cluster.clients import assignors
 from millstream.testing.simulation.cluster.clients.client import AGAIN, TRANSIENT, Client, failure_of
 from millstream.testing.simulation.scheduler.tasks import Awaited, Signal, Steps
+from millstream.timeouts import MISSING_TOPIC_TIMEOUT
 
-MISSING_GRACE = 5.0
-"""Seconds that a topic may be unknown; librdkafka's port waits as long."""
 TOPIC_CHECK_INTERVAL = 0.25
 ILLEGAL_GENERATION, UNKNOWN_MEMBER, REBALANCING, MEMBER_ID_REQUIRED = 22, 25, 27, 79
 LOST = frozenset({ILLEGAL_GENERATION, UNKNOWN_MEMBER})
@@ -219,7 +218,7 @@ class ConsumerCoordinator:
         while True:
             answer = yield from self._client.metadata(self._topics)
             missing = [topic.name for topic in answer.topics if topic.error_code]
-            deadline = self._client.scheduler.now + int(MISSING_GRACE * 1_000_000)
+            deadline = self._client.scheduler.now + int(MISSING_TOPIC_TIMEOUT * 1_000_000)
             appeared = self.missing.keys() - set(missing)
             self.missing = {name: self.missing.get(name, deadline) for name in missing}
             if appeared:

@@ -11,6 +11,7 @@ from millstream.testing.simulation.cluster.clients.partition_reader import read_
 from millstream.testing.simulation.cluster.clients.producer import OnDelivery, SimulatedProducer
 from millstream.testing.simulation.cluster.clients.transactional_producer import SimulatedTransactionalProducer
 from millstream.testing.simulation.cluster.host import Host
+from millstream.timeouts import READ_TIMEOUT
 
 
 class SimulatedKafka:
@@ -49,7 +50,7 @@ class SimulatedKafka:
         *,
         isolation: Isolation = "read_committed",
         start: Offsets | None = None,
-        timeout: float = 60.0,
+        timeout: float = READ_TIMEOUT,
     ) -> Iterator[list[Message]]:
         if partitions is None:
             admin = self.admin()

@@ -10,6 +10,7 @@ from millstream.settings import Settings
 from millstream.testing.simulation.cluster.clients.client import Client
 from millstream.testing.simulation.cluster.clients.sender import Failure, Sender
 from millstream.testing.simulation.cluster.host import Host
+from millstream.timeouts import CHANGE_TIMEOUT, CLOSE_TIMEOUT
 
 OnDelivery = Callable[[KafkaFault | None, Message], None]
 
@@ -41,7 +42,7 @@ class SimulatedProducer(Client):
         self.scheduler.wait(lambda: self._reports, timeout)
         self._report()
 
-    def flush(self, timeout: float = 30.0) -> None:
+    def flush(self, timeout: float = CHANGE_TIMEOUT) -> None:
         self.scheduler.wait(lambda: not self._sender.pending, timeout)
         self._report()
         failure, self._sender.failure = self._sender.failure, None
@@ -50,7 +51,7 @@ class SimulatedProducer(Client):
         if left := self._sender.pending:
             raise Unavailable(f"{left} records were not delivered within {timeout:g} s. They are still being tried.")
 
-    def close(self, timeout: float = 5.0) -> None:
+    def close(self, timeout: float = CLOSE_TIMEOUT) -> None:
         self.scheduler.wait(lambda: not self._sender.pending, timeout)
         self._report()
         self._sender.close()

@@ -7,7 +7,7 @@ from typing import Any
 from millstream.errors import EncodeError, KafkaFault, TopicMissing, Unavailable
 from millstream.kafka.faults import undelivered
 from millstream.kafka.port import Headers, Message, TopicPartition
-from millstream.settings import MOST_BYTES, Settings
+from millstream.settings import MAX_BYTES, Settings
 from millstream.testing.simulation.cluster.broker import ConnectionLost
 from millstream.testing.simulation.cluster.clients.client import AGAIN, TRANSIENT, Client, failure_of
 from millstream.testing.simulation.cluster.records import (
@@ -84,7 +84,7 @@ class Sender:
         scheduler = self._client.scheduler
         now = scheduler.wall_clock // 1000
         record = Record(topic, partition, key, value, list(headers or ()), timestamp or now)
-        if record.size > MOST_BYTES:
+        if record.size > MAX_BYTES:
             raise failure_of(10, f"writing to {topic!r}")
         if self.pending >= self._queue_limit and not scheduler.wait(
             lambda: self.pending < self._queue_limit, FULL_QUEUE_TIMEOUT

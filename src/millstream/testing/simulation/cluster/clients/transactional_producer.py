@@ -12,6 +12,7 @@ from millstream.testing.simulation.cluster.clients.client import AGAIN, TRANSIEN
 from millstream.testing.simulation.cluster.clients.sender import Failure, Sender
 from millstream.testing.simulation.cluster.host import Host
 from millstream.testing.simulation.scheduler.tasks import Steps
+from millstream.timeouts import CHANGE_TIMEOUT, CLOSE_TIMEOUT, REQUEST_TIMEOUT
 
 
 class SimulatedTransactionalProducer(Client):
@@ -27,7 +28,7 @@ class SimulatedTransactionalProducer(Client):
         self._began: int | None = None
         self._fenced: Fenced | None = None
 
-    def init(self, timeout: float = 30.0) -> None:
+    def init(self, timeout: float = CHANGE_TIMEOUT) -> None:
         if self._fenced is not None:
             raise self._fenced
         self._discard()
@@ -40,7 +41,7 @@ class SimulatedTransactionalProducer(Client):
             raise
         self.record(f"transactions {self.transactional_id}: epoch {(self._sender.identity or (0, 0))[1]}")
 
-    def begin(self, timeout: float = 30.0) -> None:
+    def begin(self, timeout: float = CHANGE_TIMEOUT) -> None:
         if self._fenced is not None:
             raise self._fenced
         if self._sender.identity is None:
@@ -97,7 +98,7 @@ class SimulatedTransactionalProducer(Client):
         self._discard_if_broken()
         self.record(f"transactions {self.transactional_id}: committed")
 
-    def abort(self, timeout: float = 10.0) -> None:
+    def abort(self, timeout: float = REQUEST_TIMEOUT) -> None:
         if self._began is None:
             return
         open_for, self._began = self.open_seconds, None
@@ -120,7 +121,7 @@ class SimulatedTransactionalProducer(Client):
     def open_seconds(self) -> float:
         return 0.0 if self._began is None else (self.scheduler.now - self._began) / 1_000_000
 
-    def close(self, timeout: float = 5.0) -> None:
+    def close(self, timeout: float = CLOSE_TIMEOUT) -> None:
         with suppress(Fenced):  # a newer holder ended it
             self.abort(timeout)
         self._discard()
