@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from tests.words import findings, in_fields, in_help, in_names
+from tests.words import findings, in_fields, in_help, in_names, in_prose
 
 
 def test_the_source_has_no_old_words():
@@ -35,6 +35,12 @@ def test_so_is_the_name_of_a_file(tmp_path: Path):
     file = tmp_path / "telling.py"
     file.write_text("")
     assert [found.text for found in in_names(file)] == ["telling"]
+
+
+def test_prose_names_who_acts(tmp_path: Path):
+    file = tmp_path / "module.py"
+    file.write_text('"""Wait until somebody answers."""\nx = 1  # Nobody else\ny = "the owner"\n')
+    assert [(found.line, found.text) for found in in_prose(file)] == [(1, "somebody"), (2, "Nobody")]
 
 
 @pytest.mark.parametrize(

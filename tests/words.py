@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 SOURCE = Path(__file__).parent.parent / "src" / "millstream"
-NAMED = ("runtime", "operate/dlq", "operate/cli/dlq")
+NAMED = ("runtime", "state", "kafka", "patterns", "http", "operate/dlq", "operate/cli/dlq")
 """Folders whose definitions are checked."""
+PROSE = ("runtime", "state", "kafka", "patterns", "http", "telemetry", "contracts", "declare", "schemas", "timeouts.py")
+"""Folders and files in whose docstrings, comments and messages the actor has a name."""
 HELP = ("operate/cli",)
 """Folders whose help texts and options are checked."""
 WIRE = ("telemetry/metrics.py", "runtime", "operate/dlq")
@@ -81,6 +83,9 @@ WHOLE = {
 }
 """Words that may be a part of a name, or a variable, but not the whole name of a class, function or file."""
 
+OWN = {("saga.py", "step")}
+"""Names of patterns that are words of theirs: a saga has steps."""
+
 TEXTS = {
     r"(?<![Dd]ead[ -])\b[Ll]etters?\b": "dead letter",
     r"\bhand(?:s|ed|ing)? (?:\w+ )?in\b": "redrive",
@@ -93,6 +98,8 @@ TEXTS = {
     r"\banew\b": "again",
 }
 """Words of help texts."""
+
+ACTORS = r"(?i)\b(?:somebody|nobody|whoever|anew)\b"
 
 FIELDS = {
     "deed": "action",
@@ -121,6 +128,8 @@ def findings(source: Path = SOURCE) -> Iterator[Finding]:
     """Yield what is wrong in the checked folders."""
     for file in _files(source, NAMED):
         yield from in_names(file)
+    for file in _files(source, PROSE):
+        yield from in_prose(file)
     for file in _files(source, HELP):
         yield from in_help(file)
     for file in _files(source, WIRE):
@@ -130,8 +139,15 @@ def findings(source: Path = SOURCE) -> Iterator[Finding]:
 def in_names(file: Path) -> Iterator[Finding]:
     """Yield the file's name and the definitions in it that have an old word."""
     for name, line, whole in [(file.stem, 1, True), *_defined(ast.parse(file.read_text()))]:
-        if instead := better(name, whole=whole):
+        if (file.name, name) not in OWN and (instead := better(name, whole=whole)):
             yield Finding(file, line, name, instead)
+
+
+def in_prose(file: Path) -> Iterator[Finding]:
+    """Yield the lines of a file that do not name who acts."""
+    for number, line in enumerate(file.read_text().splitlines(), 1):
+        for found in re.finditer(ACTORS, line):
+            yield Finding(file, number, found[0], "the actor: an operator, another process; again")
 
 
 def in_help(file: Path) -> Iterator[Finding]:

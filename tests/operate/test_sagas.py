@@ -147,7 +147,7 @@ def test_of_two_sagas_with_one_id_the_parked_one_is_tried_anew(agencies: Agencie
     printed, refused = agencies.call("retry", "t-2")
     assert (printed, refused) == (
         "",
-        "No saga t-2 is parked, and only a parked one is tried anew: "
+        "No saga t-2 is parked, and only a parked one is tried again: "
         f"trips of {agencies.first.service.name} is running, trips of {agencies.second.service.name} is cancelled.",
     )
     assert "There is no saga with the id 'nobody'" in agencies.call("retry", "nobody")[1]

@@ -125,7 +125,7 @@ def test_a_parked_compensation_is_shown_with_its_history(make: Make):
         rig.send(rig.trips.FlightCancelled(trip="full-silent"))
         rig.wait_for_ends({"full-silent": ["TripCancelled"], "good-1": ["TripBooked"]})
     ended = _ran(rig, "retry", "good-1")
-    assert ended.returncode == 1 and "only a parked one is tried anew: trips of" in ended.stderr
+    assert ended.returncode == 1 and "only a parked one is tried again: trips of" in ended.stderr
     missing = _ran(rig, "show", "nobody")
     assert missing.returncode == 1 and "There is no saga with the id 'nobody'" in missing.stderr
     wrong = _ran(rig, "list", "--saga", "holidays")

@@ -11,7 +11,7 @@ from millstream.contracts.framing import framing
 from millstream.declare import Call, Event, Kind, Service, Topic
 from millstream.errors import RegistryUnavailable
 from millstream.runtime.effect.in_flight import Partition
-from millstream.runtime.effect.reading import Reader
+from millstream.runtime.effect.reading import InFlightReader
 from millstream.runtime.effect.watermark import Watermark
 from millstream.runtime.outage import Outage
 from millstream.runtime.records.inbound import InboundReader
@@ -86,7 +86,7 @@ def test_parked_events_are_restored_within_one_wait():
     inbound = InboundReader(till, Kind.EFFECT, Contracts(Registry("http://127.0.0.1:1", timeout=0.01)))
     partitions = {(charges.name, 0): Partition((charges.name, 0), Watermark(0, ""))}
     metrics = WorkerMetrics(till.name, till.group(Kind.EFFECT), timed=False)
-    reader = Reader(inbound, till.redrive_topic(Kind.EFFECT), partitions, metrics, outage)
+    reader = InFlightReader(inbound, till.redrive_topic(Kind.EFFECT), partitions, metrics, outage)
     event = ParkedEvent(at=(charges.name, 0, 7), stamp=(1, 0), raw_key=b"a", raw_value=framing(77) + b"\x02a")
     with pytest.raises(RegistryUnavailable):
         reader.parked(event)

@@ -34,7 +34,7 @@ class Codec(Generic[V]):
 
     @cached_property
     def read(self) -> Callable[[bytes], V]:
-        """`decode` for whoever has looked at the prefix already."""
+        """`decode` without another look at the prefix."""
         return generate_decoder(self._shape, why_not_decoded(self._shape))
 
     def decode(self, message: bytes) -> V:

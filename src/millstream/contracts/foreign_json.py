@@ -111,7 +111,7 @@ def _as_noted(contract: type[Value], shape: Record) -> Callable[[bytes], Any]:
 
 
 def _forget_former_names(shape: Shape) -> None:
-    """A topic of others has the names of today: nobody there has heard of others."""
+    """A topic of others has the names of today: its producers know no former ones."""
     for record in records_in(shape):
         for field in record.fields:
             field.aliases = ()

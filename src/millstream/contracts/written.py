@@ -1,7 +1,7 @@
 """Avro schemas of others as readers of bytes: every named type found by its full name, wherever it is declared.
 
 A reader is a function from the bytes and a position to the value and where it ends. Readers of one schema are put
-together once; a value costs no more look at the schema. They check no more than they need to: whoever calls them finds
+together once; a value costs no more look at the schema. They check no more than they need to: their caller finds
 truncated and hostile bytes with a `Walker`, before or after.
 """
 
@@ -289,7 +289,7 @@ class Plain:
         node = self._names.node(schema, namespace)
         read = self._made.reader(node.name, lambda: self._of(node, path)) if node.name else self._of(node, path)
         if self._convert and (convert := untyped(node.meaning)) is not None:
-            return converted(read, convert, path, quiet=True)  # nobody says what is personal
+            return converted(read, convert, path, quiet=True)  # no declaration says what is personal
         return read
 
     def _of(self, node: Node, path: str) -> Reader:

@@ -59,7 +59,7 @@ class Parameter:
 class Handler:
     """One handler of a service, as the runtime sees it.
 
-    - `owns`: of what it produces, the classes that nobody else in the system may publish.
+    - `owns`: of what it produces, the classes that no other service of the system may publish.
     """
 
     name: str

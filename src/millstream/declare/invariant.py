@@ -132,7 +132,7 @@ class Cases:
         return check
 
     def key(self, event: Contract, envelope: Envelope) -> str | None:
-        """Whose case an event belongs to; `None` for nobody's."""
+        """Whose case an event belongs to; `None` for no case."""
         own = self.by.get(type(event))
         return key_of(event) if own is None else own(event, envelope)
 

@@ -24,7 +24,7 @@ ForeignKeys = Literal["refuse", "warn", "accept"]
 
 
 class Topic:
-    """A topic and the classes that live on it. Nobody else types its name.
+    """A topic and the classes that live on it. Its name is typed here alone.
 
     - `name`: dotted, lower case, such as `"orders.events"`.
     - `contracts`: the event and command classes whose one home this is; they share one business key.
@@ -164,7 +164,7 @@ def home_of(contract: type[Contract]) -> Topic:
 def tombstone_of(topic: Topic) -> Deleted[Any] | None:
     """An event, still without its key, that stands for a record of `topic` without a value.
 
-    `None` where the topic refuses such records. Nobody handles the one of a topic that skips them.
+    `None` where the topic refuses such records. No handler takes the one of a topic that skips them.
     """
     if topic.tombstones == "refuse":
         return None

@@ -38,7 +38,7 @@ class BodyLimit:
             await self._refuse(scope, receive, send)
 
     async def _counted(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """A body in chunks: nobody knows its size before its end."""
+        """A body in chunks: its size is unknown before its end."""
         chunks: list[bytes] = []
         size = 0
         while True:

@@ -176,7 +176,7 @@ class IdempotencyKeys:
             key: (hashed, resource, state == "done" and to == self._published_to)
             for key, hashed, resource, state, to in found
         }
-        return [_judge(row, *known[row["key"]]) for row in rows]
+        return [_compare(row, *known[row["key"]]) for row in rows]
 
     def _sweep(self) -> None:
         now = time.monotonic()
@@ -197,7 +197,7 @@ class IdempotencyKeys:
             )
 
 
-def _judge(row: dict[str, Any], hashed: str, resource: str, done: bool) -> Reservation:
+def _compare(row: dict[str, Any], hashed: str, resource: str, done: bool) -> Reservation:
     if resource == row["resource_id"]:
         return Fresh(resource)
     return Repeat(resource, done) if hashed == row["body_hash"] else Conflict()

@@ -27,7 +27,7 @@ class Outcomes:
     """Publishes commands and waits for the events that they cause. A worker: one consumer serves all requests.
 
     It follows the topics from their ends on, in a group of this process's own, and commits nothing; of what comes it
-    reads the headers alone, until an event names a command that somebody waits for as its cause.
+    reads the headers alone, until an event names a command that a request waits for as its cause.
 
         outcomes = web.outcomes(orders)
 
@@ -131,7 +131,7 @@ class Outcomes:
 
     def _ensure_topics(self) -> None:
         # Whose events they are may never have been started, and what a web factory follows is no part of what the
-        # service declares: nobody else makes them.
+        # service declares: no other process makes them.
         admin = self._kafka.admin()
         try:
             admin.ensure_topics(self.specs)
@@ -179,7 +179,7 @@ class Outcomes:
             return
         try:
             self._loop.call_soon_threadsafe(self._answer, found)
-        except RuntimeError:  # the loop is closed: nobody waits
+        except RuntimeError:  # the loop is closed, and no request waits
             return
 
     def _answer(self, found: Sequence[tuple[str, Contract]] | None) -> None:

@@ -55,7 +55,7 @@ def install_problems(app: FastAPI, *, body_limit: int = DEFAULT_BODY_LIMIT) -> N
     app.add_exception_handler(CommitUnknown, _commit_unknown)
     for nothing_written in (Unavailable, TransactionAborted, RegistryUnavailable):
         app.add_exception_handler(nothing_written, _nothing_written)
-    # Whoever asks a database in a route has imported SQLAlchemy by now, and nobody else needs it.
+    # A route that asks a database has imported SQLAlchemy by now, and no other needs it.
     if "sqlalchemy" in sys.modules:
         from sqlalchemy.exc import DBAPIError
 
@@ -91,11 +91,11 @@ def _invalid(request: Request, invalid: Exception) -> JSONResponse:
 
 
 def _field(error: Mapping[str, Any]) -> dict[str, str]:
-    place, *path = error["loc"]
+    where, *path = error["loc"]
     # pydantic's "input" and "ctx" stay out: they would echo what was sent.
-    if place == "body":
+    if where == "body":
         return {"pointer": json_pointer(tuple(path)), "detail": error["msg"]}
-    return {"parameter": str(path[-1] if path else place), "detail": error["msg"]}
+    return {"parameter": str(path[-1] if path else where), "detail": error["msg"]}
 
 
 def _http(request: Request, error: Exception) -> JSONResponse:

@@ -45,12 +45,12 @@ class Progress:
         self._limit = limit
         self._open = 0
         self._closed = False
-        self._followers: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+        self._listeners: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def notify(self, keys: Iterable[str]) -> None:
-        """Says that these keys have news; from any thread. One hop to the loop for all, none if nobody follows."""
-        followed = [key for key in keys if key in self._followers]
+        """Says that these keys have news; from any thread. One hop to the loop for all, none without followers."""
+        followed = [key for key in keys if key in self._listeners]
         if followed and self._loop is not None:
             try:
                 self._loop.call_soon_threadsafe(self._wake, followed)
@@ -60,7 +60,7 @@ class Progress:
     def close(self) -> None:
         """Ends all streams; on the event loop's thread. Clients come back by themselves and resume."""
         self._closed = True
-        self._wake(list(self._followers))
+        self._wake(list(self._listeners))
 
     async def stream(self, request: Request, key: str, since: Since) -> Response:
         """Answers with the updates of `key`: those after the client's `Last-Event-ID`, then each as it comes.
@@ -85,7 +85,7 @@ class Progress:
     async def _follow(self, key: str, since: Since, version: int) -> AsyncIterator[bytes]:
         news = asyncio.Event()
         self._loop = asyncio.get_running_loop()
-        self._followers[key].add(news)
+        self._listeners[key].add(news)
         self._open += 1
         try:
             yield b"retry: 1000\n\n"
@@ -104,13 +104,13 @@ class Progress:
                     yield b": still here\n\n"
         finally:
             self._open -= 1
-            self._followers[key].discard(news)
-            if not self._followers[key]:
-                del self._followers[key]
+            self._listeners[key].discard(news)
+            if not self._listeners[key]:
+                del self._listeners[key]
 
     def _wake(self, keys: Iterable[str]) -> None:
         for key in keys:
-            for news in self._followers.get(key, ()):
+            for news in self._listeners.get(key, ()):
                 news.set()
 
 

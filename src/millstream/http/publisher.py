@@ -319,7 +319,7 @@ class Publisher:
             request.limit = len(group) // 2
         self._waiting.extendleft(reversed(group))
 
-    def _finish(self, group: Iterable[_Request], outcome: MillstreamError | None, told: str) -> None:
+    def _finish(self, group: Iterable[_Request], outcome: MillstreamError | None, result: str) -> None:
         group = list(group)
         if not group:
             return
@@ -330,4 +330,4 @@ class Publisher:
         for request in group:
             self._seconds.observe(now - request.joined)
         for topic, count in Counter(record[0] for request in group for record in request.records).items():
-            PUBLISHER_EVENTS.labels(self._service, topic, told).inc(count)
+            PUBLISHER_EVENTS.labels(self._service, topic, result).inc(count)

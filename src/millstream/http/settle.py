@@ -19,7 +19,7 @@ def settle(outcomes: Iterable[tuple["asyncio.Future[T]", T | Exception]]) -> Non
     for loop, settled in by_loop.items():
         try:
             loop.call_soon_threadsafe(_deliver, settled)
-        except RuntimeError:  # the loop is closed: nobody waits any more
+        except RuntimeError:  # the loop is closed, and no request waits
             continue
 
 

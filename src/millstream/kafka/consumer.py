@@ -92,7 +92,7 @@ class GroupConsumer:
         if len(records) < len(batch):
             self._sort_out(batch)
         if self._gone:
-            # A rebalance came between the first record and the rest: its records are somebody else's now.
+            # A rebalance came between the first record and the rest: its records are another member's now.
             gone, self._gone = self._gone, set()
             records = [message for message in records if (message.topic(), message.partition()) not in gone]
         return records
@@ -248,8 +248,8 @@ class GroupConsumer:
         partitions = [entry for entry in partitions if entry.offset != HOLD]
         self._gone.difference_update(new)
         if partitions:
-            # librdkafka keeps a pause through revocation and assignment, for whoever remembers it. Before the start: a
-            # resume makes what was begun before it count as outdated, such as the question where the partition begins.
+            # librdkafka keeps a pause through revocation and assignment, for callers who remember it. Before the start:
+            # a resume makes what was begun before it count as outdated, such as the question where a partition begins.
             native.resume(partitions)
         if self._incremental:
             native.incremental_assign(partitions)
@@ -262,15 +262,15 @@ class GroupConsumer:
     def _lose(self, native: Librdkafka, partitions: list[Native]) -> None:
         self._take("lost", self._lost, native, partitions)
 
-    def _take(self, how: str, told: OnTaken | None, native: Librdkafka, partitions: list[Native]) -> None:
+    def _take(self, how: str, on_taken: OnTaken | None, native: Librdkafka, partitions: list[Native]) -> None:
         if self._closing or native is not self._native:
             return
         taken = _plain(partitions)
         metrics.REBALANCES.labels(self.group, how).inc()
         log.info(f"partitions {how}", code="partitions_taken", group=self.group, partitions=_names(taken))
         try:
-            if told is not None:
-                told(taken)
+            if on_taken is not None:
+                on_taken(taken)
         finally:
             self._gone.update(taken)
             for key in taken:

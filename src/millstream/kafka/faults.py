@@ -55,7 +55,7 @@ REFUSED = {
     KafkaError.UNSUPPORTED_VERSION: "this needs a newer broker",
     KafkaError._UNSUPPORTED_FEATURE: "this needs a newer broker",
 }
-"""Errors that nobody but a person can mend, and how."""
+"""Errors that only an operator can mend, and how."""
 
 TOO_LARGE = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE, KafkaError.INVALID_MSG_SIZE})
 RECORD_REFUSED = {

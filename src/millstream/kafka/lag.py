@@ -29,39 +29,37 @@ def lags_of(
         if missing := [topic for topic in topics if topic not in known]:
             raise TopicMissing(f"Topic {missing[0]!r} does not exist.")
         declared = {(topic, number): None for topic in topics for number in range(known[topic].partitions)}
-        told = {place: found.offset for place, found in committed[group].items() if place[0] in known}
-        wanted[group] = declared | told
-    places = sorted({place for offsets in wanted.values() for place in offsets})
-    ends = admin.end_offsets(places, timeout=timeout)
+        stored = {at: found.offset for at, found in committed[group].items() if at[0] in known}
+        wanted[group] = declared | stored
+    partitions = sorted({at for offsets in wanted.values() for at in offsets})
+    ends = admin.end_offsets(partitions, timeout=timeout)
     behind = {
-        (group, place): offset or 0
+        (group, at): offset or 0
         for group, offsets in wanted.items()
-        for place, offset in offsets.items()
-        if 0 < ends[place] - (offset or 0) <= SMALL_LAG
+        for at, offset in offsets.items()
+        if 0 < ends[at] - (offset or 0) <= SMALL_LAG
     }
     counts = _count(read, behind, ends, timeout)
 
-    def lag(group: str, place: TopicPartition, offset: int | None) -> PartitionLag:
-        by_offsets = max(0, ends[place] - (offset or 0))
-        return PartitionLag(*place, offset, ends[place], counts.get((group, place), by_offsets))
+    def lag(group: str, at: TopicPartition, offset: int | None) -> PartitionLag:
+        by_offsets = max(0, ends[at] - (offset or 0))
+        return PartitionLag(*at, offset, ends[at], counts.get((group, at), by_offsets))
 
-    return {
-        group: [lag(group, place, offsets[place]) for place in sorted(offsets)] for group, offsets in wanted.items()
-    }
+    return {group: [lag(group, at, offsets[at]) for at in sorted(offsets)] for group, offsets in wanted.items()}
 
 
 def _count(
     read: Read, behind: Mapping[tuple[str, TopicPartition], int], ends: Offsets, timeout: float
 ) -> dict[tuple[str, TopicPartition], int]:
-    """Records from each group's offset on. A partition is read once, whoever asks."""
+    """Records from each group's offset on. A partition is read once for all groups."""
     asking: dict[TopicPartition, list[tuple[str, int]]] = {}
-    for (group, place), offset in behind.items():
-        asking.setdefault(place, []).append((group, offset))
+    for (group, at), offset in behind.items():
+        asking.setdefault(at, []).append((group, offset))
     counts = dict.fromkeys(behind, 0)
-    starts = {place: min(offset for _, offset in groups) for place, groups in asking.items()}
-    for batch in read(starts, {place: ends[place] for place in starts}, timeout):
+    starts = {at: min(offset for _, offset in groups) for at, groups in asking.items()}
+    for batch in read(starts, {at: ends[at] for at in starts}, timeout):
         for message in batch:
-            place = (message.topic(), message.partition())
-            for group, offset in asking[place]:
-                counts[group, place] += offset <= message.offset() < ends[place]
+            at = (message.topic(), message.partition())
+            for group, offset in asking[at]:
+                counts[group, at] += offset <= message.offset() < ends[at]
     return counts

@@ -47,8 +47,8 @@ class RecordLimits:
         return before != self._topics
 
     def ask(self, topics: Iterable[str], timeout: float = REQUEST_TIMEOUT) -> None:
-        """Ask for the limits of these topics. Never raises: where nobody answers, the former limit stays, and a batch
-        that is refused tells.
+        """Ask for the limits of these topics. Never raises: where no broker answers, the former limit stays, and
+        a batch that is refused tells.
         """
         self._asked = time.monotonic()
         admin = self._kafka.admin()

@@ -66,7 +66,7 @@ class Consumer(Protocol):
         - `on_assigned(partitions)`: new ones only; may answer start offsets; they win over committed ones. One that
           is answered `HOLD` stays with this member, unread: `assignment` leaves it out.
         - `on_revoked(partitions)`: still ours while it runs: commit what is finished.
-        - `on_lost(partitions)`: somebody else's already: drop what is unfinished. Default: as `on_revoked`.
+        - `on_lost(partitions)`: another member has them: drop what is unfinished. Default: as `on_revoked`.
         """
         ...
 
@@ -80,7 +80,7 @@ class Consumer(Protocol):
 
     def assignment(self) -> list[TopicPartition]: ...
     def pause(self, partitions: Sequence[TopicPartition]) -> None:
-        """Bring no records of these partitions until they are resumed, or assigned anew."""
+        """Bring no records of these partitions until they are resumed, or assigned again."""
         ...
 
     def resume(self, partitions: Sequence[TopicPartition]) -> None: ...

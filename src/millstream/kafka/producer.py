@@ -31,7 +31,7 @@ class PlainProducer:
     """`millstream.kafka.port.Producer` over librdkafka; see there for the contract."""
 
     def __init__(self, properties: dict[str, Any], on_delivery: OnDelivery | None = None) -> None:
-        self._told = on_delivery
+        self._on_delivery = on_delivery
         self._failure: KafkaFault | EncodeError | None = None
         self._spoilt = False
         reports = {
@@ -97,8 +97,8 @@ class PlainProducer:
         if failure is not None and self._failure is None:
             self._failure = failure
         self._spoilt |= isinstance(failure, RecordsRefused)
-        if self._told is not None:
-            self._told(cast(KafkaFault | None, failure), message)
+        if self._on_delivery is not None:
+            self._on_delivery(cast(KafkaFault | None, failure), message)
 
 
 def wait_for_room(native: Librdkafka, topic: str) -> None:
@@ -125,7 +125,7 @@ def let_go(native: Librdkafka) -> None:
     """Drop a producer with whatever it still holds, without waiting for brokers."""
 
     def drop(held: list[Librdkafka]) -> None:
-        # Not close(): it would send an abort that nobody ordered. The last reference frees all that librdkafka has.
+        # Not close(): it would send an abort that was not ordered. The last reference frees all that librdkafka has.
         with suppress(KafkaException):
             held[0].purge(blocking=False)
         held.clear()

@@ -33,7 +33,7 @@ def client(settings: Settings, client_id: str) -> dict[str, Any]:
         "client.id": client_id,
         "security.protocol": settings.security_protocol,
         "logger": logger,
-        # Nobody creates a topic by a typing mistake; librdkafka's producers would by default.
+        # No typing mistake creates a topic; librdkafka's producers would by default.
         "allow.auto.create.topics": False,
         # A broker that was restarted is found again within half a second, not ten.
         "reconnect.backoff.ms": 50,
@@ -96,7 +96,7 @@ def consumer(
         "heartbeat.interval.ms": min(settings.heartbeat_ms, session // 3),
         "max.poll.interval.ms": longest_poll,
         # Sticky moves the fewest partitions, in two rebalances: one takes them away, one hands them out. A named
-        # instance that is killed between the two comes back without a rebalance, and nobody gets what it gave up.
+        # instance that is killed between the two comes back without a rebalance, and no member gets what it gave up.
         # Range does all in one, and it alone puts partition n of every topic on one member.
         "partition.assignment.strategy": "range" if co_partitioned or instance is not None else "cooperative-sticky",
     }

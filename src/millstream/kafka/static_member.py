@@ -1,7 +1,7 @@
 """The holder of a static membership of a group: whether a member that was fenced has another holder, or none.
 
 librdkafka gives up its member id when the session runs out, as after an outage that outlasts it, and joins again; a
-commit with the old id that is still under way is answered FENCED_INSTANCE_ID then, though nobody else is there. To
+commit with the old id that is still under way is answered FENCED_INSTANCE_ID then, though no other process is there. To
 librdkafka that is fatal, and reads as if another process held the slot.
 """
 
@@ -49,7 +49,7 @@ def holder_of(properties: dict[str, Any]) -> Holder | None:
 
 
 def has_other_holder(properties: dict[str, Any], mine: set[str]) -> str | None:
-    """The address from which another process holds this membership; None where nobody but this one does.
+    """The address from which another process holds this membership; None where only this one does.
 
     - `mine`: the member ids that this process has had.
     """
@@ -69,12 +69,12 @@ def wait_until_free(properties: dict[str, Any]) -> None:
     """
     session = float(properties["session.timeout.ms"]) / 1000
     deadline = time.monotonic() + session + MEMBERSHIP_GRACE
-    told = False
+    warned = False
     while True:
         try:
             holder = holder_of(properties)
         except (KafkaException, TimeoutError) as error:
-            # Joining finds out: the brokers let nobody hold it twice.
+            # Joining finds out: brokers let no two processes hold it.
             log.warning("holder unknown", code="holder_unknown", group=properties["group.id"], error=str(error))
             return
         if holder is None or holder.client == properties["client.id"]:
@@ -85,8 +85,8 @@ def wait_until_free(properties: dict[str, Any]) -> None:
                 f"{instance} is held by {holder.client} at {holder.where}. Stop it, or give this process a slot of its "
                 "own with MILLSTREAM_SLOT."
             )
-        if not told:
-            told = True
+        if not warned:
+            warned = True
             log.info(
                 "waiting for slot",
                 code="waiting_for_slot",

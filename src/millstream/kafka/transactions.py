@@ -45,15 +45,15 @@ class ExactlyOnceProducer:
 
     def init(self, timeout: float = CHANGE_TIMEOUT) -> None:
         if self._fenced is not None:
-            # Starting anew would fence the one that fenced us, and so on for ever.
+            # Starting again would fence the one that fenced us, without end.
             raise self._fenced
         self._discard()
         native = made(Librdkafka, self._properties)
         deadline = time.monotonic() + timeout
         try:
             # Be connected first: librdkafka comes back half a second later to a coordinator that it cannot ask at once.
-            self._insist("list_topics", lambda left: native.list_topics(timeout=left), timeout)
-            self._insist("init_transactions", lambda left: native.init_transactions(left), deadline - time.monotonic())
+            self._retry("list_topics", lambda left: native.list_topics(timeout=left), timeout)
+            self._retry("init_transactions", lambda left: native.init_transactions(left), deadline - time.monotonic())
         except KafkaException as raised:
             let_go(native)
             raise fault(raised, f"starting transactions as {self.transactional_id!r}") from raised
@@ -95,7 +95,7 @@ class ExactlyOnceProducer:
     ) -> None:
         native, entries = self._open(), native_offsets(offsets, metadata)
         try:
-            self._insist(
+            self._retry(
                 "send_offsets_to_transaction",
                 lambda left: native.send_offsets_to_transaction(entries, group_metadata, left),
                 self._timeout,
@@ -106,7 +106,7 @@ class ExactlyOnceProducer:
     def commit(self, timeout: float | None = None) -> None:
         native = self._open()
         try:
-            self._insist("commit_transaction", lambda left: native.commit_transaction(left), timeout or self._timeout)
+            self._retry("commit_transaction", lambda left: native.commit_transaction(left), timeout or self._timeout)
         except KafkaException as raised:
             error = kafka_error(raised)
             if error.txn_requires_abort() or is_fenced(error):
@@ -123,7 +123,7 @@ class ExactlyOnceProducer:
             return
         native, self._began = self._native, None
         try:
-            self._insist("abort_transaction", lambda left: native.abort_transaction(left), timeout)
+            self._retry("abort_transaction", lambda left: native.abort_transaction(left), timeout)
             native.poll(0)
             if self._spoilt:
                 self._discard()
@@ -163,7 +163,7 @@ class ExactlyOnceProducer:
     def _not_begun(self, *_: object) -> None:
         self._open()
 
-    def _insist(self, name: str, call: Callable[[float], object], timeout: float) -> None:
+    def _retry(self, name: str, call: Callable[[float], object], timeout: float) -> None:
         """Make a call, again and again while librdkafka calls its failure retriable, for at most `timeout` seconds.
 
         librdkafka may not return at all, so the watchdog knows of it under `name`.

@@ -48,7 +48,7 @@ class UnreadableHeaders:
 
 
 def unreadable(why: str) -> DecodeError:
-    """The error of `headers()` where they cannot be read; `why`: the class of the first error, for whoever looks."""
+    """The error of `headers()` where they cannot be read; `why`: the class of the first error."""
     return DecodeError(
         REASON,
         f"the client library cannot decode the headers of the record ({why}); the name of a header must be UTF-8. Mend "
@@ -58,11 +58,11 @@ def unreadable(why: str) -> DecodeError:
 
 def with_safe_headers(records: list[Message]) -> list[Message]:
     """The same list; those whose headers cannot be read are replaced in it. Each record is asked here, and once."""
-    for place, message in enumerate(records):
+    for index, message in enumerate(records):
         try:
             message.headers()
         except Exception as error:
-            records[place] = UnreadableHeaders(message, error)
+            records[index] = UnreadableHeaders(message, error)
     return records
 
 

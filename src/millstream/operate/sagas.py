@@ -121,7 +121,7 @@ def try_anew(kafka: Kafka, found: Found) -> None:
     service, state = found.service, found.state
     if not state.parked:
         raise MillstreamError(
-            f"Saga {found.saga} {found.id} is {state.shown}: only a parked one is tried anew. It goes on by itself."
+            f"Saga {found.saga} {found.id} is {state.shown}: only a parked one is tried again. It goes on by itself."
         )
     timer, id = timer_of(found.saga)(saga_id=found.id, turn=state.turn), edge_id()
     told = SetTimer(

@@ -48,7 +48,7 @@ class MemoryStore(Generic[V]):
         self.max_bytes = max_bytes
         self.ownership: Ownership | None = None
         """The rule for the keys that it takes; all, where there is none."""
-        # Restored values stay bytes until somebody asks for them: a restore is quick, and most keys never wake up.
+        # Restored values stay bytes until they are asked for: a restore is quick, and most keys never wake up.
         self._values: dict[str, V | bytes] = {}
         self._dirty: dict[str, bytes | None] = {}
         self._before: dict[str, V | bytes | None] = {}

@@ -1,4 +1,4 @@
-"""Health: named checks, asked when somebody wants to know."""
+"""Health: named checks, run when `/health` is asked."""
 
 import time
 from collections.abc import Callable

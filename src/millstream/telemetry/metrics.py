@@ -132,7 +132,7 @@ UNJUDGED = Gauge(
 )
 AUDITED = Counter(
     "millstream_audited_records",
-    "Records that the auditor has read; of them those that nobody can decode.",
+    "Records that the auditor has read; of them those that cannot be decoded.",
     ["system", "topic", "outcome"],
 )
 SAGAS = Counter(

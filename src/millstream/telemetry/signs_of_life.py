@@ -14,7 +14,7 @@ class Watched:
     - `limit`: seconds of silence that belong to it, such as a call's own time-out.
     """
 
-    __slots__ = ("call", "ident", "limit", "name", "seen", "silent", "told", "turns")
+    __slots__ = ("call", "ident", "limit", "name", "reported", "seen", "silent", "turns")
 
     def __init__(self, name: str, call: str = "", limit: float = 0.0) -> None:
         self.name = name
@@ -24,7 +24,7 @@ class Watched:
         self.turns = self.seen = 0
         self.silent = 0.0
         """Seconds without a turn, as far as the watchdog has seen them pass."""
-        self.told = False
+        self.reported = False
 
     def __str__(self) -> str:
         return f"{self.call} of {self.name}" if self.call else self.name
@@ -59,9 +59,9 @@ def native_call(call: str, of: str, timeout: float) -> Iterator[None]:
     - `of`: whose call it is, such as a transactional id.
     - `timeout`: the seconds that the call was given, all tries together.
     """
-    under_way = Watched(of, call, timeout)
-    calls[id(under_way)] = under_way
+    native = Watched(of, call, timeout)
+    calls[id(native)] = native
     try:
         yield
     finally:
-        del calls[id(under_way)]
+        del calls[id(native)]

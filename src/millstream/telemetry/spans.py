@@ -66,10 +66,10 @@ class PassedThrough:
         self.traceparent = traceparent
 
     def set(self, name: str, value: Attribute) -> None:
-        """Nobody looks."""
+        """Do nothing."""
 
     def fail(self, error: BaseException) -> None:
-        """Nobody looks."""
+        """Do nothing."""
 
     def __enter__(self) -> Self:
         return self

@@ -94,7 +94,7 @@ class Watchdog:
     def _count(watched: Watched, passed: float) -> None:
         turns = watched.turns
         if turns != watched.seen:
-            watched.seen, watched.silent, watched.told = turns, 0.0, False
+            watched.seen, watched.silent, watched.reported = turns, 0.0, False
         else:
             watched.silent += passed
 
@@ -102,8 +102,8 @@ class Watchdog:
         detail = f"no sign of life for {watched.silent:.0f} s"
         self._health.report(str(watched), detail)
         metrics.SILENT_SECONDS.labels(watched.name).set(watched.silent)
-        if not watched.told:
-            watched.told = True
+        if not watched.reported:
+            watched.reported = True
             log.error(
                 "worker silent",
                 code="worker_silent",

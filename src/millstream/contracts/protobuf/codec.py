@@ -47,7 +47,7 @@ class ProtobufCodec(Generic[V]):
 
     @cached_property
     def read(self) -> Callable[[bytes], V]:
-        """`decode` for whoever has looked at the schema id already."""
+        """`decode` without another look at the schema id."""
         read = payload_reader(self.contract)
 
         def first_message(message: bytes) -> V:

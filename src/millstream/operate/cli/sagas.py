@@ -160,7 +160,7 @@ def retry(
         parked = [found for found in rows if found.state.parked]
         if not parked:
             stand = ", ".join(f"{found.saga} of {found.service.name} is {found.state.shown}" for found in rows)
-            raise MillstreamError(f"No saga {id} is parked, and only a parked one is tried anew: {stand}.")
+            raise MillstreamError(f"No saga {id} is parked, and only a parked one is tried again: {stand}.")
         for found in parked:
             try_anew(kafka, found)
             typer.echo(f"{found.saga} {found.id} of {found.service.name} tries anew.")

@@ -84,7 +84,7 @@ class Aggregate(Value, metaclass=AggregateMeta):
       `@evolves`, and counts in its version.
 
     Commands of one key are decided one at a time, and the state is kept in the same transaction that says the events.
-    The events are the truth: they live on one topic that is kept for ever, and nobody else may write them.
+    The events are the truth: they live on one topic whose records are never deleted, and no other service writes it.
 
     Raises `DeclarationError` where it is declared, for what cannot work.
 
@@ -128,7 +128,7 @@ class Aggregate(Value, metaclass=AggregateMeta):
         on_failure: OnFailure = dead_letter,
         inbox: timedelta | None = None,
     ) -> None:
-        """Lets `service` run it, as one of its Kafka handlers. From then on nobody else may publish what it evolves.
+        """Let `service` run it, as one of its Kafka handlers. No other service may publish what it evolves.
 
         - `name`: of its snapshots and handler, which must never change; by default the class's name in lower case.
         - `inbox`: as in `Service.on`, for senders that repeat commands.

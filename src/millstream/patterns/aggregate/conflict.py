@@ -47,11 +47,11 @@ def conflict_of(where: str, command: type[Contract], contract: type[Event]) -> C
                 f"name of a field of {command.__name__}; {_VERSION} takes the version that is"
             )
     taken = [field.name for field in fields if field.name in given and field.name != _VERSION]
-    told = any(field.name == _VERSION for field in fields)
+    versioned = any(field.name == _VERSION for field in fields)
 
     def make(asked: Contract, version: int) -> Event:
         values: dict[str, Any] = {name: getattr(asked, name) for name in taken}
-        return contract(**values, **({_VERSION: version} if told else {}))
+        return contract(**values, **({_VERSION: version} if versioned else {}))
 
     return Conflict(contract, make)
 

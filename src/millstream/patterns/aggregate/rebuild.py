@@ -1,4 +1,4 @@
-"""Snapshots made anew from the events, where an evolution was written anew."""
+"""Snapshots made again from the events, where an evolution was rewritten."""
 
 import time
 from collections.abc import Callable, Generator
@@ -36,8 +36,8 @@ def rebuild(
         _settle(kafka, (topic, rules_of(aggregate).topic.name), timeout)
         found = _replayed(aggregate, store, kafka, contracts)
         wanted = {key: values.encode(snapshot) for key, snapshot in found.items()}
-        kept = _kept(kafka, topic)
-        changed = {key: wanted.get(key) for key in {*wanted, *kept} if wanted.get(key) != kept.get(key)}
+        stored = _stored(kafka, topic)
+        changed = {key: wanted.get(key) for key in {*wanted, *stored} if wanted.get(key) != stored.get(key)}
         producer = kafka.transactional_producer(f"{service.group(Kind.KAFKA)}.rebuild")
         try:
             producer.begin()
@@ -64,8 +64,8 @@ def _store_of(aggregate: type[Aggregate], service: Service) -> Store[Any]:
 
 def _settle(kafka: Kafka, topics: tuple[str, ...], timeout: float) -> None:
     """Make sure that what instances that are gone have committed can be read from now on."""
-    places = [(topic, number) for topic in topics for number in range(partitions_of(kafka, topic, timeout))]
-    wait_for_transactions(kafka, places, timeout)
+    partitions = [(topic, number) for topic in topics for number in range(partitions_of(kafka, topic, timeout))]
+    wait_for_transactions(kafka, partitions, timeout)
 
 
 def _replayed(aggregate: type[Aggregate], store: Store[Any], kafka: Kafka, contracts: Contracts) -> dict[str, Any]:
@@ -85,14 +85,14 @@ def _replayed(aggregate: type[Aggregate], store: Store[Any], kafka: Kafka, contr
     return found
 
 
-def _kept(kafka: Kafka, topic: str) -> dict[str, bytes | None]:
+def _stored(kafka: Kafka, topic: str) -> dict[str, bytes | None]:
     batches = kafka.read_to_end(topic, isolation="read_committed")
     return {(message.key() or b"").decode(): message.value() for batch in batches for message in batch}
 
 
 @contextmanager
 def _alone(service: Service, kafka: Kafka, timeout: float) -> Generator[Consumer]:
-    """While all partitions of the service's commands are ours, nobody else decides on any."""
+    """While all partitions of the service's commands are ours, no other process decides on any."""
     group = service.group(Kind.KAFKA)
     consumer = kafka.consumer(group, instance=f"{group}-rebuild", co_partitioned=True)
     try:

@@ -178,16 +178,16 @@ def _check_events(
 def _check_keys(name: str, contracts: Iterable[type[Contract]]) -> None:
     keys = {contract: key_field(deleted_class(contract) or contract) for contract in contracts}
     if len(set(keys.values())) > 1:
-        told = ", ".join(f"{contract.__name__} by {key}" for contract, key in keys.items())
-        raise DeclarationError(f"{name}: its commands and events have different keys ({told}); key all by its own id")
+        listed = ", ".join(f"{contract.__name__} by {key}" for contract, key in keys.items())
+        raise DeclarationError(f"{name}: its commands and events have different keys ({listed}); key all by its own id")
 
 
 def _topic(name: str, evolutions: Iterable[type[Contract]]) -> Topic:
     topics = list(dict.fromkeys(home_of(contract) for contract in evolutions))
     if len(topics) != 1:
-        told = ", ".join(topic.name for topic in topics) or "no topic"
+        listed = ", ".join(topic.name for topic in topics) or "no topic"
         raise DeclarationError(
-            f"{name}: the events that it evolves live on {told}; a history has one order, so it needs one topic"
+            f"{name}: the events that it evolves live on {listed}; a history has one order, so it needs one topic"
         )
     (topic,) = topics
     if topic.retention != FOREVER or topic.compacted:

@@ -1,7 +1,7 @@
 """Decides how a saga goes on, from how it stands and what is heard. Pure: no clock, no store, no topic.
 
 Going forward, one step is asked for at a time. Once a step fails or is not answered in time, the saga is cancelled: the
-last step that was done, or of which nobody knows, is undone and confirmed before the one before it. An answer that
+last step that was done, or whose outcome is unknown, is undone and confirmed before the one before it. An answer that
 changes nothing is passed over.
 """
 
@@ -36,7 +36,7 @@ class Act(Enum):
     CANCEL = "cancel"
 
 
-class Deed(NamedTuple):
+class Action(NamedTuple):
     """One thing to say; of which step, where it is about one."""
 
     act: Act
@@ -73,7 +73,7 @@ class Next(NamedTuple):
     """
 
     state: SagaState
-    deeds: tuple[Deed, ...] = ()
+    actions: tuple[Action, ...] = ()
     wait: timedelta | None = None
 
 
@@ -131,7 +131,7 @@ def hear(
 
 
 def overdue(plan: Plan, state: SagaState, turn: int, now: datetime) -> Next | None:
-    """After the wait of `turn` is over; `None` where the saga has gone on since. A parked one tries anew.
+    """After the wait of `turn` is over; `None` where the saga has gone on since. A parked one tries again.
 
     Raises `Rejected` where the saga has other steps than when it began, or no undo for what must be undone.
     """
@@ -141,7 +141,7 @@ def overdue(plan: Plan, state: SagaState, turn: int, now: datetime) -> Next | No
     course = _Course(plan, state, now)
     forward = state.steps[step].status == "asked"
     if state.parked:
-        course.anew(step)
+        course.try_again(step)
     elif state.steps[step].status != "undo_failed":
         course.note("no answer", step)
     if forward and plan.steps[step].undo_within is not None:
@@ -180,12 +180,12 @@ class _Course:
                 "have them again until it has ended, and declare the new steps as a saga of another name",
             )
         self.plan, self.state, self.now = plan, state, now
-        self.deeds: list[Deed] = []
+        self.actions: list[Action] = []
         self.wait: timedelta | None = None
 
     def taken(self) -> Next:
         state = replace(self.state, changed_at=self.now, history=self.state.history[-MAX_HISTORY:])
-        return Next(state, tuple(self.deeds), self.wait)
+        return Next(state, tuple(self.actions), self.wait)
 
     def note(self, what: str, step: int | None = None, detail: str | None = None) -> None:
         name = None if step is None else self.plan.steps[step].name
@@ -198,7 +198,7 @@ class _Course:
         self.state = replace(self.state, steps=tuple(steps))
 
     def ask(self, step: int) -> None:
-        self._send(Deed(Act.ASK, step), "asked", self.plan.steps[step].within)
+        self._send(Action(Act.ASK, step), "asked", self.plan.steps[step].within)
 
     def undo(self, step: int) -> None:
         planned = self.plan.steps[step]
@@ -208,7 +208,7 @@ class _Course:
                 f"{planned.name} must be undone, and had an undo= when this saga began; let {self.plan.name!r} have it "
                 "again until it has ended, and declare the new steps as a saga of another name",
             )
-        self._send(Deed(Act.UNDO, step), "undoing", planned.undo_within)
+        self._send(Action(Act.UNDO, step), "undoing", planned.undo_within)
 
     def done(self, step: int, reply: dict[str, bytes]) -> None:
         self.mark(step, "done")
@@ -239,7 +239,7 @@ class _Course:
 
     def compensate(self) -> None:
         steps = self.state.steps
-        left = [place for place, step in enumerate(steps) if step.status in ("done", "unresolved")]
+        left = [index for index, step in enumerate(steps) if step.status in ("done", "unresolved")]
         if left:
             self.undo(left[-1])
         elif self.state.phase == "cancelling":
@@ -251,20 +251,20 @@ class _Course:
         self.note("parked", step)
         self._turn(None, parked=True)
 
-    def anew(self, step: int) -> None:
-        self.note("tried anew", step)
+    def try_again(self, step: int) -> None:
+        self.note("tried again", step)
         self.state = replace(self.state, parked=False, tries=0)
 
-    def _send(self, deed: Deed, status: Status, wait: timedelta | None) -> None:
-        again = self.state.current == deed.step and self.state.steps[deed.step].status in (status, "undo_failed")
-        self.mark(deed.step, status)
-        self.note("asked" if deed.act is Act.ASK else "undo asked", deed.step)
-        self.deeds.append(deed)
-        self._turn(wait, current=deed.step, tries=self.state.tries + 1 if again else 1, parked=False)
+    def _send(self, action: Action, status: Status, wait: timedelta | None) -> None:
+        again = self.state.current == action.step and self.state.steps[action.step].status in (status, "undo_failed")
+        self.mark(action.step, status)
+        self.note("asked" if action.act is Act.ASK else "undo asked", action.step)
+        self.actions.append(action)
+        self._turn(wait, current=action.step, tries=self.state.tries + 1 if again else 1, parked=False)
 
     def _end(self, phase: Any, act: Act) -> None:
         self.note(phase, None, self.state.reason)
-        self.deeds.append(Deed(act))
+        self.actions.append(Action(act))
         self._turn(None, phase=phase, current=None, parked=False)
 
     def _turn(self, wait: timedelta | None, **changes: Any) -> None:

@@ -85,7 +85,7 @@ class Runner:
                 timers.set(self.timer(saga_id=id, turn=found.state.turn), after=found.wait)
         self._tell(id, before, found.state)
         story = Story(id, found.state.known, found.state.reason)
-        said = [made for deed in found.deeds for made in self._recipes.of(deed.act, deed.step)]
+        said = [made for action in found.actions for made in self._recipes.of(action.act, action.step)]
         return [made.make(story) for made in (*(self._recipes.begins if before is None else ()), *said)]
 
     def _decide(self, id: str, event: Contract, state: SagaState | None, envelope: Envelope) -> Next | None:
@@ -93,9 +93,9 @@ class Runner:
         if contract is self._starts:
             if state is not None:
                 return None
-            return begin(self._plan, _kept(event), envelope.time, envelope.correlation_id)
+            return begin(self._plan, _stored_fields(event), envelope.time, envelope.correlation_id)
         if state is None:
-            # Its commands go out together with its state: whoever answers what was never asked is no part of it.
+            # Its commands go out together with its state: an answer to what was never asked is no part of it.
             SAGAS.labels(self._service, self._name, "unknown").inc()
             _log.info("saga unknown", code="saga_unknown", saga=self._name, id=id, type=contract.__name__)
             return None
@@ -104,7 +104,7 @@ class Runner:
         step, outcome = self.outcomes[contract]
         reason = getattr(event, "reason", None) if contract in self._say_why else None
         detail = reason if isinstance(reason, str) else None
-        return hear(self._plan, state, step, outcome, envelope.time, reply=_kept(event), detail=detail)
+        return hear(self._plan, state, step, outcome, envelope.time, reply=_stored_fields(event), detail=detail)
 
     def _tell(self, id: str, before: SagaState | None, after: SagaState) -> None:
         if before is not None and before.shown == after.shown:
@@ -121,7 +121,7 @@ class Runner:
             )
 
 
-def _kept(event: Contract) -> dict[str, bytes]:
+def _stored_fields(event: Contract) -> dict[str, bytes]:
     return {full_name(type(event)): describe(event)}
 
 

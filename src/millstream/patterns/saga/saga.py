@@ -49,7 +49,7 @@ class Undo:
 
 
 @dataclass(frozen=True, slots=True)
-class _Step:
+class _SagaStep:
     command: Made
     done: type[Contract]
     failed: type[Contract] | None
@@ -114,7 +114,7 @@ class Saga:
         self._mounted: str | None = None
         self._attempts = attempts
         self._backoff = backoff or exponential(1.0, limit=60)
-        self._steps: list[_Step] = []
+        self._steps: list[_SagaStep] = []
         self._begins: tuple[Made, ...] = ()
         self._completes: tuple[Made, ...] = ()
         self._cancels: tuple[Made, ...] = ()
@@ -144,7 +144,7 @@ class Saga:
         Raises `DeclarationError` for a step that cannot work.
         """
         self._check_open("step")
-        step = _Step(command, done, failed, within, undo)
+        step = _SagaStep(command, done, failed, within, undo)
         if undo is not None and not isinstance(undo, Undo):  # pyright: ignore[reportUnnecessaryIsInstance] users without a type checker
             name = getattr(undo, "__name__", repr(undo))
             raise DeclarationError(
@@ -195,7 +195,7 @@ class Saga:
         )
         self._mounted = service.name
 
-    def _where(self, step: _Step) -> str:
+    def _where(self, step: _SagaStep) -> str:
         return f"Saga {self.name!r}, step {step.name}"
 
     def _check_open(self, what: str) -> None:
@@ -220,7 +220,7 @@ class Saga:
     def _check_steps(self) -> None:
         if not self._steps:
             raise DeclarationError(f"Saga {self.name!r} has no step: add .step(TheCommand, done=TheAnswer)")
-        final: _Step | None = None
+        final: _SagaStep | None = None
         for step in self._steps:
             if final is not None and (step.failed is not None or step.undo is not None):
                 raise DeclarationError(
@@ -236,7 +236,7 @@ class Saga:
     def _outcomes(self) -> dict[type[Contract], tuple[int, Outcome]]:
         home_of(self.starts)
         found: dict[type[Contract], tuple[int, Outcome]] = {}
-        for place, step in enumerate(self._steps):
+        for index, step in enumerate(self._steps):
             for outcome, contract in step.outcomes().items():
                 if contract is None:
                     continue
@@ -246,7 +246,7 @@ class Saga:
                         f"{self._where(step)}: {contract.__name__} says {outcome.value}, and something else already in "
                         "this saga; give each answer a class of its own"
                     )
-                found[contract] = place, outcome
+                found[contract] = index, outcome
         return found
 
     def _plan(self, recipes: Recipes) -> Plan:
@@ -255,7 +255,7 @@ class Saga:
             raise DeclarationError(f"Saga {self.name!r} has two steps of one command; give each a command of its own")
         return Plan(self.name, tuple(planned), self._attempts, self._backoff)
 
-    def _planned(self, step: _Step, undo: Recipe | None) -> Planned:
+    def _planned(self, step: _SagaStep, undo: Recipe | None) -> Planned:
         if step.undo is None or undo is None:
             return Planned(step.name, step.within, former=step.former_names())
         needs = undo.needs

@@ -10,7 +10,7 @@ Status = Literal["waiting", "asked", "done", "failed", "unresolved", "undoing", 
 
 
 class StepState(Value):
-    """The state of one step. `unresolved`: nobody said in time what became of it."""
+    """The state of one step. `unresolved`: no answer came in time."""
 
     name: str
     status: Status = "waiting"

@@ -121,7 +121,7 @@ class SqlSink:
         write: Callable[[Connection, Sequence[Row]], None],
     ) -> None:
         with self._opened.begin() as connection:
-            # Looked at in the transaction that writes, so that nobody can truncate it in between.
+            # Looked at in the transaction that writes, so that no other process can truncate it in between.
             ids = {topic: self._topic_id for topic, _ in moved}
             if self._was_emptied(connection) or not move_positions(
                 connection, self._group, self._positions, moved, ids
@@ -132,21 +132,21 @@ class SqlSink:
 
     def _write(self, connection: Connection, rows: Sequence[Row]) -> None:
         assert self._columns is not None
-        kept = [
+        written = [
             {**self._columns(row.value), self._key.name: row.key, "version": row.version}
             for row in rows
             if row.value is not None
         ]
         gone = [{"gone_key": row.key, "gone_version": row.version} for row in rows if row.value is None]
-        if kept:
-            connection.execute(self._upsert, kept)
+        if written:
+            connection.execute(self._upsert, written)
         if gone:
             connection.execute(self._delete, gone)
 
     def _write_each(self, connection: Connection, rows: Sequence[Row]) -> None:
         """Each row by itself; once more after the others, for it may be unique only when another has changed."""
         if not is_sqlite(connection):
-            # A deferred one would be violated by nobody until the commit.
+            # A deferred one would be violated by no statement before the commit.
             connection.execute(text("SET CONSTRAINTS ALL IMMEDIATE"))
         waiting = list(rows)
         while waiting:

@@ -126,9 +126,9 @@ class SinkWorker(Processor):
 
     def _apply(self, batch: Sequence[Message]) -> None:
         self._loop.check_order(batch, lambda at: self._positions.get(at, 0))
-        rows, letters = self._read(batch)
-        if letters:
-            self._set_aside(letters)
+        rows, dead_letters = self._read(batch)
+        if dead_letters:
+            self._dead_letter(dead_letters)
         moved = {(message.topic(), message.partition()): message.offset() + 1 for message in batch}
         try:
             self._write(rows, moved, batch)
@@ -148,29 +148,29 @@ class SinkWorker(Processor):
             except RowsRefused as error:
                 refused = {(key, rows.pop(key).version): why for key, why in error.refused.items()}
             at = [(message, ((message.key() or b"").decode(errors="replace"), message.offset())) for message in batch]
-            self._set_aside([(message, refused[place]) for message, place in at if place in refused])
+            self._dead_letter([(message, refused[index]) for message, index in at if index in refused])
 
     def _read(self, batch: Sequence[Message]) -> tuple[dict[str, Row], list[tuple[Message, DecodeError]]]:
         """The newest row of each key, and what is none. Raises `RegistryUnavailable` and `Stopping`."""
         rows: dict[str, Row] = {}
-        letters: list[tuple[Message, DecodeError]] = []
+        dead_letters: list[tuple[Message, DecodeError]] = []
         for message in batch:
             value = message.value()
             try:
                 key = (message.key() or b"").decode()
-                kept = None if value is None else self._loop.wait_out(lambda value=value: self._decode(value))
-                rows[key] = Row(key, kept, message.offset())
+                decoded = None if value is None else self._loop.wait_out(lambda value=value: self._decode(value))
+                rows[key] = Row(key, decoded, message.offset())
             except UnicodeDecodeError as error:
-                letters.append((message, DecodeError("bad_key", str(error))))
+                dead_letters.append((message, DecodeError("bad_key", str(error))))
             except DecodeError as error:
-                letters.append((message, error))
-        return rows, letters
+                dead_letters.append((message, error))
+        return rows, dead_letters
 
-    def _set_aside(self, letters: Sequence[tuple[Message, BaseException]]) -> None:
+    def _dead_letter(self, dead_letters: Sequence[tuple[Message, BaseException]]) -> None:
         """Set records aside that are no rows. They are rare, so the producer is made when it is needed."""
         producer = self._kafka.producer()
         try:
-            for message, error in letters:
+            for message, error in dead_letters:
                 attempts = 0 if isinstance(error, DecodeError) else 1
                 topic, key, value, headers = dead_letter(
                     message, service=self._of.service.name, handler=self.name, error=error, attempts=attempts

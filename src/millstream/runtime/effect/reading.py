@@ -50,7 +50,7 @@ class InFlightReader:
     def parked(self, event: ParkedEvent) -> InFlight:
         """Read an event that a predecessor has parked.
 
-        Raises `RegistryUnavailable` at once: whoever restores waits it out, all of it together.
+        Raises `RegistryUnavailable` at once: the caller waits it out, for all of them together.
         """
         partition = self._partitions[event.at[:2]]
         item = InFlight(partition, partition, event.offset(), event, redrives=event.redrives, parked=True)

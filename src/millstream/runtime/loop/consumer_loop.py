@@ -188,7 +188,7 @@ class ConsumerLoop:
         try:
             starts = self.wait_out(lambda: self._processor.assign(partitions))
         except BaseException as error:
-            # A poll that ends with it must not be tried again: records would come for partitions that nobody has.
+            # A poll that ends with it must not be tried again: records would come for partitions that no task has.
             self._not_assigned = error
             raise
         self._liveness.assigned()

@@ -9,7 +9,7 @@ from millstream.schemas.avro.nodes import MISSING, NAMED, PRIMITIVES, Field, Nod
 from millstream.schemas.formats import InvalidSchema
 
 MAX_DEPTH = 100
-"""The depth to which types may be nested in each other; deeper ones are nobody's data, and a parser's trouble."""
+"""The depth to which types may be nested in each other; deeper ones are no real data, and a parser's trouble."""
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ORDERS = ("ascending", "descending", "ignore")

@@ -9,7 +9,7 @@ import msgspec
 from millstream.schemas.formats import InvalidSchema
 
 MAX_NESTING = 250
-"""The depth to which arrays and objects may be nested; deeper ones are nobody's schema, and a parser's trouble."""
+"""The depth to which arrays and objects may be nested; deeper ones are no real schemas, and a parser's trouble."""
 
 _encoder = msgspec.json.Encoder(decimal_format="number")
 
@@ -35,7 +35,7 @@ def dumps(tree: Any) -> str:
     try:
         return _encoder.encode(tree).decode()
     except UnicodeEncodeError:
-        raise InvalidSchema("it has half a character, a lone surrogate, which nobody could write down") from None
+        raise InvalidSchema("it has half a character, a lone surrogate, which has no form in UTF-8") from None
 
 
 def in_order(tree: Any) -> Any:

@@ -111,7 +111,7 @@ def _divides(divisor: int | Decimal, number: int | Decimal) -> bool:
     try:
         return divisor != 0 and Decimal(number) % Decimal(divisor) == 0
     except InvalidOperation:
-        # The numbers are so far apart that nobody will have meant one as a multiple of the other.
+        # The numbers are so far apart that neither was meant as a multiple of the other.
         return False
 
 

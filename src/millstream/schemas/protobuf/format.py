@@ -133,7 +133,7 @@ def _check(linked: Linked) -> None:
 
 
 def _order(messages: Sequence[Message], outer: str = "") -> Iterator[str]:
-    """The messages with their numbers. Those that maps become have one, too, but nobody writes them by themselves."""
+    """The messages with their numbers. Those that maps become have one, too, but are never written alone."""
     for number, message in enumerate(messages):
         if not message.is_map_entry:
             yield f"{outer}{message.name}={number}"

@@ -163,7 +163,7 @@ class File:
     package: str = ""
     imports: list[str] = field(default_factory=list)
     public_imports: list[str] = field(default_factory=list)
-    """The files that whoever imports this one imports with it."""
+    """The files that are imported with this one."""
     messages: list[Message] = field(default_factory=list)
     enums: list[Enum] = field(default_factory=list)
     extends: list[Extend] = field(default_factory=list)

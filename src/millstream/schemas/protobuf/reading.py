@@ -36,7 +36,7 @@ def read(text: str) -> File:
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise InvalidSchema("it has half a character, a lone surrogate, which nobody could write down") from None
+        raise InvalidSchema("it has half a character, a lone surrogate, which has no form in UTF-8") from None
     return _Reader(Tokens(text)).file()
 
 

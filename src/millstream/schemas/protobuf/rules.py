@@ -25,8 +25,8 @@ COMPATIBLE = frozenset(
         *("ONEOF_ADDED", "ONEOF_REMOVED", "ONEOF_FIELD_ADDED", "ONEOF_FIELD_MOVED_TO_TOP_LEVEL"),
     }
 )
-"""Differences that keep nobody from reading. That a removed message is not among them is for serializers: they look the
-message up by its name."""
+"""Differences that keep no reader from reading. That a removed message is not among them is for serializers: they look
+the message up by its name."""
 
 _WIRE = {
     **dict.fromkeys(("int32", "int64", "uint32", "uint64", "bool"), "varint"),
@@ -170,7 +170,7 @@ class _Comparison:
         """The changes in which fields exclude each other."""
         written, written_in = {field.number for field in writer.all_fields()}, _oneof_of(writer)
         for oneof in reader.oneofs:
-            # Fields that are new are in nobody's data.
+            # Fields that are new are in no data.
             before = [field.number for field in oneof.fields if field.number in written]
             groups = {written_in.get(number, number) for number in before}
             if len(groups) > 1:
@@ -223,7 +223,7 @@ class _Comparison:
             self._note("FIELD_SCALAR_KIND_CHANGED", path)
         # No label at all, as in proto3, is like any: so has Confluent's registry it.
         elif reader.label and writer.label and reader.label != writer.label:
-            # Numbers that repeat are packed into one, which nobody who waits for a single one can read.
+            # Numbers that repeat are packed into one, which no reader of a single one can read.
             text = reader.wire == "text"
             self._note("FIELD_STRING_OR_BYTES_LABEL_CHANGED" if text else "FIELD_NUMERIC_LABEL_CHANGED", path)
 
