@@ -14,7 +14,7 @@ from aiokafka.errors import ProducerFenced, TopicAlreadyExistsError
 from millstream.testing.plugin import Cluster
 
 pytestmark = pytest.mark.real
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 120.0
 
 
 def run(round_: Coroutine[Any, Any, None]) -> None:

@@ -1,7 +1,6 @@
 """kafka-python 3, unmodified."""
 
 import contextlib
-import gc
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -20,13 +19,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
 ]
 PATIENCE_SECONDS = 60
-
-
-@pytest.fixture(autouse=True)
-def sockets_left_open() -> Iterator[None]:
-    """A client closed while it connects leaves its socket to the garbage collector: here, not in a later test."""
-    yield
-    gc.collect()
 
 
 @pytest.fixture
