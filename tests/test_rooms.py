@@ -13,6 +13,7 @@ ROOMS = (
     "http",
     "patterns",
     "runtime",
+    "streams",
     "state",
     "kafka",
     "contracts",

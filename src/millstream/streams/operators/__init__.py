@@ -1,0 +1,1 @@
+"""The operators of streams and tables, with the semantics of Kafka Streams: docs/streams.md has each difference."""
