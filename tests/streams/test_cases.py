@@ -10,7 +10,10 @@ from millstream.testing import streams_cases
 from millstream.testing.streams_cases import by_key, expected, run
 
 FILE = Path(__file__).parents[3] / "shared" / "data" / "streams-cases.json"
-CASES: dict[str, dict[str, Any]] = {case["name"]: case for case in json.loads(FILE.read_text())["cases"]}
+CASES: dict[str, dict[str, Any]] = (
+    {case["name"]: case for case in json.loads(FILE.read_text())["cases"]} if FILE.exists() else {}
+)
+pytestmark = pytest.mark.skipif(not CASES, reason=f"Kafka Streams' answers are not at {FILE}")
 FLAWS = {name for name, case in CASES.items() if "flaw" in case}
 LATER = {"ss-left-grace"}
 """Cases whose outputs come after another input: an unmatched record waits for its grace, too."""

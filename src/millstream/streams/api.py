@@ -257,7 +257,6 @@ class Grouped(Generic[K, V]):
 
     def __init__(self, graph: Graph, node: Node) -> None:
         self._graph = graph
-        self._inputs: tuple[tuple[Node, Callable[[K, Any, Any], Any]], ...] = ()
         self._node = node
 
     def count(self) -> Table[K, int]:
@@ -302,15 +301,10 @@ class Cogrouped(Generic[K, A]):
 
     def _table(self, make: Callable[[Task, Any, SortedStore], Any]) -> Table[Any, A]:
         name = f"aggregate-{self._graph.number()}"
-        stores: dict[int, SortedStore] = {}
-        nodes: list[Node] = []
-        for source, add in self._inputs:
-
-            def made(task: Task, _: Any, add: Any = add) -> Any:
-                store = stores.get(id(task)) or stores.setdefault(id(task), task.store(name))
-                return make(task, add, store)
-
-            nodes.append(self._graph.add(Node(made, (source,))))
+        nodes = [
+            self._graph.add(Node(lambda task, _, add=add: make(task, add, task.store(name)), (source,)))
+            for source, add in self._inputs
+        ]
         return Table(self._graph, self._graph.add(Node(lambda task, _: Merge(task), tuple(nodes))))
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from millstream.errors import DeclarationError
 from millstream.streams.operators.base import Operator, Sink, Source, Task
 from millstream.streams.operators.timers import WallTimer
 from millstream.streams.records import Record
@@ -35,6 +36,9 @@ class Graph:
     sources: dict[str, Node] = field(default_factory=dict)
 
     def add(self, node: Node) -> Node:
+        """Add a node. Raises `DeclarationError` where it takes what belongs to another topology."""
+        if not {*map(id, node.inputs), *map(id, node.needs)} <= set(map(id, self.nodes)):
+            raise DeclarationError("streams and tables that meet belong to one topology: declare both with it")
         self.nodes.append(node)
         return node
 

@@ -40,6 +40,11 @@ class TopologyDriver:
         """Records that were left out, by reason: `late`, `null`, `negative_time`."""
         return dict(self._task.dropped)
 
+    @property
+    def entries(self) -> int:
+        """How many entries all stores have."""
+        return self._task.entries
+
     def send(self, topic: str, key: Any, value: Any, *, time: int) -> list[Produced]:
         """Process a record to its end, and return what left the topology."""
         self._running.process(topic, Record(key, value, time))

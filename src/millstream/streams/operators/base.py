@@ -23,22 +23,25 @@ class Task:
         self.wall_clock = 0
         self.dropped: Counter[str] = Counter()
         """Records that were left out, by reason."""
-        self._stores: list[SortedStore] = []
+        self._stores: dict[str, SortedStore] = {}
 
     def store(self, name: str) -> SortedStore:
-        """Return a new store that belongs to the task."""
-        made = SortedStore(name)
-        self._stores.append(made)
-        return made
+        """Return the store of this name, one for all who ask: the inputs of a cogroup share theirs."""
+        return self._stores.setdefault(name, SortedStore(name))
+
+    @property
+    def entries(self) -> int:
+        """The number of entries in all stores."""
+        return sum(map(len, self._stores.values()))
 
     def keep(self) -> None:
         """Keep the changes of the present record."""
-        for store in self._stores:
+        for store in self._stores.values():
             store.keep()
 
     def undo(self) -> None:
         """Take back all that the present record changed in stores."""
-        for store in self._stores:
+        for store in self._stores.values():
             store.undo()
 
 
