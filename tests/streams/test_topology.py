@@ -7,7 +7,8 @@ import pytest
 
 from millstream.errors import DeclarationError
 from millstream.streams import Topology, Windowed, hopping, session, sliding, tumbling
-from millstream.testing.topology import Produced, TopologyDriver
+from millstream.testing import TopologyDriver
+from millstream.testing.topology import Produced
 
 SECONDS_10 = timedelta(seconds=10)
 

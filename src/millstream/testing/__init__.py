@@ -2,6 +2,7 @@
 
 - `LocalKafka`: the local broker in another process; docs/local-platform.md shows the fixture `kafka`.
 - `BrokerControl`: faults and the clock of a local broker in another process; see docs/faults.md.
+- `TopologyDriver`: streams in memory and in virtual time; see docs/streams.md.
 
 `millstream.testing.simulation` runs a whole system in virtual time; see docs/simulation.md.
 """
@@ -12,10 +13,11 @@ import typing
 if typing.TYPE_CHECKING:
     from millstream.testing.faults import BrokerControl
     from millstream.testing.local import LocalKafka
+    from millstream.testing.topology import TopologyDriver
 
-__all__ = ["BrokerControl", "LocalKafka"]
+__all__ = ["BrokerControl", "LocalKafka", "TopologyDriver"]
 
-_HOMES = {"BrokerControl": "faults", "LocalKafka": "local"}
+_HOMES = {"BrokerControl": "faults", "LocalKafka": "local", "TopologyDriver": "topology"}
 
 
 def __getattr__(name: str) -> object:
