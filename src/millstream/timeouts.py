@@ -1,4 +1,4 @@
-"""How long Millstream's processes wait for what does not answer: one table, all values in seconds.
+"""Bounds of every wait of Millstream's processes: one table, all values in seconds.
 
 How often something is looked at or reported stands beside the code that does it.
 """

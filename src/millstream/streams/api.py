@@ -8,9 +8,9 @@ from typing import Any, Generic, TypeVar
 
 from millstream.errors import DeclarationError
 from millstream.streams.operators.aggregates import Aggregate
-from millstream.streams.operators.base import Task
-from millstream.streams.operators.stateless import Branch, FlatMap, Merge
-from millstream.streams.operators.stream_join import LEFT, RIGHT, JoinSide, SelfJoin, StreamJoin
+from millstream.streams.operators.base import Inlet, Operator, Task
+from millstream.streams.operators.stateless import Branch, FlatMap
+from millstream.streams.operators.stream_join import LEFT, RIGHT, SelfJoin, StreamJoin
 from millstream.streams.operators.suppress import Suppress
 from millstream.streams.operators.table_lookup import TableLookup, WaitingLookup
 from millstream.streams.operators.tables import (
@@ -18,7 +18,6 @@ from millstream.streams.operators.tables import (
     TableFilter,
     TableGroups,
     TableJoin,
-    TableSide,
     TableSource,
     ToStream,
     VersionedTable,
@@ -28,7 +27,7 @@ from millstream.streams.operators.windowed import HoppingAggregate, SessionAggre
 from millstream.streams.records import Windowed
 from millstream.streams.store import SortedStore
 from millstream.streams.topology import Graph, Node
-from millstream.streams.windows import Hopping, Session, Sliding, Window
+from millstream.streams.windows import Hopping, Session, Sliding, Window, milliseconds
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -39,11 +38,10 @@ A = TypeVar("A")
 
 
 class Topology:
-    """What flows from which topics to which.
+    """The streams and tables of a service, from topics to topics.
 
-    topology = Topology()
-    orders = topology.stream("orders")
-    orders.group_by_key().count().to_stream().to("orders.per.customer")
+    >>> topology = Topology()
+    >>> topology.stream("orders").group_by_key().count().to_stream().to("orders.per.customer")
     """
 
     def __init__(self) -> None:
@@ -63,7 +61,7 @@ class Topology:
         if history is None:
             made = Node(lambda task, _: TableSource(task, name), (self.graph.source(topic),))
         else:
-            kept = _milliseconds(history)
+            kept = milliseconds(history)
             made = Node(lambda task, _: VersionedTable(task, name, kept), (self.graph.source(topic),))
         return Table(self.graph, self.graph.add(made), versioned=history is not None)
 
@@ -104,14 +102,14 @@ class Stream(Generic[K, V]):
         """Return a stream for each condition, and one for the rest: a record is in the first that takes it."""
         node = self._graph.add(Node(lambda task, _: Branch(task, conditions), (self._node,)))
         return tuple(
-            Stream(self._graph, self._graph.add(Node(lambda task, _: Merge(task), (node,))))
+            Stream(self._graph, self._graph.add(Node(lambda task, _: Operator(task), (node,))))
             for _ in range(len(conditions) + 1)
         )
 
     def merge(self, *others: Stream[K, V]) -> Stream[K, V]:
         """Return the records of all these streams in the order in which they come."""
         nodes = (self._node, *(other._node for other in others))
-        return Stream(self._graph, self._graph.add(Node(lambda task, _: Merge(task), nodes)))
+        return Stream(self._graph, self._graph.add(Node(lambda task, _: Operator(task), nodes)))
 
     def group_by_key(self) -> Grouped[K, V]:
         """Group records by the key that they have."""
@@ -189,7 +187,7 @@ class Stream(Generic[K, V]):
     ) -> Stream[K, R]:
         """Join each record with the row that `row_of` names, of a table that every instance has whole."""
         node = Node(
-            lambda task, made: TableLookup(task, made[1], join, row_of=row_of, outer=True, keyed=False),
+            lambda task, made: TableLookup(task, made[1], join, row_of=row_of, outer=True),
             (self._node,),
             (table.node,),
         )
@@ -197,12 +195,12 @@ class Stream(Generic[K, V]):
 
     def tick_in_event_time(self, interval: timedelta, tick: Tick) -> Stream[K, V]:
         """Pass records on, and forward what `tick` makes of the time at each multiple of `interval`."""
-        every, name = _milliseconds(interval), f"timer-{self._graph.number()}"
+        every, name = milliseconds(interval), f"timer-{self._graph.number()}"
         return self._add(Node(lambda task, _: EventTimer(task, every, tick, name), (self._node,)))
 
     def tick_by_wall_clock(self, interval: timedelta, tick: Tick) -> Stream[K, V]:
         """Pass records on, and forward what `tick` makes of the time every `interval` of wall clock."""
-        every = _milliseconds(interval)
+        every = milliseconds(interval)
         return self._add(Node(lambda task, _: WallTimer(task, every, tick), (self._node,)))
 
     def to(self, topic: str) -> None:
@@ -225,7 +223,7 @@ class Stream(Generic[K, V]):
         preserved: frozenset[int],
     ) -> Stream[K, Any]:
         name = f"join-{self._graph.number()}"
-        bounds = {"before": _milliseconds(before), "after": _milliseconds(after), "grace": _milliseconds(grace)}
+        bounds = {"before": milliseconds(before), "after": milliseconds(after), "grace": milliseconds(grace)}
         if min(bounds.values()) < 0:
             raise DeclarationError("before, after and grace of a join of streams are zero or more")
         if other._node is self._node:
@@ -233,14 +231,14 @@ class Stream(Generic[K, V]):
         node = Node(
             lambda task, _: StreamJoin(task, join, **bounds, preserved=preserved, name=name),
             (self._node, other._node),
-            inlets=lambda task, joined, side: JoinSide(task, joined, (LEFT, RIGHT)[side]),
+            inlets=lambda task, joined, side: Inlet(task, joined.take, (LEFT, RIGHT)[side]),
         )
         return self._add(node)
 
     def _look_up(
         self, table: Table[K, Any], join: Callable[..., Any], grace: timedelta, *, outer: bool
     ) -> Stream[K, Any]:
-        wait, name = _milliseconds(grace), f"lookup-{self._graph.number()}"
+        wait, name = milliseconds(grace), f"lookup-{self._graph.number()}"
         if wait and not table.versioned:
             raise DeclarationError("a join that waits for late rows needs a table with a history: table(…, history=…)")
 
@@ -305,7 +303,7 @@ class Cogrouped(Generic[K, A]):
             self._graph.add(Node(lambda task, _, add=add: make(task, add, task.store(name)), (source,)))
             for source, add in self._inputs
         ]
-        return Table(self._graph, self._graph.add(Node(lambda task, _: Merge(task), tuple(nodes))))
+        return Table(self._graph, self._graph.add(Node(lambda task, _: Operator(task), tuple(nodes))))
 
 
 class WindowedBy(Generic[K, V]):
@@ -418,7 +416,7 @@ class Table(Generic[K, V]):
 
         - `max_records`: of rows that are held; beyond it the earliest comes out at once.
         """
-        wait, name = _milliseconds(limit), f"suppress-{self._graph.number()}"
+        wait, name = milliseconds(limit), f"suppress-{self._graph.number()}"
         return self._add(
             Node(lambda task, _: Suppress(task, name, final=False, wait=wait, max_records=max_records), (self.node,))
         )
@@ -430,7 +428,7 @@ class Table(Generic[K, V]):
         node = Node(
             lambda task, made: TableJoin(task, made[0], made[1], join, left_outer=left, right_outer=right),
             (self.node, other.node),
-            inlets=lambda task, joined, side: TableSide(task, joined.take, side),
+            inlets=lambda task, joined, side: Inlet(task, joined.take, side),
         )
         return self._add(node)
 
@@ -441,7 +439,7 @@ class Table(Generic[K, V]):
         node = Node(
             lambda task, made: ForeignKeyJoin(task, made[0], made[1], foreign_key, join, outer=outer, name=name),
             (self.node, other.node),
-            inlets=lambda task, joined, side: TableSide(task, joined.take, side),
+            inlets=lambda task, joined, side: Inlet(task, joined.take, side),
         )
         return self._add(node)
 
@@ -454,7 +452,3 @@ def _windowed(task: Task, window: Window, add: Any, merge: Any, store: SortedSto
             return SlidingAggregate(task, window, add, store, on_close=on_close)
         case Session():
             return SessionAggregate(task, window, add, merge, store, on_close=on_close)
-
-
-def _milliseconds(duration: timedelta) -> int:
-    return round(duration / timedelta(milliseconds=1))

@@ -1,4 +1,4 @@
-"""What flows through a topology."""
+"""Records of streams, updates of tables, and the keys of windows."""
 
 from typing import Any, Generic, NamedTuple, TypeVar
 

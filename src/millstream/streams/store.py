@@ -1,7 +1,6 @@
 """Sorted state of operators, with a way back for each record."""
 
-from bisect import bisect_left, insort
-from collections.abc import Iterator
+from bisect import bisect_left, bisect_right, insort
 from typing import Any
 
 Key = tuple[Any, ...]
@@ -17,10 +16,10 @@ class SortedStore:
     >>> store.put(("k", 10), 1)
     >>> store.keep()
     >>> store.put(("k", 5), 2)
-    >>> list(store.range(("k",), ("k", 10)))
+    >>> store.range(("k",), ("k", 10))
     [(('k', 5), 2)]
     >>> store.undo()
-    >>> list(store.range())
+    >>> store.below(("k",))
     [(('k', 10), 1)]
     """
 
@@ -46,10 +45,35 @@ class SortedStore:
             self._before.append((key, self._values[key]))
             self._set(key, _ABSENT)
 
-    def range(self, first: Key = (), last: Key | None = None) -> Iterator[tuple[Key, Any]]:
+    def set(self, key: Key, value: Any) -> None:
+        """Put `value` under `key`; `None` deletes the entry."""
+        if value is None:
+            self.delete(key)
+        else:
+            self.put(key, value)
+
+    def number(self) -> int:
+        """Return a number that no earlier call returned, one higher each time."""
+        number: int = self.get(("number",), 0)
+        self.put(("number",), number + 1)
+        return number
+
+    def range(self, first: Key, last: Key) -> list[tuple[Key, Any]]:
         """Return the entries from `first` on, up to `last` exclusively, as they are now."""
-        end = len(self._keys) if last is None else bisect_left(self._keys, last)
-        return iter([(key, self._values[key]) for key in self._keys[bisect_left(self._keys, first) : end]])
+        between = self._keys[bisect_left(self._keys, first) : bisect_left(self._keys, last)]
+        return [(key, self._values[key]) for key in between]
+
+    def below(self, prefix: Key) -> list[tuple[Key, Any]]:
+        """Return the entries whose keys begin with `prefix`, as they are now."""
+        begin = bisect_left(self._keys, prefix)
+        end = bisect_right(self._keys, prefix, lo=begin, key=lambda key: key[: len(prefix)])
+        return [(key, self._values[key]) for key in self._keys[begin:end]]
+
+    def first(self, prefix: Key) -> Key | None:
+        """Return the first key that begins with `prefix`, if there is one."""
+        begin = bisect_left(self._keys, prefix)
+        found = self._keys[begin] if begin < len(self._keys) else None
+        return found if found is not None and found[: len(prefix)] == prefix else None
 
     def keep(self) -> None:
         """Keep what was changed: the record is done."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from millstream.errors import DeclarationError
-from millstream.streams.operators.base import Operator, Sink, Source, Task
+from millstream.streams.operators.base import Operator, Sink, Task
 from millstream.streams.operators.timers import WallTimer
 from millstream.streams.records import Record
 
@@ -45,7 +45,7 @@ class Graph:
     def source(self, topic: str) -> Node:
         """Return the entry of a topic, one for all who read it."""
         if topic not in self.sources:
-            self.sources[topic] = self.add(Node(lambda task, _: Source(task)))
+            self.sources[topic] = self.add(Node(lambda task, _: Operator(task)))
         return self.sources[topic]
 
     def sink(self, node: Node, topic: str) -> None:

@@ -88,33 +88,34 @@ def hopping(size: timedelta, advance: timedelta, *, grace: timedelta = timedelta
 
     Raises `DeclarationError` unless 0 < advance <= size and grace >= 0.
     """
-    made = Hopping(_milliseconds(size), _milliseconds(advance), _milliseconds(grace))
+    made = Hopping(milliseconds(size), milliseconds(advance), milliseconds(grace))
     if not 0 < made.advance <= made.size:
         raise DeclarationError(f"windows of {size} cannot begin every {advance}: choose 0 < advance <= size")
-    return _with_grace(made, made.grace)
+    return _checked(made)
 
 
 def sliding(difference: timedelta, *, grace: timedelta = timedelta(0)) -> Sliding:
     """Return a window for each distinct set of records that are at most `difference` apart."""
-    made = Sliding(_milliseconds(difference), _milliseconds(grace))
+    made = Sliding(milliseconds(difference), milliseconds(grace))
     if made.difference <= 0:
         raise DeclarationError(f"sliding windows need a positive difference, not {difference}")
-    return _with_grace(made, made.grace)
+    return _checked(made)
 
 
 def session(gap: timedelta, *, grace: timedelta = timedelta(0)) -> Session:
     """Return a window for each run of records of a key without a pause longer than `gap`."""
-    made = Session(_milliseconds(gap), _milliseconds(grace))
+    made = Session(milliseconds(gap), milliseconds(grace))
     if made.gap <= 0:
         raise DeclarationError(f"sessions need a positive gap, not {gap}")
-    return _with_grace(made, made.grace)
+    return _checked(made)
 
 
-def _with_grace(window: W, grace: int) -> W:
-    if grace < 0:
+def _checked(window: W) -> W:
+    if window.grace < 0:
         raise DeclarationError("a grace below zero would drop records that are in time; choose zero or more")
     return window
 
 
-def _milliseconds(duration: timedelta) -> int:
+def milliseconds(duration: timedelta) -> int:
+    """Return a duration in whole milliseconds."""
     return round(duration / timedelta(milliseconds=1))

@@ -42,7 +42,7 @@ class TopologyDriver:
 
     @property
     def entries(self) -> int:
-        """How many entries all stores have."""
+        """The number of entries in all stores."""
         return self._task.entries
 
     def send(self, topic: str, key: Any, value: Any, *, time: int) -> list[Produced]:

@@ -1,4 +1,4 @@
-"""What the workers of all three kinds of handlers share, and what those share that have a task for each partition."""
+"""The base of the workers of all three kinds of handlers, and of those that have a task for each partition."""
 
 import threading
 from abc import abstractmethod

@@ -31,8 +31,5 @@ class Aggregate(Operator):
         old = None if before is None else before.value
         new = self._add(key, value, old)
         time = time if before is None else max(time, before.time)
-        if new is None:
-            self._store.delete((key,))
-        else:
-            self._store.put((key,), Timestamped(new, time))
+        self._store.set((key,), None if new is None else Timestamped(new, time))
         self.forward(Record(key, Change(new, old), time))

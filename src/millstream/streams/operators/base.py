@@ -7,8 +7,6 @@ from typing import Any
 from millstream.streams.records import Record
 from millstream.streams.store import SortedStore
 
-NO_TIME = -1
-
 
 class Task:
     """One partition of a topology: its stores, its wall clock, and what left it.
@@ -46,21 +44,23 @@ class Task:
 
 
 class Operator:
-    """A node. `process` takes one record; `forward` passes one on to each child, in the order of their declaration."""
+    """A node of a running topology. `forward` passes a record on to each child, in the order of their declaration."""
 
     def __init__(self, task: Task) -> None:
         self.task = task
         self.children: list[Operator] = []
 
     def process(self, record: Record) -> None:
-        raise NotImplementedError
+        """Process one record. Here it is passed on as it is: for sources, and where streams meet."""
+        self.forward(record)
 
     def forward(self, record: Record) -> None:
         for child in self.children:
             child.process(record)
 
-    def drop(self, reason: str, count: int = 1) -> None:
-        self.task.dropped[reason] += count
+    def drop(self, reason: str) -> None:
+        """Count a record that is left out."""
+        self.task.dropped[reason] += 1
 
 
 class StreamTime:
@@ -69,17 +69,13 @@ class StreamTime:
     def __init__(self, store: SortedStore) -> None:
         self._store = store
 
-    @property
-    def now(self) -> int:
-        return self._store.get(("time",), NO_TIME)
-
     def advance(self, time: int) -> int:
         """Return the time after a record of `time`."""
-        now = self.now
-        if time > now:
-            self._store.put(("time",), time)
-            return time
-        return now
+        now: int | None = self._store.get(("time",))
+        if now is not None and now >= time:
+            return now
+        self._store.put(("time",), time)
+        return time
 
 
 class Throttle:
@@ -97,11 +93,19 @@ class Throttle:
         return True
 
 
-class Source(Operator):
-    """The entry of a topic's records."""
+class Inlet(Operator):
+    """The entry of one side of an operator that tells its inputs apart.
+
+    - `take`: takes the number of the side and a record.
+    """
+
+    def __init__(self, task: Task, take: Callable[[int, Record], None], side: int) -> None:
+        super().__init__(task)
+        self._take = take
+        self._side = side
 
     def process(self, record: Record) -> None:
-        self.forward(record)
+        self._take(self._side, record)
 
 
 class Sink(Operator):

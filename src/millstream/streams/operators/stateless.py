@@ -29,10 +29,3 @@ class Branch(Operator):
     def process(self, record: Record) -> None:
         index = next((at for at, holds in enumerate(self._conditions) if holds(record.key, record.value)), None)
         self.children[len(self._conditions) if index is None else index].process(record)
-
-
-class Merge(Operator):
-    """Forwards the records of several streams in the order in which they come."""
-
-    def process(self, record: Record) -> None:
-        self.forward(record)

@@ -11,7 +11,7 @@ LEFT, RIGHT = 1, 0
 
 
 class StreamJoin(Operator):
-    """Joins records of both sides with one key. Its children of processing are its two `side`s.
+    """Joins records of both sides with one key.
 
     - `before`, `after`: milliseconds; a right record matches from `left.time - before` to `left.time + after`.
     - `grace`: how late a record may be. A later one of an outer side comes out unmatched at once, others are dropped.
@@ -68,11 +68,8 @@ class StreamJoin(Operator):
         key, value, time = record
         other = 1 - side
         back, ahead = self._reach[side]
-        found = list(
-            self._store.range(
-                ("records", other, by_bytes(key), time - back), ("records", other, by_bytes(key), time + ahead + 1)
-            )
-        )
+        records = ("records", other, by_bytes(key))
+        found = self._store.range((*records, time - back), (*records, time + ahead + 1))
         for at, match in found:
             _, _, name, matched_time, number = at
             self._store.delete(("unmatched", matched_time, other, name, number))
@@ -81,8 +78,7 @@ class StreamJoin(Operator):
         return bool(found)
 
     def _remember(self, side: int, record: Record) -> int:
-        number = self._store.get(("number",), 0)
-        self._store.put(("number",), number + 1)
+        number = self._store.number()
         self._store.put(("records", side, by_bytes(record.key), record.time, number), record.value)
         self._store.put(("kept", record.time, side, by_bytes(record.key), number), None)
         return number
@@ -99,18 +95,6 @@ class StreamJoin(Operator):
     def _forward_alone(self, side: int, record: Record) -> None:
         pair = (record.value, None) if side == LEFT else (None, record.value)
         self.forward(Record(record.key, self._join(*pair), record.time))
-
-
-class JoinSide(Operator):
-    """The entry of one side."""
-
-    def __init__(self, task: Task, join: StreamJoin, side: int) -> None:
-        super().__init__(task)
-        self._join = join
-        self._side = side
-
-    def process(self, record: Record) -> None:
-        self._join.take(self._side, record)
 
 
 class SelfJoin(Operator):
@@ -141,8 +125,7 @@ class SelfJoin(Operator):
         for at, other in self._others(key, time - self._after, time + self._before):
             self.forward(Record(key, self._join(other, value), max(time, at)))
         self.forward(Record(key, self._join(value, value), time))
-        number = self._store.get(("number",), 0)
-        self._store.put(("number",), number + 1)
+        number = self._store.number()
         self._store.put(("kept", time, by_bytes(key), number), None)
         self._store.put(("records", by_bytes(key), time, number), value)
         for at, _ in self._store.range(("kept",), ("kept", now - 2 * self._wait)):

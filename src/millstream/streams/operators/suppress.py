@@ -27,8 +27,10 @@ class Suppress(Operator):
         self._hold(record)
         for at, _ in self._store.range(("by_time",), ("by_time", now - self._wait + 1)):
             self._release(at)
-        while self._max_records is not None and self._store.get(("count",), 0) > self._max_records:
-            self._release(next(self._store.range(("by_time",), ("by_time", float("inf"))))[0])
+        if self._max_records is not None and self._store.get(("count",), 0) > self._max_records:
+            first = self._store.first(("by_time",))
+            assert first is not None
+            self._release(first)
 
     def _hold(self, record: Record) -> None:
         at = ("keys", _order(record.key))

@@ -13,7 +13,6 @@ class TableLookup(Operator):
 
     - `row_of`: the key of the row that a record meets; `None` for none.
     - `outer`: a record without a row comes out with `None`.
-    - `keyed`: whether records without a key are dropped by an inner join.
     """
 
     def __init__(
@@ -24,32 +23,24 @@ class TableLookup(Operator):
         *,
         row_of: Callable[[Any, Any], Any],
         outer: bool,
-        keyed: bool = True,
     ) -> None:
         super().__init__(task)
         self._table = table
         self._join = join
         self._row_of = row_of
         self._outer = outer
-        self._keyed = keyed
 
     def process(self, record: Record) -> None:
-        if record.value is None or (self._keyed and record.key is None and not self._outer):
+        if record.value is None or (record.key is None and not self._outer):
             self.drop("null")
             return
         self.look_up(record)
 
     def look_up(self, record: Record) -> None:
         named = self._row_of(record.key, record.value)
-        row = None if named is None else self._row(named, record.time)
+        row = None if named is None else self._table.at(named, record.time)
         if row is not None or self._outer:
             self.forward(record._replace(value=self._join(record.value, row)))
-
-    def _row(self, key: Any, time: int) -> Any:
-        if isinstance(self._table, VersionedTable):
-            return self._table.at(key, time)
-        found = self._table.get(key)
-        return None if found is None else found.value
 
 
 class WaitingLookup(TableLookup):
@@ -71,12 +62,11 @@ class WaitingLookup(TableLookup):
         if record.time + self._grace <= now:
             super().look_up(record)
         else:
-            number = self._store.get(("number",), 0)
-            self._store.put(("number",), number + 1)
-            self._store.put(("held", record.time, number), record)
+            self._store.put(("held", record.time, self._store.number()), record)
         for at, held in self._store.range(("held",), ("held", now - self._grace + 1)):
             self._store.delete(at)
             super().look_up(held)
 
     def _oldest(self) -> int | None:
-        return next((at[1] for at, _ in self._store.range(("held",), ("held", float("inf")))), None)
+        first = self._store.first(("held",))
+        return None if first is None else first[1]

@@ -4,15 +4,22 @@ from bisect import bisect_right
 from collections.abc import Callable
 from typing import Any
 
-from millstream.streams.operators.base import NO_TIME, Operator, StreamTime, Task, by_bytes
+from millstream.streams.operators.base import Operator, StreamTime, Task, by_bytes
 from millstream.streams.records import Change, Record, Timestamped
 
 
 class TableNode(Operator):
-    """An operator whose output is a table: `get` has the present value of a key."""
+    """An operator whose output is a table."""
 
     def get(self, key: Any) -> Timestamped[Any] | None:
+        """Return the present value of a key."""
         raise NotImplementedError
+
+    def at(self, key: Any, time: int) -> Any:
+        """Return the value that a record of `time` meets; `None` for none. A table without history has the present
+        one."""
+        found = self.get(key)
+        return None if found is None else found.value
 
 
 class TableSource(TableNode):
@@ -31,10 +38,7 @@ class TableSource(TableNode):
             self.drop("null")
             return
         before = self.get(key)
-        if value is None:
-            self._store.delete((key,))
-        else:
-            self._store.put((key,), Timestamped(value, time))
+        self._store.set((key,), None if value is None else Timestamped(value, time))
         self.forward(Record(key, Change(value, None if before is None else before.value), time))
 
 
@@ -57,7 +61,6 @@ class VersionedTable(TableNode):
         return Timestamped(versions[-1][1], versions[-1][0]) if versions and versions[-1][1] is not None else None
 
     def at(self, key: Any, time: int) -> Any:
-        """Return the value of a key as of `time`; `None` where it had none."""
         versions = self._versions(key)
         index = bisect_right(versions, time, key=lambda version: version[0])
         return versions[index - 1][1] if index else None
@@ -156,18 +159,6 @@ class TableJoin(TableNode):
         return self._join(left, right) if (left is not None and right is not None) or alone else None
 
 
-class TableSide(Operator):
-    """The entry of one side of a join of tables."""
-
-    def __init__(self, task: Task, take: Callable[[int, Record], None], side: int) -> None:
-        super().__init__(task)
-        self._take = take
-        self._side = side
-
-    def process(self, record: Record) -> None:
-        self._take(self._side, record)
-
-
 class TableGroups(TableNode):
     """Aggregates of the rows of a table, grouped: what a row was is subtracted, then what it is is added.
 
@@ -212,11 +203,8 @@ class TableGroups(TableNode):
             value = self._subtract(group, gone, value)
         if come is not None:
             value = self._add(group, come, value)
-        time = max(time, NO_TIME if before is None else before.time)
-        if value is None:
-            self._store.delete((group,))
-        else:
-            self._store.put((group,), Timestamped(value, time))
+        time = time if before is None else max(time, before.time)
+        self._store.set((group,), None if value is None else Timestamped(value, time))
         self.forward(Record(group, Change(value, old), time))
 
 
@@ -277,8 +265,7 @@ class ForeignKeyJoin(TableNode):
             self.forward(Record(key, Change(None, None), record.time))
 
     def _right_changed(self, record: Record, change: Change[Any]) -> None:
-        named = by_bytes(record.key)
-        for _, key in self._store.range((named,), (named, "￿") if isinstance(named, str) else (named, b"\xff" * 8)):
+        for _, key in self._store.below((by_bytes(record.key),)):
             row = self._left.get(key)
             if row is None:
                 continue

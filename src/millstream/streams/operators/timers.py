@@ -39,9 +39,6 @@ class WallTimer(Operator):
         self._tick = tick
         self._due = task.wall_clock + interval
 
-    def process(self, record: Record) -> None:
-        self.forward(record)
-
     def wake(self) -> None:
         """Tick if that is due."""
         now = self.task.wall_clock

@@ -11,7 +11,7 @@ from millstream.streams.windows import Hopping, Session, Sliding, Window
 
 
 class WindowedAggregate(Operator):
-    """What all windows share: the time, what is late, and when results come out.
+    """Aggregates in windows of one kind: it keeps the time, knows what is late, and when results come out.
 
     - `window`: when it closes; a record for a closed window is late, and dropped from that window alone.
     - `on_close`: a window's result comes out once, when it closes; else after every record.
@@ -78,7 +78,7 @@ class WindowedAggregate(Operator):
         if last <= first:
             return
         self._store.put(("closed",), last)
-        found = list(self._store.range(("ends", first), ("ends", last)))
+        found = self._store.range(("ends", first), ("ends", last))
         for (_, end, start, name), key in sorted(found, key=lambda entry: entry[0][2:]):
             _, result = self._store.get(("windows", name, start))
             self.forward(Record(Windowed(key, start, end), Change(result.value, None), result.time))
@@ -118,13 +118,13 @@ class SlidingAggregate(WindowedAggregate):
         if self.closed(time + difference, now):
             self.drop("late")
         elif time < difference:
-            self._early(record, now)
+            self._put_in_first(record, now)
         else:
             found = self.windows(key, max(0, time - 2 * difference), time + 1)
-            self._late(record, now, found[::-1])
+            self._put_around(record, now, found[::-1])
 
-    def _early(self, record: Record, now: int) -> None:
-        """A record within one `difference` of 1970: its own window is cut off at the beginning, [0, difference]."""
+    def _put_in_first(self, record: Record, now: int) -> None:
+        """Put a record within one `difference` of 1970: its own window is cut off, [0, difference]."""
         key, _, time = record
         difference = self._window.difference
         found = dict(self.windows(key, 0, time + 1))
@@ -142,7 +142,8 @@ class SlidingAggregate(WindowedAggregate):
             self.put(record, first.time + 1, first.time + 1 + difference, None, now)
         self.put(record, 0, difference, first, now)
 
-    def _late(self, record: Record, now: int, found: list[tuple[int, Timestamped[Any]]]) -> None:
+    def _put_around(self, record: Record, now: int, found: list[tuple[int, Timestamped[Any]]]) -> None:
+        """Put a record in the windows that hold it; `found` has those around it, the latest first."""
         key, _, time = record
         difference = self._window.difference
         starts = {start for start, _ in found}
@@ -221,5 +222,5 @@ class SessionAggregate(WindowedAggregate):
             self.forward(Record(Windowed(key, first, last), Change(new, None), last))
 
     def _sessions(self, key: Any) -> Iterator[tuple[int, int, Timestamped[Any]]]:
-        for at, (end, held) in self._store.range(("windows", by_bytes(key)), ("windows", by_bytes(key), float("inf"))):
+        for at, (end, held) in self._store.below(("windows", by_bytes(key))):
             yield at[2], end, held
