@@ -1,5 +1,7 @@
 """What all tests have in common."""
 
+import signal
+import sys
 from typing import Any
 
 import pytest
@@ -9,6 +11,33 @@ from xdist.scheduler import LoadScopeScheduling
 # How long an example takes says how busy the machine is: speed is the benchmarks' business.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
+
+
+class Progress:
+    """What a run has come to, for one that does not live to its summary: failures at once, then what it was at."""
+
+    def __init__(self) -> None:
+        self._running: dict[str, None] = {}
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        self._running[nodeid] = None
+
+    def pytest_runtest_logfinish(self, nodeid: str) -> None:
+        self._running.pop(nodeid, None)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            sys.stderr.write(f"\n{report.nodeid} failed ({report.when}):\n{report.longreprtext}\n")
+
+    def pytest_keyboard_interrupt(self) -> None:
+        sys.stderr.write("".join(f"\nstill running: {nodeid}" for nodeid in self._running) + "\n")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if getattr(config.option, "numprocesses", None):
+        config.pluginmanager.register(Progress())
+        # Whoever starts the run in the background may have it ignored: then nothing would end it with a summary.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 CLUSTERS = {"apache_kafka", "apache_registry"}

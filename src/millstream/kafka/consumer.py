@@ -4,6 +4,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from confluent_kafka import Consumer as Librdkafka
@@ -225,14 +226,33 @@ class GroupConsumer:
                 self._revoked(mine)
         finally:
             self._closing = True
+            deadline = time.monotonic() + timeout
+            self._settle(deadline)
             # librdkafka's close has no bound of its own; callbacks are done with, so another thread may wait for it.
             closer = threading.Thread(target=self._native.close, name="kafka-close", daemon=True)
             closer.start()
-            closer.join(timeout)
+            closer.join(max(0.0, deadline - time.monotonic()))
             if closer.is_alive():
                 log.warning(
                     "consumer did not close in time", code="consumer_not_closed", group=self.group, seconds=timeout
                 )
+
+    def _settle(self, deadline: float) -> None:
+        """Serves the rebalances that are due.
+
+        If two are left to librdkafka's close, the second can wait for ever, and with it, as its callback holds the
+        interpreter, the whole process (librdkafka 2.16.0, its issue 4884). After `unsubscribe` none is added any more.
+        """
+        static = "group.instance.id" in self._properties
+        with suppress(KafkaException):
+            if not static:  # which would leave its group so, and come back to other partitions
+                self._native.unsubscribe()
+            while time.monotonic() < deadline:
+                mine = self._native.assignment()
+                if static:
+                    self._native.pause(mine)
+                if not self._native.consume(1_000, 0.01) and (static or not mine):
+                    return
 
     def _assign(self, native: Librdkafka, partitions: list[Native]) -> None:
         if self._closing or native is not self._native:
@@ -292,6 +312,8 @@ class GroupConsumer:
         """Raise what will not pass; count and log what will."""
         failure = fault(error, f"reading {', '.join(self._topics)} as group {self.group!r}")
         metrics.KAFKA_ERRORS.labels("consumer", error.name()).inc()
+        if self._closing:
+            return
         if is_fatal(error) or error.code() in REFUSED:
             raise failure
         if self._log_throttle(error.name()):

@@ -9,9 +9,6 @@ from typing import Any
 
 import pytest
 
-from millstream.testing.simulation import ROUGH, World
-from orders.simulation import scenario
-
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[3]
@@ -29,12 +26,6 @@ def simulated(*arguments: str, **environment: str) -> dict[str, Any]:
     report = json.loads(ran.stdout)
     assert ran.returncode == any(seed["violations"] for seed in report["seeds"])
     return report
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_everything_comes_out_right_whatever_goes_wrong(seed: int):
-    with World(seed, ROUGH) as world:
-        assert scenario(world, orders=50) == []
 
 
 def test_the_same_seed_makes_the_same_timeline_in_any_process():
