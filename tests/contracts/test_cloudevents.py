@@ -267,7 +267,7 @@ def test_a_handler_gets_what_a_foreign_producer_sent(
     try:
         wait_until(
             lambda: sum(partition.lag for partition in admin.group_lag(group, [arrivals.name])) == 0,
-            seconds=30,
+            seconds=60,
             what="both to be handled",
         )
     finally:

@@ -164,7 +164,7 @@ def _ours(command: str) -> str:
     return str(Path(sys.executable).parent / command)
 
 
-def eventually(look: Callable[[], Any], *, within: float = 15.0, every: float = 0.05) -> Any:
+def eventually(look: Callable[[], Any], *, within: float = 60.0, every: float = 0.05) -> Any:
     """What `look` answers once it answers something true; an HTTP error counts as not yet. Fails after `within` s."""
     deadline = time.monotonic() + within
     last: Any = None

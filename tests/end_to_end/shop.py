@@ -31,7 +31,7 @@ def place(url: str, lines: Sequence[tuple[str, int, str]], **more: Any) -> str:
     return answer.json()["id"]
 
 
-def wait_for(url: str, order_id: str, status: str, within: float = 15.0) -> dict[str, Any]:
+def wait_for(url: str, order_id: str, status: str, within: float = 60.0) -> dict[str, Any]:
     """Waits until the read model shows an order in this state; answers the row."""
 
     def look() -> dict[str, Any] | None:

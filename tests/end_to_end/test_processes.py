@@ -33,4 +33,4 @@ def test_one_order_is_one_trace(orders: Running, collector: Collector):
                 mine.add(span.trace_id)
         return len(mine) == 1 and traces[next(iter(mine))] >= passed
 
-    eventually(services_of_one_trace, within=15)
+    eventually(services_of_one_trace, within=60)

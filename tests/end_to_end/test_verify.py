@@ -24,6 +24,6 @@ def test_after_real_orders_there_is_nothing_to_report(fresh: Running):
         return json.loads(fresh.run("millstream", "verify", "--json").stdout)
 
     # An end shows before the last refund and the last mail are written down.
-    found = eventually(lambda: (told := report())["violations"] == [] and told, within=30)
+    found = eventually(lambda: (told := report())["violations"] == [] and told, within=60)
     assert (found["undecodable"], found["missing_topics"], found["under_way"]) == ({}, [], 0)
     assert found["events"] > 40

@@ -27,7 +27,7 @@ def _serving(app: ASGIApp) -> Iterator[str]:
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
-        wait_until(lambda: server.started, seconds=10, what="uvicorn listens")
+        wait_until(lambda: server.started, seconds=60, what="uvicorn listens")
         port = server.servers[0].sockets[0].getsockname()[1]
         yield f"http://127.0.0.1:{port}"
     finally:

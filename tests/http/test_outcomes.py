@@ -71,7 +71,7 @@ class Bank:
     def start(self) -> None:
         for worker in self.web.workers:
             self.stack.callback(Running(worker).stop)
-        wait_until(lambda: self.health.healthy, seconds=20, what="the desk")
+        wait_until(lambda: self.health.healthy, seconds=60, what="the desk")
 
     def open(self) -> None:
         """Now commands are decided on."""
@@ -180,7 +180,7 @@ def remake_events(bank: Bank) -> None:
     topic = bank.of.events.name
     before = admin.topic_ids([topic])
     admin.delete_topics([topic])
-    wait_until(lambda: topic not in admin.topic_ids([topic]), seconds=20, what="the topic to be gone", every=0.02)
+    wait_until(lambda: topic not in admin.topic_ids([topic]), seconds=60, what="the topic to be gone", every=0.02)
     prepare(bank.of.service, bank.settings, bank.kafka)
     assert admin.topic_ids([topic]) != before
     admin.close()
@@ -203,7 +203,7 @@ def test_a_topic_made_again_ends_the_process_that_follows_it_and_the_next_answer
         assert None not in deposits(first, 50)
         specs = [*topics_of(first.desk), *first.web.followed]
         watch = Running(TopicWatch(first.desk, first.kafka, specs, Health(), every=0.05))
-        wait_until(lambda: of.events.name in watch.worker.known, seconds=20, what="a first look")
+        wait_until(lambda: of.events.name in watch.worker.known, seconds=60, what="a first look")
         remake_events(first)
         watch.wait(20)
         assert isinstance(watch.error, TopicReplaced)
@@ -280,7 +280,7 @@ def test_what_came_while_partitions_were_elsewhere_is_told_when_they_are_back(ba
     of, outcomes = bank.of, bank.outcomes
     stranger = bank.kafka.consumer(outcomes._group, instance="stranger")
     stranger.subscribe([of.events.name])
-    wait_until(lambda: stranger.poll_batch(1, 0.1) == [] and stranger.assignment() != [], seconds=20, what="its share")
+    wait_until(lambda: stranger.poll_batch(1, 0.1) == [] and stranger.assignment() != [], seconds=60, what="its share")
     taken = {partition for _, partition in stranger.assignment()}
     accounts = [f"a-{number}" for number in range(20)]
     assert {partition_of(account, of.events.partitions) for account in accounts} >= taken

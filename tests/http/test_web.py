@@ -47,7 +47,7 @@ def test_an_application_is_served_with_health_in_front_until_told_to_stop(tmp_pa
     assert not made.health.healthy
     thread = threading.Thread(target=server.run, args=(stop,))
     thread.start()
-    wait_until(lambda: made.health.healthy, seconds=10, what="the server has started")
+    wait_until(lambda: made.health.healthy, seconds=60, what="the server has started")
     assert httpx.get(server.url).json() == "here"
     assert httpx.get(f"{server.url}/health").status_code == 200
     assert "millstream_" in httpx.get(f"{server.url}/metrics").text

@@ -84,7 +84,7 @@ class Broker:
         """Seconds."""
         raise NotImplementedError
 
-    def until(self, ready: Callable[[], Any], what: str, seconds: float = 20.0) -> None:
+    def until(self, ready: Callable[[], Any], what: str, seconds: float = 60.0) -> None:
         """Ask again and again; the asking itself may wait."""
         raise NotImplementedError
 
@@ -125,7 +125,7 @@ class Broker:
         """Poll until it has partitions; nothing comes from them yet."""
         self.until(lambda: not consumer.poll_batch() and bool(consumer.assignment()), "an assignment")
 
-    def take(self, consumer: Consumer, count: int, seconds: float = 20.0) -> list[Message]:
+    def take(self, consumer: Consumer, count: int, seconds: float = 60.0) -> list[Message]:
         """Read until there are `count` records."""
         found: list[Message] = []
 
@@ -163,7 +163,7 @@ class RealBroker(Broker):
     def clock(self) -> float:
         return time.monotonic()
 
-    def until(self, ready: Callable[[], Any], what: str, seconds: float = 20.0) -> None:
+    def until(self, ready: Callable[[], Any], what: str, seconds: float = 60.0) -> None:
         wait_until(ready, seconds=seconds, what=what, every=0.005)
 
     def together(self, count: int, work: Callable[[], None]) -> None:
@@ -222,7 +222,7 @@ class SimulatedBroker(Broker):
     def clock(self) -> float:
         return self.world.now / 1_000_000
 
-    def until(self, ready: Callable[[], Any], what: str, seconds: float = 20.0) -> None:
+    def until(self, ready: Callable[[], Any], what: str, seconds: float = 60.0) -> None:
         self.world.until(ready, seconds, what, every=0.005)
 
     def together(self, count: int, work: Callable[[], None]) -> None:
@@ -247,7 +247,7 @@ class SimulatedBroker(Broker):
 
         both = threading.Event()
         process = self.world.process("doomed", main, restart=False)
-        self.until(both.is_set, "both partitions to be assigned", 30)
+        self.until(both.is_set, "both partitions to be assigned")
         return lambda: not process.running
 
 

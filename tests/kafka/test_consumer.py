@@ -154,7 +154,7 @@ def test_a_newcomer_takes_partitions_and_what_was_revoked_is_not_delivered_any_m
                 seen.append((name, message.value()))
         return len(held) == 2 and len(second.assignment()) == 2 and {name for name, _ in seen} == {"first", "second"}
 
-    broker.until(shared, "both members to share the work", 30)
+    broker.until(shared, "both members to share the work")
     assert sorted(revoked) == sorted(second.assignment())
 
 
@@ -169,7 +169,7 @@ def test_co_partitioned_topics_go_to_the_same_member(broker, kafka):
             member.poll_batch(10, 0.05)
         return all(len(member.assignment()) == 2 for member in members)
 
-    broker.until(shared, "a shared assignment", 30)
+    broker.until(shared, "a shared assignment")
     for member in members:
         assert {partition for _, partition in member.assignment()} in ({0}, {1})
 
@@ -188,7 +188,7 @@ def test_a_second_holder_of_an_instance_fences_the_first(broker, kafka):
         return False
 
     with pytest.raises(Fenced, match="newer holder"):
-        broker.until(turn, "the first to be fenced", 20)
+        broker.until(turn, "the first to be fenced")
 
 
 def test_a_restarted_instance_keeps_its_partitions_without_a_rebalance(broker, kafka):
@@ -208,7 +208,7 @@ def test_a_restarted_instance_keeps_its_partitions_without_a_rebalance(broker, k
         mine.poll_batch(10, 0.05)
         return len(other.assignment()) == len(mine.assignment()) == 1
 
-    broker.until(shared, "a shared assignment", 30)
+    broker.until(shared, "a shared assignment")
     events.clear()
     before = mine.assignment()
     mine.close()
@@ -220,7 +220,7 @@ def test_a_restarted_instance_keeps_its_partitions_without_a_rebalance(broker, k
         again.poll_batch(10, 0.05)
         return again.assignment() == before
 
-    broker.until(back, "the old assignment", 20)
+    broker.until(back, "the old assignment")
     assert events == []
 
 
@@ -238,7 +238,7 @@ def test_an_instance_killed_while_it_gives_up_partitions_leaves_none_alone(broke
         second.poll_batch(10, 0.05)
         return len(again.assignment()) == len(second.assignment()) == 1
 
-    broker.until(shared, "each to have a partition", 20)
+    broker.until(shared, "each to have a partition")
 
 
 @pytest.mark.slow
@@ -294,7 +294,7 @@ def test_a_member_that_gets_nothing_is_told_so(broker, kafka):
             member.poll_batch(10, 0.05)
         return sorted(calls[-1:] for calls in told.values()) == [[[]], [[(topic, 0)]]]
 
-    broker.until(both_know, "both to be told", 30)
+    broker.until(both_know, "both to be told")
 
 
 def test_a_batch_is_never_larger_than_asked_for(broker, kafka):
@@ -375,9 +375,9 @@ def test_a_member_that_was_cut_off_loses_its_partitions(broker, kafka):
         )
     else:
         started = broker.clock()
-        broker.until(lambda: cut.poll_batch(10, 0.05) or broker.clock() - started > 10, "its session to expire", 30)
+        broker.until(lambda: cut.poll_batch(10, 0.05) or broker.clock() - started > 10, "its session to expire")
     way.heal()
-    broker.until(lambda: not cut.poll_batch(10, 0.05) and events, "it to be told", 30)
+    broker.until(lambda: not cut.poll_batch(10, 0.05) and events, "it to be told")
     assert events[0] == ("lost", [(topic, 0)])
 
 
@@ -393,7 +393,7 @@ def test_a_member_that_closes_leaves_its_partitions_to_the_others_at_once(broker
             member.poll_batch(10, 0.05)
         return len(first.assignment()) == len(second.assignment()) == 1
 
-    broker.until(shared, "a shared assignment", 30)
+    broker.until(shared, "a shared assignment")
     revoked.clear()
     mine = first.assignment()
     started = broker.clock()

@@ -44,5 +44,5 @@ def test_members_and_changelog_readers_work_with_a_short_poll_interval(shared_ka
     assert [message.value() for batch in kafka.read_to_end(topic) for message in batch] == [b"here"]
     consumer = kafka.consumer(topic, instance=f"{topic}-0")
     consumer.subscribe([topic])
-    wait_until(lambda: bool(consumer.poll_batch(1)), seconds=30, what="the record comes")
+    wait_until(lambda: bool(consumer.poll_batch(1)), seconds=60, what="the record comes")
     consumer.close()

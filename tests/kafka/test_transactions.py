@@ -228,7 +228,7 @@ def test_a_transaction_that_stays_open_too_long_says_so(broker):
     admin = broker.kafka.admin()
 
     # The broker's abort marker after the record is what ends the transaction.
-    broker.until(lambda: admin.end_offsets([(topic, 0)])[topic, 0] == 2, "the broker to abort it", 30)
+    broker.until(lambda: admin.end_offsets([(topic, 0)])[topic, 0] == 2, "the broker to abort it")
     with pytest.raises(Fenced, match="open for"):
         producer.commit()
     assert broker.values(topic) == []

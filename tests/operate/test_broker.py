@@ -13,7 +13,7 @@ import pytest
 from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 Start = Callable[..., "subprocess.Popen[str]"]
 COMMAND = [sys.executable, "-c", "from millstream.operate.cli import main; main()", "broker"]
 

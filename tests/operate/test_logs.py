@@ -151,9 +151,9 @@ def test_logs_are_followed(shop: Path, written: Path, tmp_path: Path):
     with output.open("w") as out:
         process = subprocess.Popen(command, cwd=shop, stdout=out, env=os.environ, preexec_fn=with_tests())
     try:
-        wait_until(lambda: "late" in output.read_text(), seconds=30, what="what was there is shown")
+        wait_until(lambda: "late" in output.read_text(), seconds=60, what="what was there is shown")
         with (written / "packing.log").open("a") as more:
             print(record("info", "news"), file=more)
-        wait_until(lambda: "news" in output.read_text(), seconds=30, what="the news are shown")
+        wait_until(lambda: "news" in output.read_text(), seconds=60, what="the news are shown")
     finally:
         end(process)

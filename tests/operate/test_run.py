@@ -58,7 +58,7 @@ def healthy(url: str) -> bool:
 
 
 def ready(url: str) -> None:
-    wait_until(lambda: healthy(url), seconds=20, what=f"{url} is healthy")
+    wait_until(lambda: healthy(url), seconds=60, what=f"{url} is healthy")
 
 
 def keys(kafka: LocalKafka, topic: str) -> list[bytes | None]:
@@ -72,8 +72,8 @@ def test_services_run_answer_and_stop(start: Start, kafka: LocalKafka):
     ready(packing_url)
     for order_id, what in (("o-1", "a book"), ("o-2", "a bomb")):
         assert httpx.post(f"{desk_url}/orders/{order_id}", params={"what": what}).status_code == 200
-    wait_until(lambda: keys(kafka, "shop.parcels") == [b"o-1"], seconds=10, what="the book is packed")
-    wait_until(lambda: keys(kafka, "shop.orders.dlq") == [b"o-2"], seconds=10, what="the bomb is set aside")
+    wait_until(lambda: keys(kafka, "shop.parcels") == [b"o-1"], seconds=60, what="the book is packed")
+    wait_until(lambda: keys(kafka, "shop.orders.dlq") == [b"o-2"], seconds=60, what="the bomb is set aside")
     metrics = httpx.get(f"{packing_url}/metrics").text
     assert 'millstream_events_total{handler="pack"' in metrics
     assert "millstream_publisher_batch_size" in httpx.get(f"{desk_url}/metrics").text
@@ -101,7 +101,7 @@ def test_a_process_that_waits_for_its_broker_can_be_stopped(start: Start, kafka:
         except httpx.TransportError:
             return False
 
-    wait_until(answers, seconds=10, what="it says that it is not ready")
+    wait_until(answers, seconds=60, what="it says that it is not ready")
     packing.send_signal(signal.SIGINT)
     assert packing.wait(6) == 0
 

@@ -50,7 +50,7 @@ def forget(rig: Any, kind: Kind) -> None:
     def deleted() -> bool:
         return admin.delete_consumer_groups([group])[group].exception(20) is None
 
-    wait_until(deleted, seconds=30, what="the session to run out", every=0.1)
+    wait_until(deleted, seconds=60, what="the session to run out", every=0.1)
 
 
 def reset(rig: Any, kind: Kind, at: int) -> None:
@@ -65,7 +65,7 @@ def reset(rig: Any, kind: Kind, at: int) -> None:
             return False
         return True
 
-    wait_until(done, seconds=30, what="the session to run out", every=0.1)
+    wait_until(done, seconds=60, what="the session to run out", every=0.1)
     admin.close()
 
 

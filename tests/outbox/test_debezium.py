@@ -193,7 +193,7 @@ def noted_once(rig: SqlRig) -> dict[str, list[int]]:
     with running(SqlWorker(ledger, settings, rig.contracts, rig.kafka, engine, threading.Event())):
         wait_until(
             lambda: not any(partition.lag for partition in admin.group_lag(*where)),
-            seconds=30,
+            seconds=60,
             what="the ledger has read all",
             every=0.1,
         )

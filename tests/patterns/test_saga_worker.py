@@ -85,7 +85,7 @@ def test_a_reply_before_the_state_is_saved_is_passed_over_without_an_error_loop(
     rig = make()
     rig.send(rig.trips.FlightBooked(trip="good-1"), rig.trips.Paid(trip="good-1"))
     with running(rig, rig.trips.service):
-        wait_until(lambda: _lag(rig) == 0, seconds=20, what="the replies to be passed over", every=0.1)
+        wait_until(lambda: _lag(rig) == 0, seconds=60, what="the replies to be passed over", every=0.1)
         with running(rig, rig.others):
             rig.send(rig.trips.BookTrip(trip="good-1", city="Rome"))
             rig.wait_for_ends({"good-1": ["TripBooked"]})
@@ -105,7 +105,7 @@ def test_a_parked_compensation_is_shown_with_its_history(make: Make):
     rig = make(undo_within=seconds(0.3))
     with running(rig, rig.trips.service, rig.others):
         rig.send(rig.trips.BookTrip(trip="full-silent", city="Rome"), rig.trips.BookTrip(trip="good-1", city="Rome"))
-        wait_until(lambda: _listed(rig, "--state", "parked") != [], seconds=30, what="a parked saga", every=0.2)
+        wait_until(lambda: _listed(rig, "--state", "parked") != [], seconds=60, what="a parked saga", every=0.2)
     (parked,) = _listed(rig, "--state", "parked", "--older", "0.1s", "--since", "1h")
     assert (parked["id"], parked["step"], parked["tries"], parked["reason"]) == ("full-silent", "BookFlight", 3, "full")
     assert [done["id"] for done in _listed(rig, "--state", "completed")] == ["good-1"]
@@ -121,7 +121,7 @@ def test_a_parked_compensation_is_shown_with_its_history(make: Make):
     tries_anew = _ran(rig, "retry", "full-silent")
     assert tries_anew.returncode == 0, tries_anew.stderr
     with running(rig, rig.trips.service):
-        wait_until(lambda: "undo asked" in _since_parked(rig), seconds=20, what="the undo to be asked anew", every=0.2)
+        wait_until(lambda: "undo asked" in _since_parked(rig), seconds=60, what="the undo to be asked anew", every=0.2)
         rig.send(rig.trips.FlightCancelled(trip="full-silent"))
         rig.wait_for_ends({"full-silent": ["TripCancelled"], "good-1": ["TripBooked"]})
     ended = _ran(rig, "retry", "good-1")

@@ -157,10 +157,10 @@ class ReadModel:
             with self.engine.execution_options(**READ_ONLY).connect() as connection:
                 return inspect(connection).has_table(self.of.table.name)
 
-        wait_until(there, seconds=20, what="the table")
+        wait_until(there, seconds=60, what="the table")
 
     def wait_for(self, rows: dict[str, tuple[str, int, Any]]) -> None:
-        wait_until(lambda: self.rows() == rows, seconds=20, what=f"rows {rows}")
+        wait_until(lambda: self.rows() == rows, seconds=60, what=f"rows {rows}")
 
 
 @pytest.fixture
@@ -186,7 +186,7 @@ def test_rows_follow_events_of_several_topics_and_go_when_they_are_deleted(model
     model.wait_for({"o-1": ("paid", 2, LINES), "o-2": ("created", 1, LINES)})
     model.send(of.orders, of.Erased(order_id="o-2"), of.Erased(order_id="o-3"))
     model.wait_for({"o-1": ("paid", 2, LINES)})
-    wait_until(lambda: len(applied) == 4, seconds=30, what="the listener to hear of every row")
+    wait_until(lambda: len(applied) == 4, seconds=60, what="the listener to hear of every row")
     assert [row.value is None for row in applied] == [False, False, False, True]
     versions = [row.version for row in applied if row.key == "o-1"]
     assert versions == sorted(versions)
@@ -337,7 +337,7 @@ def test_foreign_bytes_on_the_topic_become_dead_letters_and_rows_go_on(model: Re
     def letters() -> list[bytes | None]:
         return [m.value() for batch in model.kafka.read_to_end(f"{of.view.topic}.dlq") for m in batch]
 
-    wait_until(lambda: sorted(map(bytes, letters())) == [b"garbage", b"more"], seconds=10, what="two dead letters")
+    wait_until(lambda: sorted(map(bytes, letters())) == [b"garbage", b"more"], seconds=60, what="two dead letters")
 
 
 def test_a_row_that_the_table_refuses_becomes_a_dead_letter_and_the_others_go_on(model: ReadModel):

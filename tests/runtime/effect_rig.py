@@ -205,7 +205,7 @@ class EffectRig:
                 consumer.poll_batch(1)
                 return bool(consumer.assignment())
 
-            wait_until(assigned, seconds=20, what="an assignment")
+            wait_until(assigned, seconds=60, what="an assignment")
             consumer.commit(dict.fromkeys(consumer.assignment(), 0))
         finally:
             consumer.close()

@@ -18,7 +18,7 @@ def set_limit(bootstrap: str, topic: str, limit: int) -> None:
     def told() -> bool:
         return admin.describe_configs([asked])[asked].result(20)["max.message.bytes"].value == str(limit)
 
-    wait_until(told, seconds=20, what=f"the limit of {topic}")
+    wait_until(told, seconds=60, what=f"the limit of {topic}")
 
 
 def noise(size: int) -> bytes:

@@ -11,7 +11,7 @@ W = TypeVar("W", bound=Worker)
 class Running(Generic[W]):
     """A worker in a thread; it has `patience` seconds to stop, unless told otherwise."""
 
-    def __init__(self, worker: W, patience: float = 10) -> None:
+    def __init__(self, worker: W, patience: float = 60) -> None:
         self.worker = worker
         self._patience = patience
         self.error: BaseException | None = None

@@ -44,8 +44,6 @@ from millstream.testing.child import spawn, wait_until
 
 ROOT = Path(__file__).parents[2]
 PARTITIONS = 2
-PATIENCE = 15.0
-"""Seconds for a worker with a database to stop."""
 
 
 class Stock:
@@ -154,7 +152,7 @@ class SqlRig:
         """Delete a topic and make it again."""
         before = (admin := self.kafka.admin()).topic_ids([topic])
         admin.delete_topics([topic])
-        wait_until(lambda: topic not in admin.topic_ids([topic]), seconds=20, what="the topic to be gone", every=0.02)
+        wait_until(lambda: topic not in admin.topic_ids([topic]), seconds=60, what="the topic to be gone", every=0.02)
         self.make_topics()
         assert admin.topic_ids([topic]) != before
         admin.close()
@@ -252,7 +250,7 @@ class SqlRig:
 @contextmanager
 def running(*workers: Worker) -> Iterator[list[Running[Worker]]]:
     """Workers at work until the block ends; one that failed fails the test."""
-    threads = [Running(worker, PATIENCE) for worker in workers]
+    threads = [Running(worker) for worker in workers]
     try:
         yield threads
     finally:

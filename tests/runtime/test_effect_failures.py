@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from tests.runtime.effect_rig import PARTITIONS, EffectRig, Payments
 from tests.runtime.running import Running
-from tests.runtime.sql_rig import PATIENCE, running
+from tests.runtime.sql_rig import running
 
 from millstream.contracts import Contracts
 from millstream.declare import Call, Kind, stop
@@ -93,7 +93,7 @@ def test_a_worker_whose_policy_is_stop_names_the_event_and_what_was_raised(clust
 
     rig.payments.trouble = leave
     rig.charge(("a", 1))
-    stopped = Running(rig.worker(), PATIENCE)
+    stopped = Running(rig.worker())
     stopped.wait(30)
     assert isinstance(stopped.error, RuntimeError)
     assert "SystemExit: the client wants no more" in str(stopped.error)

@@ -11,7 +11,7 @@ import pytest
 from tests.runtime.effect_rig import EffectRig
 from tests.runtime.remains import Errors, no_collection
 from tests.runtime.running import Running
-from tests.runtime.sql_rig import PATIENCE, running
+from tests.runtime.sql_rig import running
 
 from millstream.declare import Call, park_key, stop
 from millstream.errors import Rejected, Unsettled
@@ -135,7 +135,7 @@ def test_an_event_that_stops_the_worker_stays_parked_for_the_next_life(cluster: 
     trouble = Trouble(rig, 1)
     rig.charge(("a", 1), ("a", 2))
     for _ in range(2):
-        stopped = Running(rig.worker(), PATIENCE)
+        stopped = Running(rig.worker())
         stopped.wait()
         assert isinstance(stopped.error, Unsettled)
     assert (rig.charged(), rig.dead_letters()) == ({}, [])
@@ -152,7 +152,7 @@ def test_the_time_within_which_to_try_again_passes_while_nothing_runs(cluster: C
     rig.charge(("a", 7))
     with running(rig.worker()):
         (parked,) = wait_until_parked(rig, 1)
-    wait_until(lambda: time.time() > parked.first_failed_at + 6, seconds=10, what="the time to pass")
+    wait_until(lambda: time.time() > parked.first_failed_at + 6, seconds=60, what="the time to pass")
     tried = len(trouble.attempts)
     with running(rig.worker()):
         wait_for_letters(rig, 1)
@@ -319,9 +319,9 @@ def test_a_partition_with_too_much_parked_pauses_and_a_redrive_lets_it_go_on(clu
     rig.charge(*[("bad", number) for number in range(300)])
     worker = rig.worker()
     with running(worker):
-        wait_until(lambda: worker._partition_pauses.full == 1, seconds=20, what="the partition to pause")
+        wait_until(lambda: worker._partition_pauses.full == 1, seconds=60, what="the partition to pause")
         paused = metrics.PARTITIONS_PAUSED.labels(rig.service.name, "effect")._value
-        wait_until(lambda: paused.get() == 1, seconds=10, what="the pause to be told of")
+        wait_until(lambda: paused.get() == 1, seconds=60, what="the pause to be told of")
         assert metrics.PARKED_KEYS.labels(rig.service.name, "effect", "held")._value.get() == 1
         rig.charge(*[("bad", number) for number in range(300, 2_000)])
         (letter,) = wait_for_letters(rig, 1)
@@ -330,7 +330,7 @@ def test_a_partition_with_too_much_parked_pauses_and_a_redrive_lets_it_go_on(clu
         rig.redrive(letter)
         rig.wait_until_charged(2_000, seconds=60)
         wait_until_parked(rig, 0)
-        wait_until(lambda: paused.get() == 0, seconds=10, what="the end of the pause to be told of")
+        wait_until(lambda: paused.get() == 0, seconds=60, what="the end of the pause to be told of")
     assert rig.charged() == {"bad": list(range(2_000))}
 
 

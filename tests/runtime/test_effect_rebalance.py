@@ -79,9 +79,9 @@ def wait_until_shared(rig: EffectRig, first: EffectWorker, second: EffectWorker)
     def shared() -> bool:
         return (topic, STAYS) in first._partitions and (topic, GOES) in second._partitions
 
-    wait_until(shared, seconds=20, what="the partitions to be shared")
+    wait_until(shared, seconds=60, what="the partitions to be shared")
     before = first._member.group_metadata()
-    wait_until(lambda: first._member.group_metadata() is not before, seconds=20, what="another poll")
+    wait_until(lambda: first._member.group_metadata() is not before, seconds=60, what="another poll")
 
 
 @contextmanager
@@ -145,7 +145,7 @@ def test_calls_that_wait_for_room_when_the_worker_stops_are_left_to_the_next_lif
     with running(worker):
         wait_until(
             lambda: rig.calls() and sum(len(partition.queues) for partition in worker._partitions.values()) == 10,
-            seconds=20,
+            seconds=60,
             what="one call, and nine that wait",
         )
     assert len(rig.calls()) == len(rig.calls("end")) == 1
@@ -167,7 +167,7 @@ def test_partitions_that_go_and_come_back_within_one_poll_go_on_with_what_is_par
     rig.payments.trouble = trouble
     rig.charge(("a", 1), ("a", 2))
     with running(rig.worker()):
-        wait_until(lambda: len(rig.parked()) == 2, seconds=20, what="two parked events")
+        wait_until(lambda: len(rig.parked()) == 2, seconds=60, what="two parked events")
     down = False
     worker = rig.worker()
     poll, again = worker._consumer.poll_batch, []

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from tests.runtime.effect_rig import EffectRig
 from tests.runtime.running import Running
-from tests.runtime.sql_rig import PATIENCE, running
+from tests.runtime.sql_rig import running
 
 from millstream.declare import Call, stop
 from millstream.errors import Rejected, Unsettled
@@ -129,7 +129,7 @@ def test_stop_means_that_the_event_is_not_passed(cluster: Cluster, tmp_path: Pat
 
     rig.payments.trouble = reject
     rig.charge(("a", 0), ("a", 1), ("a", 2))
-    stopped = Running(rig.worker(), PATIENCE)
+    stopped = Running(rig.worker())
     stopped.wait()
     assert isinstance(stopped.error, Rejected)
     assert rig.charged() == {"a": [0]}
@@ -175,7 +175,7 @@ def test_much_in_hand_pauses_the_partition_and_all_is_done_in_the_end(rig: Effec
     rig.charge(*[(f"card-{number % 400}", number) for number in range(2_000)])
     worker = rig.worker()
     with running(worker):
-        wait_until(lambda: len(worker._partition_pauses.paused) == 2, seconds=20, what="both partitions paused")
+        wait_until(lambda: len(worker._partition_pauses.paused) == 2, seconds=60, what="both partitions paused")
         most = max(partition.in_hand for partition in worker._partitions.values())
         open_gate.set()
         rig.wait_until_charged(2_000)

@@ -186,7 +186,7 @@ class Till:
         with ExitStack() as stack:
             if engine.cache_info().currsize:
                 stack.callback(engine().dispose)
-            running = [Running(worker, 30) for worker in [*late, *early]]
+            running = [Running(worker) for worker in [*late, *early]]
             for each in running:
                 stack.callback(each.stop)
             yield

@@ -74,9 +74,9 @@ def test_a_key_that_fails_waits_in_order_while_others_go_on(make: Make):
     rig.say(("a", 1), ("b", 1), ("a", 2), ("b", 2), ("a", 3))
     with rig.running():
         rig.wait_for_notes({"b": [1, 2]})
-        wait_until(lambda: broken.met > 3, seconds=10, what="some tries")
+        wait_until(lambda: broken.met > 3, seconds=60, what="some tries")
         wait_until(
-            lambda: gauge("millstream_parked_events", rig.service.name) == 3, seconds=10, what="the gauge", every=0.1
+            lambda: gauge("millstream_parked_events", rig.service.name) == 3, seconds=60, what="the gauge", every=0.1
         )
         assert gauge("millstream_parked_keys", rig.service.name, state="retrying") == 1
         rig.say(("a", 4), ("b", 3))
@@ -91,7 +91,7 @@ def test_parked_keys_outlive_the_process_and_count_their_attempts_on(make: Make)
     rig.diary.trouble = lambda said: broken(said) if said.number == 1 else None
     rig.say(("a", 1), ("a", 2), ("b", 1))
     with rig.running():
-        wait_until(lambda: broken.met >= 2, seconds=10, what="two tries")
+        wait_until(lambda: broken.met >= 2, seconds=60, what="two tries")
     before = broken.met
     with rig.running():
         (letter,) = rig.wait_for_letters(1)
@@ -110,7 +110,7 @@ def test_another_instance_takes_parked_keys_over_with_their_partition(make: Make
     with rig.running(0):
         rig.wait_for_notes({"b": [1, 2, 3], "d": [1, 2, 3]})
         with rig.running(1) as second:
-            wait_until(lambda: len(second.worker.partitions) == 1, seconds=20, what="a partition for the second")
+            wait_until(lambda: len(second.worker.partitions) == 1, seconds=60, what="a partition for the second")
             broken.mended.set()
             rig.wait_for_notes({who: [1, 2, 3] for who in "abcd"})
 
@@ -161,16 +161,16 @@ def test_a_held_event_obeys_a_person_behind_an_older_one_that_was_handed_in_befo
         unreadable, parked = rig.wait_for_letters(2)
         assert dict(parked.headers() or ())["millstream-dlq-state"] == b"parked"
         rig.redrive(unreadable, value=rig.contracts.encode(rig.diary.Said(who="a", number=0)))
-        wait_until(lambda: older.met > 0, seconds=10, what="the older event to be the first of its key")
+        wait_until(lambda: older.met > 0, seconds=60, what="the older event to be the first of its key")
         rig.redrive(parked, action)
-        wait_until(lambda: redrives_left(rig) == 0, seconds=10, what="the redrive to be taken", every=0.1)
+        wait_until(lambda: redrives_left(rig) == 0, seconds=60, what="the redrive to be taken", every=0.1)
         held.mended.set()
         older.mended.set()
         rig.wait_for_notes({"a": wanted})
         rig.say(("a", 3))
         rig.wait_for_notes({"a": [*wanted, 3]})
         wait_until(
-            lambda: gauge("millstream_parked_events", rig.service.name) == 0, seconds=10, what="the gauge", every=0.1
+            lambda: gauge("millstream_parked_events", rig.service.name) == 0, seconds=60, what="the gauge", every=0.1
         )
     assert (held.met, len(rig.dead_letters())) == (1, 2)
 
@@ -204,7 +204,7 @@ def test_a_partition_with_too_much_parked_pauses_until_there_is_room(make: Make)
     with rig.running():
         (letter,) = rig.wait_for_letters(1)
         wait_until(
-            lambda: gauge("millstream_partitions_paused", rig.service.name) == 1, seconds=10, what="a pause", every=0.1
+            lambda: gauge("millstream_partitions_paused", rig.service.name) == 1, seconds=60, what="a pause", every=0.1
         )
         rig.say(*((who, 1) for who in others))
         partitions = {message.key(): message.partition() for message in rig.records(rig.diary.sayings.name)}
@@ -305,7 +305,7 @@ def test_ids_whose_window_has_passed_are_forgotten(make: Make):
         passed = time.time() + 0.5
         wait_until(lambda: time.time() > passed, seconds=120, what="the window to pass")
         rig.say(("a", 6), id="new")
-        wait_until(lambda: kept() == {"new"}, seconds=20, what="the others to be forgotten", every=0.1)
+        wait_until(lambda: kept() == {"new"}, seconds=60, what="the others to be forgotten", every=0.1)
 
 
 @pytest.mark.parametrize("key", [True, False])

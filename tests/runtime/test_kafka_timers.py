@@ -105,7 +105,7 @@ def test_a_timer_whose_handler_fails_is_tried_again_and_then_set_aside(make: Mak
     with rig.running():
         rig.say(("a", 1), wake_in=0.1)
         letters = f"{rig.service.name}.kafka.timers.dlq"
-        wait_until(lambda: len(rig.records(letters)) == 1, seconds=20, what="a dead letter", every=0.1)
+        wait_until(lambda: len(rig.records(letters)) == 1, seconds=60, what="a dead letter", every=0.1)
         assert len(met) == 3
         mended.set()
         rig.redrive(rig.records(letters)[0])

@@ -73,7 +73,7 @@ def test_what_is_worth_another_try_is_tried_again(rig: Rig):
     rig.parcels.trouble = trouble
     rig.pay(("o-1", 1), ("o-1", 2))
     with rig.running():
-        wait_until(lambda: rig.shipped() == {"o-1": [1, 2]}, seconds=20, what="both shipments", every=0.1)
+        wait_until(lambda: rig.shipped() == {"o-1": [1, 2]}, seconds=60, what="both shipments", every=0.1)
     assert not rig.dead_letters()
 
 
@@ -134,7 +134,7 @@ def test_a_second_instance_takes_over_partitions_with_their_state(rig: Rig):
             rounds += 1
             return ready()
 
-        wait_until(paid_and_ready, seconds=20, what=what)
+        wait_until(paid_and_ready, seconds=60, what=what)
 
     with rig.running(rig.worker(0)) as first:
         pay_until(lambda: first.worker.partitions == {0, 1}, "the first instance to have both partitions")
@@ -208,10 +208,10 @@ def test_an_output_that_kafka_cannot_take_sets_its_whole_event_aside(rig: Rig):
 def test_a_redrive_whose_output_kafka_cannot_take_is_set_aside_again(rig: Rig):
     rig.pay(("o-1", -1))
     with rig.running():
-        wait_until(lambda: len(rig.dead_letters()) == 1, seconds=20, what="a dead letter", every=0.1)
+        wait_until(lambda: len(rig.dead_letters()) == 1, seconds=60, what="a dead letter", every=0.1)
         mended = rig.parcels.Paid(order_id="o-1", grams=HEAVY + 1)
         rig.redrive(rig.dead_letters()[0], rig.contracts.encode(mended))
-        wait_until(lambda: len(rig.dead_letters()) == 2, seconds=20, what="another", every=0.1)
+        wait_until(lambda: len(rig.dead_letters()) == 2, seconds=60, what="another", every=0.1)
         rig.pay(("o-1", 1))
         rig.wait_until_caught_up()
     assert rig.shipped() == {"o-1": [1]}
@@ -239,7 +239,7 @@ def test_a_worker_that_cannot_take_its_partitions_says_why_and_ends(rig: Rig, mo
     admin = rig.kafka.admin()
     wait_until(
         lambda: admin.end_offsets([(changelog, 0)], "read_uncommitted")[changelog, 0] > 0,
-        seconds=20,
+        seconds=60,
         what="the open transaction",
         every=0.05,
     )
@@ -286,7 +286,7 @@ def test_a_broker_that_is_killed_under_load_costs_nothing(kafka: LocalKafka):
     with rig.running() as running:
         for turn in range(4):
             rig.pay(*paid[turn * 1_000 :][:1_000])
-            wait_until(lambda: rig.lag() < 700, seconds=20, what="some to be done", every=0)
+            wait_until(lambda: rig.lag() < 700, seconds=60, what="some to be done", every=0)
             kafka.kill()
             kafka.restart()
         rig.wait_until_caught_up()

@@ -104,7 +104,7 @@ class Echoes:
     def run(self, *, until: int) -> None:
         """Let a worker answer what is asked, until there are so many answers."""
         self._producer.flush()
-        at_work = Running(self.worker(), 20)
+        at_work = Running(self.worker())
         try:
             self.wait(until, at_work)
         finally:
@@ -192,7 +192,7 @@ def test_a_record_that_only_the_broker_finds_too_large_is_found_among_others(clu
 def test_a_limit_that_is_lowered_or_raised_while_it_runs_is_noticed(echoes: Echoes):
     echoes.ask("a", 0)
     echoes._producer.flush()
-    at_work = Running(echoes.worker(), 20)
+    at_work = Running(echoes.worker())
     echoes.wait(1, at_work)
     echoes.limit(echoes.answered.name)
     for number in range(1, 6):
@@ -227,7 +227,7 @@ def test_a_dead_letter_without_room_for_its_value_says_where_it_lies(echoes: Ech
     echoes.ask("a", 1, fail=1, padding="x" * 10_000)
     echoes.ask("a", 2)
     echoes.run(until=2)
-    wait_until(lambda: len(echoes.letters()) == 1, seconds=20, what="the dead letter", every=0.1)
+    wait_until(lambda: len(echoes.letters()) == 1, seconds=60, what="the dead letter", every=0.1)
     ((letter, told),) = echoes.letters()
     assert (letter.key(), letter.value()) == (b"a", None)
     assert told["value"].startswith("left out: 100")

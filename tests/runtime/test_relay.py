@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import text
 from tests.runtime.limits import noise, set_limit
 from tests.runtime.running import Running
-from tests.runtime.sql_rig import PATIENCE, ROOT, SqlRig, running
+from tests.runtime.sql_rig import ROOT, SqlRig, running
 
 from millstream.errors import ConfigurationError, KafkaFault
 from millstream.runtime.sql.outbox import Outbox
@@ -62,14 +62,14 @@ def test_publishes_in_order_and_deletes_what_it_published(rig: SqlRig):
         wait_for(rig, 1_200)
         append(rig, 1_200)
         wait_for(rig, 1_201)
-        wait_until(lambda: rows(rig) == 0, seconds=10, what="rows deleted")
+        wait_until(lambda: rows(rig) == 0, seconds=60, what="rows deleted")
     assert published(rig) == list(range(1_201))
     (first, *_) = rig.records(rig.stock.reserved.name)
     assert (first.key(), first.headers()) == (b"k", [("trace", b"\xff")])
 
 
 def test_publishes_what_was_committed_before_it_was_told_to_stop(rig: SqlRig):
-    stopping = Running(rig.relay(), PATIENCE)
+    stopping = Running(rig.relay())
     append(rig, 1)
     wait_for(rig, 1)
     append(rig, 2)
@@ -87,7 +87,7 @@ def test_a_crash_between_publishing_and_deleting_publishes_nothing_twice(rig: Sq
     append(rig, 4)
     with running(rig.relay()):
         wait_for(rig, 4)
-        wait_until(lambda: rows(rig) == 0, seconds=10, what="rows deleted")
+        wait_until(lambda: rows(rig) == 0, seconds=60, what="rows deleted")
     crashed.close()
     assert published(rig) == [1, 2, 3, 4]
 
@@ -104,7 +104,7 @@ def test_a_relay_killed_at_any_moment_loses_and_doubles_nothing(rig: SqlRig, tmp
         child = spawn(command, output=tmp_path / "relay.log")
         # Each life is ended a little further on.
         wait_until(
-            lambda seen=total - 700 + life * 100: len(published(rig)) > seen, seconds=20, what="some rows", every=0
+            lambda seen=total - 700 + life * 100: len(published(rig)) > seen, seconds=60, what="some rows", every=0
         )
         end(child, how=signal.SIGKILL)
     with running(rig.relay()):
@@ -117,7 +117,7 @@ def test_one_relays_and_the_next_takes_over(rig: SqlRig):
         assert mine
         with relay_lock(rig.engine, rig.service.name) as also_mine:
             assert not also_mine
-        standing_by = Running(rig.relay(), PATIENCE)
+        standing_by = Running(rig.relay())
         append(rig, 1)
         wait_until(lambda: rig.wake.is_set(), seconds=120, what="nobody has taken the row")
         assert published(rig) == []
@@ -152,7 +152,7 @@ def test_a_database_restored_from_a_backup_is_refused_with_the_remedy(rig: SqlRi
     rig.engine.dispose()
     copy(tmp_path / "backup.db", str(rig.engine.url.database))
     append(rig, 4)
-    refused = Running(rig.relay(), PATIENCE)
+    refused = Running(rig.relay())
     refused.wait()
     assert isinstance(refused.error, ConfigurationError)
     statement = str(refused.error).split("backup? ")[1].split(" there")[0]
@@ -167,7 +167,7 @@ def test_a_copy_of_its_position_in_another_cluster_skips_no_row(rig: SqlRig):
     append(rig, 1, 2, 3)
     with running(rig.relay()):
         wait_for(rig, 3)
-        wait_until(lambda: rows(rig) == 0, seconds=10, what="rows deleted")
+        wait_until(lambda: rows(rig) == 0, seconds=60, what="rows deleted")
     append(rig, 4)
     group, admin = f"{rig.service.name}.relay", rig.kafka.admin()
     ((home, (offset, metadata)),) = admin.group_offsets(group).items()
@@ -230,7 +230,7 @@ def test_a_row_that_cannot_be_read_is_set_aside_and_holds_up_no_other(rig: SqlRi
         wait_for(rig, 2)
         append(rig, 4)
         wait_for(rig, 3)
-        wait_until(lambda: rows(rig) == 0, seconds=10, what="rows deleted")
+        wait_until(lambda: rows(rig) == 0, seconds=60, what="rows deleted")
     assert published(rig) == [1, 3, 4]
     with rig.engine.begin() as connection:
         (refused,) = connection.execute(text("SELECT seq, payload, reason FROM millstream_outbox_refused"))
@@ -260,7 +260,7 @@ def test_a_row_that_its_topic_does_not_take_is_set_aside_until_it_does(rig: SqlR
     assert "max.message.bytes" in reason
     set_limit(rig.bootstrap, topic, 40_000)
     with running(rig.relay()):
-        wait_until(lambda: len(rig.records(topic)) == 3, seconds=20, what="the large row", every=0.05)
+        wait_until(lambda: len(rig.records(topic)) == 3, seconds=60, what="the large row", every=0.05)
     assert [message.value() for message in rig.records(topic)] == [b"1", b"2", large]
 
 

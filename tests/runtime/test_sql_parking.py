@@ -103,7 +103,7 @@ def test_a_key_that_fails_waits_in_order_while_others_go_on(make: Make):
     rig.order(("a", 1), ("b", 1), ("a", 2), ("b", 2), ("a", 3))
     with running(rig.worker(), rig.relay()):
         wait_for(rig, {"b": [1, 2]})
-        wait_until(lambda: broken.met > 3, seconds=10, what="some tries")
+        wait_until(lambda: broken.met > 3, seconds=60, what="some tries")
         assert rig.table() == {"b": 2}
     with running(rig.worker(), rig.relay()):
         rig.order(("a", 4), ("b", 3))
@@ -118,7 +118,7 @@ def test_attempts_are_counted_on_after_a_restart(make: Make):
     rig.stock.trouble = broken = Broken("a")
     rig.order(("a", 1))
     with running(rig.worker(), rig.relay()):
-        wait_until(lambda: broken.met >= 2, seconds=10, what="two tries")
+        wait_until(lambda: broken.met >= 2, seconds=60, what="two tries")
     with running(rig.worker(), rig.relay()):
         letter = wait_for_letter(rig)
     assert broken.met == 6
@@ -162,9 +162,9 @@ def test_a_held_event_obeys_a_person_behind_an_older_one_that_was_handed_in_befo
         unreadable, parked = wait_for_letters(rig, 2)
         assert dict(parked.headers() or ())["millstream-dlq-state"] == b"parked"
         rig.redrive(unreadable, value=msgspec.json.encode({"product": "a", "quantity": 10}))
-        wait_until(lambda: older.met > 0, seconds=10, what="the older event to be the first of its key")
+        wait_until(lambda: older.met > 0, seconds=60, what="the older event to be the first of its key")
         rig.redrive(parked, action)
-        wait_until(lambda: redrives_left(rig) == 0, seconds=10, what="the redrive to be taken", every=0.1)
+        wait_until(lambda: redrives_left(rig) == 0, seconds=60, what="the redrive to be taken", every=0.1)
         held.mended.set()
         older.mended.set()
         wait_for(rig, {"a": wanted})
@@ -182,7 +182,7 @@ def test_a_partition_with_too_much_parked_pauses_until_there_is_room(make: Make)
     rig.order(*(("a", number) for number in range(1, 6)))
     with running(rig.worker(), rig.relay()):
         letter = wait_for_letter(rig)
-        wait_until(lambda: paused.get() == 1, seconds=10, what="a pause", every=0.1)
+        wait_until(lambda: paused.get() == 1, seconds=60, what="a pause", every=0.1)
         rig.order(*((product, 1) for product in others))
         partitions = {message.key(): message.partition() for message in rig.records(rig.stock.orders.name)}
         free = {product: [1] for product in others if partitions[product.encode()] != partitions[b"a"]}
@@ -226,7 +226,7 @@ def test_what_is_no_redrive_is_passed_over_and_counted(make: Make):
     producer.close()
     passed_over = metrics.EVENTS.labels(rig.service.name, "", redrives, "skipped")._value
     with running(rig.worker(), rig.relay()):
-        wait_until(lambda: passed_over.get() == 1, seconds=10, what="it to be passed over")
+        wait_until(lambda: passed_over.get() == 1, seconds=60, what="it to be passed over")
         rig.order(("a", 1))
         wait_for(rig, {"a": [1]})
 
@@ -258,7 +258,7 @@ def test_who_tries_a_key_that_somebody_else_has_by_now_changes_nothing(make: Mak
     rig.order(("a", 1))
     first = rig.worker()
     with running(first, rig.relay()):
-        wait_until(lambda: broken.met > 1, seconds=10, what="a try")
+        wait_until(lambda: broken.met > 1, seconds=60, what="a try")
     # The other has begun meanwhile, and done what was parked: the state of the first is of the past.
     broken.mended.set()
     with running(rig.worker(), rig.relay()):
@@ -336,7 +336,7 @@ def test_a_busy_database_forgets_old_ids_later(shared_kafka: LocalKafka, tmp_pat
     rig.make_topics()
     worker = rig.worker()
     with rig.engine.begin(), running(worker, rig.relay()):
-        wait_until(lambda: worker._tidy_at > 0, seconds=20, what="a try")
+        wait_until(lambda: worker._tidy_at > 0, seconds=60, what="a try")
         rig.order(("a", 1))
     with running(rig.worker(), rig.relay()):
         wait_for(rig, {"a": [1]})

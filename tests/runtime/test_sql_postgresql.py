@@ -216,7 +216,7 @@ def test_a_server_that_crashes_is_waited_for(cluster: Cluster, tmp_path: Path):
         with running(rig.worker(), rig.relay()):
             for life in range(3):
                 rig.order(*[("tea", 1)] * 40)
-                wait_until(lambda seen=life * 40: rig.table().get("tea", 0) > seen, seconds=20, what="some orders")
+                wait_until(lambda seen=life * 40: rig.table().get("tea", 0) > seen, seconds=60, what="some orders")
                 server.kill()
                 server.start()
             rig.wait_until_published(120)

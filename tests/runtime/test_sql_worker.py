@@ -12,7 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 from tests.runtime.running import Running
-from tests.runtime.sql_rig import PATIENCE, SqlRig, running
+from tests.runtime.sql_rig import SqlRig, running
 
 from millstream.declare import Kind, stop
 from millstream.errors import Fenced, Rejected, TopicReplaced, Unsettled
@@ -44,7 +44,7 @@ def test_a_failing_event_leaves_no_row_and_is_set_aside_as_it_came(rig: SqlRig):
     rig.send(("tea", b"not json"))
     with running(rig.worker(), rig.relay()):
         rig.wait_until_published(2)
-        wait_until(lambda: len(rig.dead_letters()) == 2, seconds=10, what="two dead letters")
+        wait_until(lambda: len(rig.dead_letters()) == 2, seconds=60, what="two dead letters")
     assert rig.table() == {"tea": 2}
     assert rig.published() == {"tea": [1, 2]}
     rejected, unreadable = rig.dead_letters()
@@ -59,7 +59,7 @@ def test_an_output_that_kafka_cannot_take_sets_its_whole_event_aside(rig: SqlRig
     rig.order(("b", 1))
     with running(rig.worker(), rig.relay()):
         rig.wait_until_published(1)
-        wait_until(lambda: len(rig.dead_letters()) == 1, seconds=20, what="a dead letter", every=0.1)
+        wait_until(lambda: len(rig.dead_letters()) == 1, seconds=60, what="a dead letter", every=0.1)
     assert rig.published() == {"b": [1]}
     assert rig.table() == {"b": 1}
 
@@ -102,7 +102,7 @@ def test_stop_means_that_the_event_is_not_passed(cluster: Cluster, tmp_path: Pat
     rig = SqlRig(cluster.bootstrap, tmp_path, on_failure=stop)
     rig.make_topics()
     rig.order(("tea", 1), ("tea", -1), ("tea", 1))
-    stopped = Running(rig.worker(), PATIENCE)
+    stopped = Running(rig.worker())
     stopped.wait()
     assert isinstance(stopped.error, Rejected)
     assert rig.table() == {"tea": 1}
@@ -166,7 +166,7 @@ def test_who_is_overtaken_over_and_over_takes_itself_for_the_zombie(rig: SqlRig)
     with running(rig.worker()):
         rig.wait_until_caught_up()
     rig.order(("tea", 2))
-    zombie = Running(rig.worker(), PATIENCE)
+    zombie = Running(rig.worker())
     zombie.wait()
     assert isinstance(zombie.error, Fenced)
     assert rig.table() == {"tea": 1}
@@ -248,7 +248,7 @@ def test_a_topic_made_again_while_nobody_looks_is_handled_from_its_start(rig: Sq
 def test_a_topic_made_again_under_a_worker_ends_it_and_the_next_handles_all(rig: SqlRig):
     rig.order(("tea", 1), ("tea", 1), ("tea", 1))
     with running(rig.relay()):
-        worker = Running(rig.worker(), PATIENCE)
+        worker = Running(rig.worker())
         rig.wait_until_published(3)
         rig.remake(rig.stock.orders.name)
         rig.order(("tea", 1))

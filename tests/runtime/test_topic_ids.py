@@ -32,7 +32,7 @@ class Place:
 
     def remake(self, topic: str) -> None:
         self.admin.delete_topics([topic])
-        wait_until(lambda: topic not in self.admin.topic_ids([topic]), seconds=20, what="the topic to be gone")
+        wait_until(lambda: topic not in self.admin.topic_ids([topic]), seconds=60, what="the topic to be gone")
         self.make()
 
     def standing(self, offset: int | None, metadata: str) -> Committed:

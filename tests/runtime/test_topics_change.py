@@ -28,7 +28,7 @@ def remake(kafka: Kafka, topic: str, make: Callable[[], object]) -> None:
     admin = kafka.admin()
     before = admin.topic_ids([topic])
     admin.delete_topics([topic])
-    wait_until(lambda: topic not in admin.topic_ids([topic]), seconds=20, what="the topic to be gone", every=0.02)
+    wait_until(lambda: topic not in admin.topic_ids([topic]), seconds=60, what="the topic to be gone", every=0.02)
     make()
     assert admin.topic_ids([topic]) != before
     admin.close()
@@ -62,7 +62,7 @@ def rig(shared_kafka: LocalKafka):
 def test_a_topic_made_again_under_a_kafka_worker_ends_it_and_the_next_handles_all_once(rig: Rig):
     pay(rig, "o-1", 0, times=3)
     worker = Running(rig.worker())
-    wait_until(lambda: rig.shipped() == {"o-1": [1, 2, 3]}, seconds=20, what="three shipments", every=0.1)
+    wait_until(lambda: rig.shipped() == {"o-1": [1, 2, 3]}, seconds=60, what="three shipments", every=0.1)
     remake(rig.kafka, rig.parcels.payments.name, rig.make_topics)
     pay(rig, "o-1", 0)
     worker.wait(30)
@@ -77,7 +77,7 @@ def test_what_lies_before_the_old_position_in_the_new_topic_is_handled_too(rig: 
     pay(rig, "o-1", 0, times=3)
     worker = Running(rig.worker())
     watch = Running(TopicWatch(rig.service, rig.kafka, topics_of(rig.service), Health(), every=0.05))
-    wait_until(lambda: rig.shipped() == {"o-1": [1, 2, 3]}, seconds=20, what="three shipments", every=0.1)
+    wait_until(lambda: rig.shipped() == {"o-1": [1, 2, 3]}, seconds=60, what="three shipments", every=0.1)
     remake(rig.kafka, rig.parcels.payments.name, rig.make_topics)
     pay(rig, "o-2", 0, times=5)
     watch.wait(20)
@@ -90,7 +90,7 @@ def test_what_lies_before_the_old_position_in_the_new_topic_is_handled_too(rig: 
 
     with rig.running():
         wanted = {f"o-2-{number}" for number in range(5)}
-        wait_until(lambda: handled() == wanted, seconds=20, what="all to be handled", every=0.1)
+        wait_until(lambda: handled() == wanted, seconds=60, what="all to be handled", every=0.1)
 
 
 def test_a_changelog_made_again_is_refused_until_a_person_has_said_what_to_do(rig: Rig):
@@ -129,7 +129,7 @@ def test_the_watch_ends_a_process_whose_topic_was_made_again(rig: Rig):
     counts = rig.parcels.counts.changelog(rig.service.name)
     watch = TopicWatch(rig.service, rig.kafka, topics_of(rig.service), Health(), every=0.05)
     watching = Running(watch)
-    wait_until(lambda: counts in watch.known, seconds=20, what="a first look")
+    wait_until(lambda: counts in watch.known, seconds=60, what="a first look")
     remake(rig.kafka, counts, rig.make_topics)
     watching.wait(20)
     assert isinstance(watching.error, TopicReplaced)
@@ -145,10 +145,10 @@ def test_partitions_that_are_added_wait_and_the_others_go_on(rig: Rig):
     pay(rig, "o-1", 0)
     watch = Running(TopicWatch(rig.service, rig.kafka, topics_of(rig.service), health, every=0.05))
     with rig.running():
-        wait_until(lambda: rig.shipped() == {"o-1": [1]}, seconds=20, what="a shipment", every=0.1)
+        wait_until(lambda: rig.shipped() == {"o-1": [1]}, seconds=60, what="a shipment", every=0.1)
         assert health.healthy
         grow(rig.kafka, topic, 4)
-        wait_until(lambda: not health.healthy, seconds=20, what="health to say so")
+        wait_until(lambda: not health.healthy, seconds=60, what="health to say so")
         assert f"{topic} has 4 partitions and is declared with 2" in str(health.status())
         assert unread(rig.service.name, topic) == 2
     watch.stop()
@@ -156,7 +156,7 @@ def test_partitions_that_are_added_wait_and_the_others_go_on(rig: Rig):
     pay(rig, "o-1", 2)
     pay(rig, "o-1", 0)
     with rig.running() as life:
-        wait_until(lambda: rig.shipped() == {"o-1": [1, 2]}, seconds=20, what="a shipment", every=0.1)
+        wait_until(lambda: rig.shipped() == {"o-1": [1, 2]}, seconds=60, what="a shipment", every=0.1)
         assert life.worker.partitions == {0, 1}
     assert not rig.dead_letters()
     rig.make_topics()  # as a process does that starts
@@ -172,7 +172,7 @@ def test_members_of_a_group_share_no_state_after_partitions_were_added(rig: Rig)
         wait_until(lambda: rig.shipped() == wanted, seconds=120, what="shipments", every=0.1)
         both = (first.worker.partitions, second.worker.partitions)
         wait_until(
-            lambda: first.worker.partitions | second.worker.partitions == {0, 1}, seconds=20, what="all to be held"
+            lambda: first.worker.partitions | second.worker.partitions == {0, 1}, seconds=60, what="all to be held"
         )
         assert not first.worker.partitions & second.worker.partitions, both
 

@@ -7,7 +7,7 @@ from tests.kafka.unreadable import SpoilingKafka
 from tests.runtime.effect_rig import EffectRig
 from tests.runtime.rig import Rig
 from tests.runtime.running import Running
-from tests.runtime.sql_rig import PATIENCE, SqlRig, running
+from tests.runtime.sql_rig import SqlRig, running
 
 from millstream.kafka import Message
 from millstream.runtime.effect.worker import EffectWorker
@@ -42,7 +42,7 @@ def test_kafka_handlers(cluster: Cluster):
     (letter,) = rig.dead_letters()
     with rig.running():
         rig.redrive(letter, letter.value() or b"")
-        wait_until(lambda: "bad" in rig.shipped(), seconds=20, what="the redrive", every=0.1)
+        wait_until(lambda: "bad" in rig.shipped(), seconds=60, what="the redrive", every=0.1)
     rig.close()
 
 
@@ -54,7 +54,7 @@ def test_sql_handlers(cluster: Cluster, tmp_path: Path):
     worker = SqlWorker(rig.service, rig.settings(0), rig.contracts, spoiling, rig.engine, rig.wake)
     with running(worker, rig.relay()):
         rig.wait_until_published(2)
-        wait_until(lambda: len(rig.dead_letters()) == 1, seconds=20, what="a dead letter", every=0.1)
+        wait_until(lambda: len(rig.dead_letters()) == 1, seconds=60, what="a dead letter", every=0.1)
     assert rig.published() == {"apple": [1, 2]}
     check(rig.dead_letters(), spoiling, b"bad")
     rig.engine.dispose()
@@ -65,7 +65,7 @@ def test_effects(cluster: Cluster, tmp_path: Path):
     rig.make_topics()
     rig.charge(("a", 1), ("bad", 1), ("a", 2))
     spoiling: Any = SpoilingKafka(rig.kafka, b"bad")
-    worker = Running(EffectWorker(rig.service, rig.settings(0), rig.contracts, spoiling), PATIENCE)
+    worker = Running(EffectWorker(rig.service, rig.settings(0), rig.contracts, spoiling))
     rig.wait_until_charged(2)
     rig.wait_until_caught_up()
     worker.stop()

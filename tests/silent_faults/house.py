@@ -262,7 +262,7 @@ class House:
         """All workers at work until the block is left; whatever hangs then goes on."""
         self.crew.start()
         try:
-            wait_until(lambda: self.health.healthy, seconds=30, what="all workers are well")
+            wait_until(lambda: self.health.healthy, seconds=60, what="all workers are well")
             yield
         finally:
             self.gate.open()
@@ -354,7 +354,7 @@ class House:
             self.crew.look()
             if self.stop.is_set():
                 return
-            wait_until(lambda: self.turned(others), seconds=30, what=f"{others} turn")
+            wait_until(lambda: self.turned(others), seconds=60, what=f"{others} turn")
 
     def turned(self, names: Sequence[str]) -> bool:
         self.crew.look()

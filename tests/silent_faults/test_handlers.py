@@ -58,8 +58,8 @@ def test_it_is_set_aside_and_the_next_goes_on(make: Make, kind: str, error: Base
         failed = done if kind == "sink" else failed
     with house.running():
         house.ask("bad", "good")
-        wait_until(lambda: b"good" in keys(house, done), seconds=30, what="the next is done", every=0.1)
-        wait_until(lambda: len(house.records(f"{failed}.dlq")) == 1, seconds=30, what="the dead letter", every=0.1)
+        wait_until(lambda: b"good" in keys(house, done), seconds=60, what="the next is done", every=0.1)
+        wait_until(lambda: len(house.records(f"{failed}.dlq")) == 1, seconds=60, what="the dead letter", every=0.1)
     (letter,) = house.records(f"{failed}.dlq")
     headers: dict[str, Any] = dict(letter.headers() or ())
     assert letter.key() == b"bad"
@@ -74,7 +74,7 @@ def test_an_event_without_a_key_is_set_aside_too(make: Make, kind: str):
     house.trouble = bad(Panic("native"))
     with house.running():
         house.ask("bad", "good", key=False)
-        wait_until(lambda: len(house.records(house.done.name)) == 1, seconds=30, what="the next is done", every=0.1)
+        wait_until(lambda: len(house.records(house.done.name)) == 1, seconds=60, what="the next is done", every=0.1)
     (letter,) = house.records(house.asked.dead_letters)
     assert dict(letter.headers() or ())["millstream-dlq-attempts"] == b"2"
 
@@ -85,8 +85,8 @@ def test_a_parked_key_waits_for_a_person(make: Make, kind: str):
     house.trouble = bad(SystemExit())
     with house.running():
         house.ask("bad", "bad", "good")
-        wait_until(lambda: keys(house, house.done.name) == [b"good"], seconds=30, what="others go on", every=0.1)
-        wait_until(lambda: keys(house, house.asked.dead_letters) == [b"bad"], seconds=30, what="it is told", every=0.1)
+        wait_until(lambda: keys(house, house.done.name) == [b"good"], seconds=60, what="others go on", every=0.1)
+        wait_until(lambda: keys(house, house.asked.dead_letters) == [b"bad"], seconds=60, what="it is told", every=0.1)
     assert house.crew.exit is Exit.STOPPED
 
 

@@ -73,7 +73,7 @@ def start_waiting(house: House, worker: str, front: Front) -> None:
     """Let a record come that was written with a schema which only the registry knows."""
     front.down = True
     house.foreign("a")
-    wait_until(lambda: in_outage(worker) == 1, seconds=30, what="it waits for the registry")
+    wait_until(lambda: in_outage(worker) == 1, seconds=60, what="it waits for the registry")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -91,9 +91,9 @@ def test_it_waits_with_its_lag_and_signs_of_life_and_goes_on(
             assert house.turned_within(30, worker)
         house.foreign("a")
         labels = {"service": house.name, "topic": house.read_topic}
-        wait_until(lambda: house.lag(labels) >= 1, seconds=30, what="the lag is shown")
+        wait_until(lambda: house.lag(labels) >= 1, seconds=60, what="the lag is shown")
         front.down = False
-        wait_until(lambda: house.health.healthy, seconds=30, what="it goes on")
+        wait_until(lambda: house.health.healthy, seconds=60, what="it goes on")
     assert in_outage(worker) == 0
     assert house.crew.exit is Exit.STOPPED
 

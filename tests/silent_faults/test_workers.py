@@ -113,7 +113,7 @@ def test_what_goes_on_after_a_while_is_well_again(shared_kafka: LocalKafka, tmp_
         house.look(int(SILENT // STEP) + 2, name)
         assert not house.health.healthy
         house.gate.open()
-        wait_until(lambda: house.turned([name]), seconds=30, what="it turns again")
+        wait_until(lambda: house.turned([name]), seconds=60, what="it turns again")
         assert house.health.healthy
     assert house.crew.exit is Exit.STOPPED
 

@@ -23,7 +23,7 @@ def test_writing_goes_on_without_one_of_three_nodes(tmp_path: Path):
         def replicas() -> list[int]:
             return [len(p.replicas) for p in admin.list_topics("t", 30).topics["t"].partitions.values()]
 
-        wait_until(lambda: replicas() == [3, 3, 3], seconds=30, what="the asked broker knows the topic")
+        wait_until(lambda: replicas() == [3, 3, 3], seconds=60, what="the asked broker knows the topic")
         ours = connect(Settings(bootstrap_servers=kafka.bootstrap)).admin()
         partitions = [("t", number) for number in range(3)]
         assert set(ours.end_offsets(partitions).values()) == {0}

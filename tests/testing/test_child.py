@@ -28,7 +28,7 @@ def test_children_die_with_killed_tests(tmp_path: Path):
         child = int(process.stdout.readline())
         assert not gone(child)
         process.kill()
-    wait_until(lambda: gone(child), seconds=30, what="the child died with its parent")
+    wait_until(lambda: gone(child), seconds=60, what="the child died with its parent")
 
 
 def test_a_child_outlives_the_thread_that_started_it(tmp_path: Path):

@@ -15,7 +15,7 @@ from millstream.local.faults.fault import BadFault
 from millstream.testing.faults import BrokerControl
 from millstream.testing.local import LocalKafka
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 class Client:

@@ -66,7 +66,7 @@ def test_transactions_take_their_time_where_that_is_wished(kafka: LocalKafka):
 
         seen: list[str] = []
         for _ in range(20):
-            wait_until(lambda: begun() == "none", seconds=20, what="a transaction")
+            wait_until(lambda: begun() == "none", seconds=60, what="a transaction")
             assert wire.any.ask("end_txn", 1, **who, committed=True).error_code.name == "none"
             seen.append(begun())
             if "concurrent_transactions" in seen:

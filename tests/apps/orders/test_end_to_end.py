@@ -140,7 +140,7 @@ def test_a_cancel_while_the_payment_is_on_its_way_costs_nothing(running: Running
         assert wait_for(running.url, order_id, "cancelled")["reason"] == "cancelled by customer"
         behave(running)
         has_happened(running.url, order_id, "StockReservationCancelled")
-        eventually(lambda: (charge(running, order_id) or {}).get("state") in ("refunded", "voided"), within=30)
+        eventually(lambda: (charge(running, order_id) or {}).get("state") in ("refunded", "voided"), within=60)
     finally:
         behave(running)
 

@@ -15,7 +15,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from tests.local.broker.world import World
 
 T = TypeVar("T")
-PATIENCE = 15.0
+PATIENCE = 60.0
 
 
 class BrokerProcess:

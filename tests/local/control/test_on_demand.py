@@ -8,7 +8,7 @@ import pytest
 from millstream.local.http import HttpServer, Limits, Request, Response
 from millstream.local.on_demand import OnDemand
 
-PATIENCE = 10.0
+PATIENCE = 60.0
 
 
 async def hello(request: Request) -> Response:

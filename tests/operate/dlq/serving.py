@@ -44,4 +44,4 @@ def serving(rig: DlqRig, text: str) -> Iterator[None]:
 
 
 def wait_for_actions(rig: DlqRig, count: int) -> None:
-    wait_until(lambda: len(rig.actions()) >= count, seconds=30, what=f"{count} actions", every=0.1)
+    wait_until(lambda: len(rig.actions()) >= count, seconds=60, what=f"{count} actions", every=0.1)

@@ -58,7 +58,7 @@ class Case:
             found[:] = self.records(topic)
             return len(found) >= count
 
-        wait_until(there, seconds=30, what=f"{count} records on {topic}", every=0.1)
+        wait_until(there, seconds=60, what=f"{count} records on {topic}", every=0.1)
         return found
 
     def check(self, *_: Any) -> None:

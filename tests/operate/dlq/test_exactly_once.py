@@ -60,7 +60,7 @@ def test_a_bulk_redrive(many: DlqRig, tmp_path: Path):
     for goal in (10, 40, 70):
         # Small transactions, so that the kill falls between or into one of many.
         process = child(many, output, "redrive", "--all", "--rate", "40/s")
-        wait_until(lambda goal=goal: len(many.redriven()) >= goal, seconds=30, what=f"{goal} dead letters redriven")
+        wait_until(lambda goal=goal: len(many.redriven()) >= goal, seconds=60, what=f"{goal} dead letters redriven")
         kills += process.poll() is None
         end(process, how=signal.SIGKILL)
         assert len(many.redriven()) < COUNT
@@ -76,7 +76,7 @@ def test_the_service_that_redrives_by_rule(many: DlqRig, tmp_path: Path):
     output = tmp_path / "output.log"
     for goal in (10, 50):
         process = child(many, output, "serve", "--rules", str(rules))
-        wait_until(lambda goal=goal: len(many.redriven()) >= goal, seconds=40, what=f"{goal} dead letters redriven")
+        wait_until(lambda goal=goal: len(many.redriven()) >= goal, seconds=60, what=f"{goal} dead letters redriven")
         assert process.poll() is None, last_lines(output)
         end(process, how=signal.SIGKILL)
         assert len(many.redriven()) < COUNT
@@ -120,7 +120,7 @@ def test_a_transaction_that_another_process_left_open_is_waited_for(rig: DlqRig)
         place = (AUDIT, 0)
         wait_until(
             lambda: rig.admin.end_offsets([place], "read_uncommitted") != rig.admin.end_offsets([place]),
-            seconds=10,
+            seconds=60,
             what="an open transaction on the audit",
         )
         assert not wait([done], 1.0).done

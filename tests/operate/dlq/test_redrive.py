@@ -206,7 +206,7 @@ def test_actions_on_a_topic_that_was_deleted_say_nothing_of_one_created_again(ri
     rig.call("redrive", str(first.id))
     partitions = {rig.dlq: rig.admin.topics()[rig.dlq].partitions}
     rig.admin.delete_topics([rig.dlq])
-    wait_until(lambda: rig.dlq not in rig.admin.topic_ids([rig.dlq]), seconds=20, what="the topic to be gone")
+    wait_until(lambda: rig.dlq not in rig.admin.topic_ids([rig.dlq]), seconds=60, what="the topic to be gone")
     rig.admin.ensure_topics([TopicSpec(rig.dlq, partitions[rig.dlq])])
     rig.dead_letter(rig.order("o-1"))
     [second] = rig.dead_letters()

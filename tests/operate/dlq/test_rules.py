@@ -139,7 +139,7 @@ def test_dead_letters_wait_for_a_service_that_has_not_created_its_redrive_topic_
     rig.dead_letter(rig.order("o-2"), error=Rejected("marker"), group="others.kafka")
     text = f'[[rule]]\nname = "{rig.name}"\nerror = "TimeoutError"\n[[rule]]\nname = "marker"\nreason = "marker"\n'
     with serving(rig, text):
-        wait_until(lambda: refused(rig, "marker") == 1, seconds=20, what="the dead letter to be left")
+        wait_until(lambda: refused(rig, "marker") == 1, seconds=60, what="the dead letter to be left")
         assert rig.actions() == []
         rig.admin.ensure_topics([spec for spec in topics_of(rig.service) if isinstance(spec, TopicSpec)])
         wait_for_actions(rig, 1)
@@ -165,7 +165,7 @@ def test_a_dead_letter_that_failed_too_often_is_discarded_or_left(rig: DlqRig):
     )
     with serving(rig, text):
         wait_for_actions(rig, 1)
-        wait_until(lambda: refused(rig, "hopeful") == 1, seconds=20, what="the dead letter to be left")
+        wait_until(lambda: refused(rig, "hopeful") == 1, seconds=60, what="the dead letter to be left")
     [action] = rig.actions()
     assert (action["action"], action["origin"][0], action["command"]) == (
         "discard",
@@ -184,7 +184,7 @@ def test_superseded_dead_letters_are_left_for_an_operator_unless_the_rule_allows
         '[[rule]]\nname = "careless"\nreason = "careless"\nallow-reorder = true\n'
     )
     with serving(rig, text):
-        wait_until(lambda: refused(rig, "careful") == 1, seconds=20, what="the dead letter to be left")
+        wait_until(lambda: refused(rig, "careful") == 1, seconds=60, what="the dead letter to be left")
         wait_for_actions(rig, 1)
     assert [(redriven.key(), redriven.action) for redriven in rig.redriven()] == [(b"o-2", Action.HANDLE)]
 

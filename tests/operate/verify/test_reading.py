@@ -62,7 +62,7 @@ def test_a_topic_that_is_made_again_meanwhile_ends_it_with_what_to_do(kafka: Loc
     reader = LogReader(cluster, admin, contracts, [clocked], {clocked.name: 1})
     reader.settle_into(audit)
     admin.delete_topics([clocked.name])
-    wait_until(lambda: clocked.name not in admin.topic_ids([clocked.name]), seconds=20, what="the topic to be gone")
+    wait_until(lambda: clocked.name not in admin.topic_ids([clocked.name]), seconds=60, what="the topic to be gone")
     admin.ensure_topics([TopicSpec(clocked.name, 1)])
     with pytest.raises(TopicReplaced, match=rf"{clocked.name}.*Start `millstream verify` again"):
         reader.settle_into(audit)
