@@ -132,8 +132,9 @@ def test_stop_means_that_the_event_is_not_passed(cluster: Cluster, tmp_path: Pat
     stopped = Running(rig.worker())
     stopped.wait()
     assert isinstance(stopped.error, Rejected)
-    assert rig.charged() == {"a": [0]}
-    assert rig.lag() == 2
+    # What was finished before it is committed with its position, or neither is where brokers take longer than a worker
+    # that stops waits for them (`effects_left_unfinished`).
+    assert (rig.charged(), rig.lag()) in [({"a": [0]}, 2), ({}, 3)]
 
 
 @pytest.mark.slow
