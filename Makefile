@@ -7,7 +7,6 @@ UV_PIP := VIRTUAL_ENV=$(CURDIR)/$(VENV) $(UV) pip
 # Tests wait as long as they work, so three keep two cores busy. A file stays in one process, all of Apache Kafka in another
 # (tests/conftest.py), in the order of the folders: the long ones are not the last.
 SIDE_BY_SIDE := -n 3 --dist loadfile --no-loadscope-reorder
-LONG := -m long -o faulthandler_timeout=0
 # Byte code is worth its few seconds: every service starts from it.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -28,22 +27,22 @@ simulate: $(VENV)/dev.stamp ## the order system in simulated worlds where everyt
 	@$(BIN)/millstream simulate orders $(ARGS)
 
 chaos: $(VENV)/dev.stamp ## the orders while everything fails in turn, on the local broker and on a three-node Apache Kafka
-	@$(BIN)/pytest $(LONG) -s tests/chaos/test_orders_under_faults.py $(ARGS)
+	@$(BIN)/pytest -m long -s tests/chaos/test_orders_under_faults.py $(ARGS)
 
 weeks: $(VENV)/dev.stamp ## ten weeks of orders in a row under all faults and long pauses of every process (CHAOS_WEEKS, CHAOS_SEED)
-	@$(BIN)/pytest $(LONG) -s tests/chaos/test_weeks_under_pauses.py $(ARGS)
+	@$(BIN)/pytest -m long -s tests/chaos/test_weeks_under_pauses.py $(ARGS)
 
 replays: $(VENV)/dev.stamp ## a week of sensors through Apache Kafka
-	@$(BIN)/pytest $(LONG) tests/end_to_end $(ARGS)
+	@$(BIN)/pytest -m long tests/end_to_end $(ARGS)
 
 torture: $(VENV)/dev.stamp ## the local broker and three workers under kill -9 for ten minutes (TORTURE_SECONDS, TORTURE_SEED)
-	@$(BIN)/pytest $(LONG) -s tests/torture $(ARGS)
+	@$(BIN)/pytest -m long -s tests/torture $(ARGS)
 
 properties: $(VENV)/dev.stamp ## ten thousand random contracts through every format, ours and other libraries'
-	@$(BIN)/pytest $(LONG) tests/contracts $(ARGS)
+	@$(BIN)/pytest -m long tests/contracts $(ARGS)
 
 crash: $(VENV)/dev.stamp ## a crash of the local broker at every operation of its disk, torn, missing and reordered (MILLSTREAM_SEED)
-	@$(BIN)/pytest $(LONG) tests/local/broker/test_crash.py $(ARGS)
+	@$(BIN)/pytest -m long tests/local/broker/test_crash.py $(ARGS)
 
 fuzz: $(VENV)/dev.stamp ## hostile bytes for the local broker, half an hour (ARGS="--seconds 60 --seed 1")
 	@$(BIN)/python -m tests.fuzz $(ARGS)

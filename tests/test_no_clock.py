@@ -8,7 +8,7 @@ LEAST_SECONDS = 10
 """An upper bound tells a hang from an answer, so it leaves room for a machine that many share."""
 
 LEAST_WAIT = 60
-"""The same for what is waited for: whoever gets it waits no longer."""
+"""The least bound of a wait; a wait ends with its condition, so a test that passes does not take longer for it."""
 WAITS = {"wait_until", "eventually"}
 
 CLOCKS = {"monotonic", "perf_counter", "process_time", "time"}

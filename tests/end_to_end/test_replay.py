@@ -11,7 +11,7 @@ from tests.end_to_end.running import Running
 DATA = Path(__file__).parents[3] / "shared" / "data"
 ORDERS = DATA / "orders-sample.csv.gz"
 TRUTH = DATA / "orders-sample.truth.json"
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(900)
 needs_data = pytest.mark.skipif(not ORDERS.exists(), reason=f"the retailer's week is not at {ORDERS}")
 
 

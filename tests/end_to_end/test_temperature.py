@@ -13,7 +13,7 @@ from temperature.pipeline import readings
 DATA = Path(__file__).parents[3] / "shared" / "data"
 SENSORS = DATA / "sensors-mixed.txt.gz"
 TRUTH = DATA / "sensors-mixed.truth.json"
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(1200)
 needs_data = pytest.mark.skipif(not SENSORS.exists(), reason=f"the sensors' week is not at {SENSORS}")
 
 
@@ -39,7 +39,6 @@ def test_a_week_of_sensors_agrees_with_the_truth(tmp_path: Path):
 
 @needs_data
 @pytest.mark.long
-@pytest.mark.timeout(1200)
 def test_a_week_of_sensors_agrees_on_apache_kafka(tmp_path: Path, apache_kafka: ApacheKafka, apache_registry: str):
     cluster = ["--bootstrap-servers", apache_kafka.bootstrap, "--registry", apache_registry]
     with Running(tmp_path / "temperature", "--system", "temperature.system:system", *cluster) as running:

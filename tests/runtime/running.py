@@ -9,11 +9,10 @@ W = TypeVar("W", bound=Worker)
 
 
 class Running(Generic[W]):
-    """A worker in a thread; it has `patience` seconds to stop, unless told otherwise."""
+    """A worker in a thread."""
 
-    def __init__(self, worker: W, patience: float = 60) -> None:
+    def __init__(self, worker: W) -> None:
         self.worker = worker
-        self._patience = patience
         self.error: BaseException | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=worker.name, daemon=True)
@@ -25,10 +24,10 @@ class Running(Generic[W]):
         except BaseException as error:
             self.error = error
 
-    def stop(self, seconds: float | None = None) -> None:
+    def stop(self, seconds: float = 60) -> None:
         self._stop.set()
         self.wait(seconds)
 
-    def wait(self, seconds: float | None = None) -> None:
-        self._thread.join(self._patience if seconds is None else seconds)
+    def wait(self, seconds: float = 60) -> None:
+        self._thread.join(seconds)
         assert not self._thread.is_alive(), f"{self.worker.name} does not stop"

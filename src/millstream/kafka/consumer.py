@@ -245,7 +245,7 @@ class GroupConsumer:
         """
         static = "group.instance.id" in self._properties
         with suppress(KafkaException):
-            if not static:  # which would leave its group so, and come back to other partitions
+            if not static:  # a static member would give up its place in the group
                 self._native.unsubscribe()
             while time.monotonic() < deadline:
                 mine = self._native.assignment()
